@@ -1,0 +1,210 @@
+#!lua flags=allow-oom
+-- The atomic step (DESIGN 2): applies finished executions, settles their arrivals, claims tokens, all in one call.
+-- Runs on low memory too, as it frees more than it takes.
+-- KEYS  1 meta · 2 journal · 3 leases · then run, IR, blob and ready-stream keys at the positions that the call names
+-- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_until, take, limit, queues {name: position}, reads {name: true},
+--         settle_queue, finished [...], claims [...]}; then payloads at the positions that the call names
+--   finished: {run, ir, id, g, node, scope, attempt, delivery, nonce, outcome C|F, arrivals `=tn…` or X, unhandled, hand, needs {target: [node]},
+--              detail, output, journal_output, keep, blob}
+--          or {run, ir, id, g, settle, stream, entry}
+--   claims:   {run, id, g, node, scope, attempt, delivery, nonce, stream, entry, needs [node]}
+-- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused
+--   finished: done | duplicate (its owed tokens come again) | stale | gone | ir_missing
+--   claims:   run | stale | gone
+-- Journal: one entry, when anything changed: f (execution) or w (settled rest), each followed by d (detail) and o (output).
+--@include lib/fence.lua
+--@include lib/run.lua
+--@include lib/emit.lua
+--@include lib/settle.lua
+
+local call = cjson.decode(ARGV[1])
+local meta = read_meta(KEYS[1])
+local word = refusal(meta, call)
+if word then return refuse(word) end
+
+local runs, order, steps, journal = {}, {}, {}, {}
+local reply = { word = 'ok', finished = {}, claims = {}, tokens = {} }
+local payloads = { '' }
+local acknowledged, leased, released, persisted = {}, {}, {}, {}
+
+local function run_of(item)
+  local run = runs[item.run]
+  if not run then
+    run = open_run(KEYS[item.run], item.ir and KEYS[item.ir], item.id)
+    runs[item.run] = run
+    order[#order + 1] = run
+  elseif item.ir then
+    run.ir_key = KEYS[item.ir]
+  end
+  return run
+end
+
+local function payload(value)
+  if not value then return 0 end
+  payloads[#payloads + 1] = value
+  return #payloads - 1
+end
+
+local function acknowledge(item)
+  if item.entry then acknowledged[#acknowledged + 1] = item end
+end
+
+-- after: position (from 0) of the finished item whose own output this token needs not be sent back.
+local function hand_out(token, needs, after, after_node)
+  local run, fields = token.run, {}
+  local outputs = {}
+  for index, source in ipairs(token.sources) do
+    outputs[index] = source == after_node and 'own' or ('o' .. source .. at_scope(token.scope))
+    if outputs[index] ~= 'own' then fields[#fields + 1] = outputs[index] end
+  end
+  for _, node in ipairs(needs or {}) do fields[#fields + 1] = 'o' .. node .. at_scope(token.scope) end
+  get_many(run, fields)
+  local inputs, needed = {}, {}
+  for index, field in ipairs(outputs) do inputs[index] = field == 'own' and -1 or payload(get(run, field)) end
+  for index, node in ipairs(needs or {}) do
+    needed[index] = { node, payload(get(run, 'o' .. node .. at_scope(token.scope))) }
+  end
+  reply.tokens[#reply.tokens + 1] = {
+    id = run.id, g = tonumber(run.generation), digest = run.digest, node = token.node, scope = token.scope, attempt = token.attempt,
+    delivery = token.delivery, nonce = token.nonce, after = after, sources = #inputs > 0 and token.sources or nil,
+    inputs = #inputs > 0 and inputs or nil, needs = #needed > 0 and needed or nil,
+    input = after and 0 or payload(get(run, 'i')),
+  }
+  leased[#leased + 1] = lease_member(run, token.node, token.scope)
+end
+
+local function parse_execution(state)
+  local kind, nonce, delivery, rest = string.match(state or '', '^(%u):([^:]*):(%d+):(.*)$')
+  return kind, nonce, tonumber(delivery), rest
+end
+
+local function parse_active(rest)
+  local attempt, worker, sources = string.match(rest, '^(%d+):([^:]*):(.*)$')
+  local list = {}
+  for source in string.gmatch(sources, '%d+') do list[#list + 1] = tonumber(source) end
+  return tonumber(attempt), worker, list
+end
+
+-- A finished execution that was applied before: its worker may not have heard of the tokens it was handed.
+local function owed(item, run, position, rest)
+  for target in string.gmatch(rest, '%d+') do
+    local kind, nonce, delivery, more = parse_execution(get(run, 'n' .. target .. at_scope(item.scope)))
+    if kind == 'A' then
+      local attempt, worker, sources = parse_active(more)
+      if worker == call.worker and delivery == 1 and attempt == 1 then
+        hand_out({ run = run, node = tonumber(target), scope = item.scope, attempt = 1, delivery = 1, nonce = nonce, sources = sources },
+          item.needs and item.needs[target], position - 1, item.node)
+      end
+    end
+  end
+  return 'duplicate'
+end
+
+local function finish(item, run, position)
+  local field = 'n' .. item.node .. at_scope(item.scope)
+  local kind, nonce, delivery, rest = parse_execution(get(run, field))
+  if nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
+  if kind == 'C' or kind == 'F' then return owed(item, run, position, rest) end
+  if kind ~= 'A' then return 'stale' end
+  if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
+
+  local step = new_step(call)
+  step.hand = item.hand
+  steps[#steps + 1] = step
+  local first_event = run.events + 1
+  run.events = first_event
+  run.counter = run.counter - 1
+  if item.unhandled and not run.unhandled then run.unhandled = integer(item.node) end
+  put(run, field, 'A') -- resolved below, when it is known what was handed over
+  if item.keep then put(run, 'o' .. item.node .. at_scope(item.scope), ARGV[item.output]) end
+  settle_and_count(step, run, { { item.node, item.scope, 1, item.arrivals } })
+
+  local handed = {}
+  for index, token in ipairs(step.handed) do handed[index] = integer(token.node) end
+  put(run, field, table.concat({ item.outcome, nonce, integer(delivery), table.concat(handed, ',') }, ':'))
+  for _, token in ipairs(step.handed) do
+    hand_out(token, item.needs and item.needs[integer(token.node)], position - 1, item.node)
+  end
+  released[#released + 1] = lease_member(run, item.node, item.scope)
+  if item.blob then persisted[#persisted + 1] = KEYS[item.blob] end
+  for _, part in ipairs({
+    'f', journal_record(step, run, first_event, {
+      node = item.node, scope = item.scope, attempt = item.attempt, delivery = item.delivery, outcome = item.outcome, arrivals = item.arrivals }),
+    'd', ARGV[item.detail], 'o', item.journal_output and ARGV[item.output] or '' }) do
+    journal[#journal + 1] = part
+  end
+  return 'done'
+end
+
+local function settle_rest(item, run)
+  acknowledge(item)
+  local packed = get(run, item.settle)
+  if not packed then return 'stale' end
+  if not edges_of(run, 'oroot') then return 'ir_missing' end
+  local step = new_step(call)
+  steps[#steps + 1] = step
+  local first_event = run.events + 1
+  run.counter = run.counter - 1
+  put(run, item.settle, false)
+  settle_and_count(step, run, cjson.decode(packed))
+  for _, part in ipairs({ 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) do journal[#journal + 1] = part end
+  return 'done'
+end
+
+local function claim(item, run)
+  acknowledge(item)
+  local field = 'n' .. item.node .. at_scope(item.scope)
+  local kind, nonce, delivery, rest = parse_execution(get(run, field))
+  if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
+  local attempt, holder, sources = parse_active(rest)
+  if attempt ~= item.attempt or (holder ~= '' and holder ~= call.worker) then return 'stale' end
+  put(run, field, table.concat({ 'A', nonce, integer(delivery), integer(attempt), call.worker, table.concat(sources, ',') }, ':'))
+  run.changed = true
+  hand_out({ run = run, node = item.node, scope = item.scope, attempt = attempt, delivery = delivery, nonce = nonce, sources = sources },
+    item.needs, nil, nil)
+  return 'run'
+end
+
+local function each(items, answers, act)
+  for position, item in ipairs(items or {}) do
+    local run = run_of(item)
+    local answer
+    if not run.exists or run.generation ~= integer(item.g) then
+      acknowledge(item)
+      answer = run.exists and 'stale' or 'gone'
+    else
+      answer = act(item, run, position)
+    end
+    answers[position] = { word = answer }
+  end
+end
+
+each(call.finished, reply.finished, function(item, run, position)
+  if item.settle then return settle_rest(item, run) end
+  return finish(item, run, position)
+end)
+each(call.claims, reply.claims, claim)
+
+for _, run in ipairs(order) do write_run(run) end
+for _, step in ipairs(steps) do emit_queued(step) end
+for _, item in ipairs(acknowledged) do
+  redis.call('XACK', KEYS[item.stream], 'workers', item.entry)
+  redis.call('XDEL', KEYS[item.stream], item.entry)
+end
+if #released > 0 then redis.call('ZREM', KEYS[3], unpack(released)) end
+if #leased > 0 then
+  local scored = {}
+  for _, member in ipairs(leased) do
+    scored[#scored + 1] = integer(call.lease_until)
+    scored[#scored + 1] = member
+  end
+  redis.call('ZADD', KEYS[3], unpack(scored))
+end
+for _, key in ipairs(persisted) do redis.call('PERSIST', key) end
+if #journal > 0 then append_journal(meta, call, journal) end
+
+for _, name in ipairs({ 'finished', 'claims', 'tokens' }) do
+  if #reply[name] == 0 then reply[name] = nil end
+end
+payloads[1] = cjson.encode(reply)
+return payloads

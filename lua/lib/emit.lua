@@ -1,0 +1,41 @@
+-- Tokens and journal entries: what a step leaves for others.
+
+local function new_step(call)
+  return { call = call, queued = {}, handed = {}, activated = {}, skipped = {}, hand = false }
+end
+
+local function encode_token(token)
+  local run = token.run
+  if token.settle then
+    return table.concat({ 's', run.id, run.generation, run.digest, token.settle }, '|')
+  end
+  return table.concat({ 'n', run.id, run.generation, run.digest, integer(token.node), token.scope,
+    integer(token.attempt), integer(token.delivery), token.nonce }, '|')
+end
+
+local function lease_member(run, node, scope) return run.id .. '|' .. integer(node) .. '|' .. scope end
+
+local function emit_queued(step)
+  for _, token in ipairs(step.queued) do
+    redis.call('XADD', KEYS[step.call.queues[token.queue]], '*', 't', encode_token(token))
+  end
+end
+
+-- What the journal says of one step of one run. Empty lists are left out.
+local function journal_record(step, run, first_event, more)
+  local record = more
+  record.id, record.g, record.q = run.id, tonumber(run.generation), first_event
+  record.skipped = #step.skipped > 0 and step.skipped or nil
+  record.activated = #step.activated > 0 and step.activated or nil
+  record.zero = step.zero
+  if step.zero == 'F' then record.unhandled = tonumber(run.unhandled) end
+  return cjson.encode(record)
+end
+
+-- fields: alternating names and values. The entry's id is its dense number; the call's nonce tells two histories apart.
+local function append_journal(meta, call, fields)
+  local seq = meta.seq + 1
+  redis.call('XADD', KEYS[2], integer(seq) .. '-0', 'call', call.call, 'at', integer(call.now), unpack(fields))
+  redis.call('HSET', KEYS[1], 'seq', integer(seq))
+  return seq
+end

@@ -1,0 +1,20 @@
+-- The partition's fence. Every script calls `refusal` first and writes nothing when it answers a word.
+-- meta (hash): layout, epoch, timeline, seq. Only `open` creates or changes it, but for `seq`, the number of the last
+-- journal entry, which whoever appends raises by one.
+
+local function read_meta(key)
+  local meta = redis.call('HMGET', key, 'layout', 'epoch', 'timeline', 'seq')
+  return { layout = meta[1], epoch = meta[2], timeline = meta[3], seq = tonumber(meta[4] or '0') }
+end
+
+local function refusal(meta, call)
+  if not meta.layout or not meta.epoch or not meta.timeline then return 'closed' end
+  if meta.layout ~= call.layout then return 'layout' end
+  if meta.epoch ~= call.epoch then return 'epoch' end
+  if meta.timeline ~= call.timeline then return 'timeline' end
+  return nil
+end
+
+local function refuse(word)
+  return { cjson.encode({ word = 'refused', why = word }) }
+end

@@ -1,0 +1,144 @@
+-- Arrivals: what a resolved execution sends along its edges, and what they do to their targets (DESIGN 2.3, 3).
+--
+-- Work is a stack of {node, scope, position of the next edge, mode}, deepest first. Mode says what each edge carries:
+--   `=tnf…` per edge as the worker routed it · X failed on every edge, from this node · U skipped as upstream_failed, from
+--   the origin behind the letter · N not taken
+-- At most `call.limit` edges are settled in one call; what remains becomes one settle token that counts 1.
+
+local function mode_arrival(mode, position, on)
+  local kind = string.sub(mode, 1, 1)
+  if kind == '=' then return string.sub(mode, position + 1, position + 1) end
+  if kind == 'X' then return 'f' end
+  if kind == 'U' and on ~= 'f' then return 'f' end
+  return 'n'
+end
+
+-- 'fire', 'failed' or 'not_taken' (skip, with that reason), or nil (wait).
+local function decide(rule, fan_in, taken, not_taken, failed)
+  local all_in = taken + not_taken + failed >= fan_in
+  if rule == 'one_success' and taken > 0 then return 'fire' end
+  if not all_in then return nil end
+  if rule == 'all_done' then return 'fire' end
+  if failed > 0 then return 'failed' end
+  if taken == 0 then return 'not_taken' end
+  return 'fire'
+end
+
+local function join_arrivals(run, target, scope)
+  local incoming = edges_of(run, 'i' .. target)
+  local fields = {}
+  for index, edge in ipairs(incoming) do fields[index] = 'e' .. edge[1] .. at_scope(scope) end
+  get_many(run, fields)
+  return incoming, fields
+end
+
+local function taken_sources(run, target, scope)
+  local incoming, fields = join_arrivals(run, target, scope)
+  local sources = {}
+  for index, edge in ipairs(incoming) do
+    if get(run, fields[index]) == 't' then sources[#sources + 1] = edge[2] end
+  end
+  return sources
+end
+
+-- The failed node that the first failed edge (by index) stems from.
+local function first_origin(run, target, scope)
+  local _, fields = join_arrivals(run, target, scope)
+  for _, field in ipairs(fields) do
+    local arrival = get(run, field)
+    if arrival and string.sub(arrival, 1, 1) == 'f' then return string.sub(arrival, 2) end
+  end
+end
+
+local function activate(step, run, edge, scope, sources)
+  local target, queue = edge[2], edge[6]
+  local handed = step.hand and step.call.take > 0 and step.call.reads[queue]
+  run.counter = run.counter + 1
+  put(run, 'n' .. target .. at_scope(scope), table.concat({
+    'A', step.call.call, '1', '1', handed and step.call.worker or '', table.concat(sources, ',') }, ':'))
+  step.activated[#step.activated + 1] = { target, scope, #sources > 0 and sources or nil }
+  local token = { run = run, node = target, scope = scope, attempt = 1, delivery = 1, nonce = step.call.call, sources = sources }
+  if handed then
+    step.call.take = step.call.take - 1
+    step.handed[#step.handed + 1] = token
+  else
+    token.queue = queue
+    step.queued[#step.queued + 1] = token
+  end
+end
+
+local function skip(step, run, target, scope, reason, origin, work)
+  put(run, 'n' .. target .. at_scope(scope), 'S:' .. reason .. ':' .. (origin or ''))
+  step.skipped[#step.skipped + 1] = { target, scope, reason, origin and tonumber(origin) or nil }
+  run.events = run.events + 1
+  work[#work + 1] = { target, scope, 1, reason == 'upstream_failed' and 'U' .. origin or 'N' }
+end
+
+-- One arrival at one target.
+local function arrive(step, run, edge, from, scope, kind, origin, work)
+  local target, fan_in, rule = edge[2], edge[4], edge[5]
+  if get(run, 'n' .. target .. at_scope(scope)) then return end -- fired early: a late arrival is absorbed
+  local taken, not_taken, failed = 0, 0, 0
+  if fan_in > 1 then
+    put(run, 'e' .. edge[1] .. at_scope(scope), kind == 'f' and 'f' .. origin or kind)
+    local counted = get(run, 'a' .. target .. at_scope(scope))
+    if counted then
+      local t, n, f = string.match(counted, '(%d+),(%d+),(%d+)')
+      taken, not_taken, failed = tonumber(t), tonumber(n), tonumber(f)
+    end
+  end
+  if kind == 't' then taken = taken + 1 elseif kind == 'n' then not_taken = not_taken + 1 else failed = failed + 1 end
+  if fan_in > 1 then
+    put(run, 'a' .. target .. at_scope(scope), taken .. ',' .. not_taken .. ',' .. failed)
+  end
+  local verdict = decide(rule, fan_in, taken, not_taken, failed)
+  if verdict == 'fire' then
+    local sources = {}
+    if fan_in > 1 then sources = taken_sources(run, target, scope)
+    elseif kind == 't' and from ~= 'root' then sources = { from } end
+    activate(step, run, edge, scope, sources)
+  elseif verdict == 'failed' then
+    skip(step, run, target, scope, 'upstream_failed', fan_in > 1 and first_origin(run, target, scope) or origin, work)
+  elseif verdict == 'not_taken' then
+    skip(step, run, target, scope, 'not_taken', nil, work)
+  end
+end
+
+local function settle(step, run, work)
+  while #work > 0 do
+    local top = work[#work]
+    local node, scope, mode = top[1], top[2], top[4]
+    local edges = edges_of(run, 'o' .. node)
+    assert(edges, 'IR_MISSING')
+    if top[3] > #edges then
+      work[#work] = nil
+    elseif step.call.limit <= 0 then
+      return work
+    else
+      local edge = edges[top[3]]
+      local kind = mode_arrival(mode, top[3], edge[3])
+      local origin = string.sub(mode, 1, 1) == 'U' and string.sub(mode, 2) or integer(tonumber(node) or 0)
+      top[3] = top[3] + 1
+      step.call.limit = step.call.limit - 1
+      arrive(step, run, edge, node, scope, kind, origin, work)
+    end
+  end
+  return nil
+end
+
+-- Settles, leaves what is over the limit behind as a settle token, and tests the counter for zero.
+local function settle_and_count(step, run, work)
+  local rest = settle(step, run, work)
+  if rest then
+    local name = 'w' .. integer(run.events) .. '.' .. step.call.call
+    put(run, name, cjson.encode(rest))
+    run.counter = run.counter + 1
+    step.queued[#step.queued + 1] = { run = run, settle = name, queue = step.call.settle_queue }
+  end
+  if run.counter == 0 and run.status == 'R' then
+    run.status = run.unhandled and 'F' or 'C'
+    run.events = run.events + 1
+    step.zero = run.status
+  end
+  run.changed = true
+end

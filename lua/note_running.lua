@@ -1,0 +1,29 @@
+#!lua flags=allow-oom
+-- Tells the record of executions that last longer than a moment. Changes no state.
+-- KEYS  1 meta · 2 journal · then runs
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, worker, notes [{run, id, g, node, scope, delivery, nonce, attempt, started_at}]}
+-- reply ok | refused
+-- Journal: n, one for each execution that is still held.
+--@include lib/fence.lua
+
+local call = cjson.decode(ARGV[1])
+local meta = read_meta(KEYS[1])
+local word = refusal(meta, call)
+if word then return refuse(word) end
+local fields = {}
+for _, note in ipairs(call.notes) do
+  local scope = note.scope == '' and '' or '@' .. note.scope
+  local state = redis.call('HGET', KEYS[note.run], 'n' .. note.node .. scope)
+  local held = 'A:' .. note.nonce .. ':' .. note.delivery .. ':' .. note.attempt .. ':' .. call.worker .. ':'
+  if state and string.sub(state, 1, #held) == held then
+    fields[#fields + 1] = 'n'
+    fields[#fields + 1] = cjson.encode({ id = note.id, g = note.g, node = note.node, scope = note.scope,
+      attempt = note.attempt, worker = call.worker, started_at = note.started_at })
+  end
+end
+if #fields > 0 then
+  local seq = string.format('%.0f', meta.seq + 1)
+  redis.call('XADD', KEYS[2], seq .. '-0', 'call', call.call, 'at', string.format('%.0f', call.now), unpack(fields))
+  redis.call('HSET', KEYS[1], 'seq', seq)
+end
+return { cjson.encode({ word = 'ok' }) }

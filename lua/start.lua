@@ -1,0 +1,41 @@
+#!lua
+-- Starts one accepted run: its entry nodes get tokens. Refused on low memory (no allow-oom flag), after its deadline, and
+-- when the run was ever started here before (its state or its tombstone stands).
+-- KEYS  1 meta · 2 journal · 3 run · 4 tombstone · 5 IR · then ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, queues, settle_queue}
+--       2 the run's input: j<JSON>
+-- reply started | exists | gone | late | ir_missing | refused
+-- The deadline is judged by this server's clock (the one script that reads it): a call that was held up on its way
+-- carries a stale time of its own.
+--@include lib/fence.lua
+--@include lib/run.lua
+--@include lib/emit.lua
+--@include lib/settle.lua
+
+local call = cjson.decode(ARGV[1])
+local meta = read_meta(KEYS[1])
+local word = refusal(meta, call)
+if word then return refuse(word) end
+local function answer(reply) return { cjson.encode({ word = reply }) } end
+
+local clock = redis.call('TIME')
+if tonumber(clock[1]) * 1000 + tonumber(clock[2]) / 1000 > call.deadline then return answer('late') end
+if redis.call('EXISTS', KEYS[4]) == 1 then return answer('gone') end
+if redis.call('EXISTS', KEYS[3]) == 1 then return answer('exists') end
+if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
+
+call.take, call.worker, call.reads = 0, '', {}
+local run = {
+  key = KEYS[3], ir_key = KEYS[5], id = call.id, digest = call.digest, generation = integer(call.generation),
+  counter = 0, events = 1, status = 'R', cache = {}, writes = {},
+}
+put(run, 'd', call.digest)
+put(run, 'g', run.generation)
+put(run, 'i', ARGV[2])
+local step = new_step(call)
+settle_and_count(step, run, { { 'root', '', 1, '=' .. string.rep('t', #edges_of(run, 'oroot')) } })
+
+write_run(run)
+emit_queued(step)
+append_journal(meta, call, { 's', journal_record(step, run, 1, {}) })
+return answer('started')

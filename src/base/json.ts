@@ -1,0 +1,219 @@
+/**
+ * JSON as hitzero stores it: a canonical text for digests, and a strict encoder that refuses what Postgres' `jsonb` cannot
+ * hold and what `JSON.stringify` would silently change. Error messages name the place, never the value.
+ */
+import { HitzeroError } from "./errors.ts";
+
+export interface EncodeLimits {
+  /** Largest text, in bytes of UTF-8. */
+  maxBytes: number;
+  /** Deepest nesting of lists and objects. */
+  maxDepth: number;
+  /** What is encoded, for messages: `output of node "a"`. */
+  what: string;
+}
+
+/** Escapes by which JSON.stringify shows a NUL or a lone surrogate; a backslash before the backslash makes it innocent. */
+const SUSPECT_ESCAPE = /\\u(?:0000|d[89a-f][0-9a-f]{2})/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: NUL is what is looked for.
+const NUL = /\u0000/;
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+const PLAIN_KEY = /^[A-Za-z_$][\w$]*$/;
+const MAX_PATH_LENGTH = 200;
+
+/**
+ * JSON text with the keys of every object sorted by UTF-16 code units (as RFC 8785), without white space. Equal documents
+ * have equal texts, whatever the order of their keys. JSON semantics: `undefined` properties are dropped, `toJSON` is used.
+ */
+export function canonicalJson(value: unknown): string {
+  const plain = withToJson(value);
+  if (plain === null || typeof plain !== "object") return JSON.stringify(plain) ?? "null";
+  if (Array.isArray(plain)) return `[${plain.map((item) => canonicalJson(item)).join(",")}]`;
+  const object = plain as Record<string, unknown>;
+  const parts: string[] = [];
+  for (const key of Object.keys(object).sort()) {
+    const item = withToJson(object[key]);
+    if (item === undefined || typeof item === "function" || typeof item === "symbol") continue;
+    parts.push(`${JSON.stringify(key)}:${canonicalJson(item)}`);
+  }
+  return `{${parts.join(",")}}`;
+}
+
+/**
+ * Encodes a value as JSON text. At the top `undefined` becomes `null`; undefined properties are dropped, as JSON does.
+ * @throws HitzeroError OUTPUT_NOT_JSON (NUL or lone surrogate in a string or key, NaN or Infinity, bigint, function, symbol,
+ *   Map, Set, Promise and the like, cycle), OUTPUT_TOO_DEEP, OUTPUT_TOO_LARGE; each names the path of the culprit.
+ */
+export function encodeJson(value: unknown, limits: EncodeLimits): string {
+  if (value === undefined) return "null";
+  new Walk(limits).visit(value, 0);
+  const text = JSON.stringify(value) ?? "null";
+  if (text.length > limits.maxBytes || Buffer.byteLength(text) > limits.maxBytes) throw tooLarge(limits);
+  if (SUSPECT_ESCAPE.test(text)) new StringSearch(limits).visit(value);
+  return text;
+}
+
+/** One pass over the shape of a value. Strings are only measured here: what they hold shows in the encoded text. */
+class Walk {
+  private readonly path: (string | number)[] = [];
+  /** Lower bound of the encoded size; it also bounds the walk over values that share parts. */
+  private bytes = 0;
+
+  constructor(private readonly limits: EncodeLimits) {}
+
+  visit(value: unknown, depth: number): void {
+    switch (typeof value) {
+      case "string":
+        this.grow(value.length + 2);
+        return;
+      case "number":
+        if (!Number.isFinite(value)) throw this.refuse(`is ${value}, which JSON cannot hold`);
+        this.grow(1);
+        return;
+      case "boolean":
+      case "undefined":
+        this.grow(1);
+        return;
+      case "object":
+        if (value === null) this.grow(4);
+        else this.visitObject(value, depth);
+        return;
+      default:
+        throw this.refuse(`is a ${typeof value}, which JSON cannot hold`);
+    }
+  }
+
+  private grow(bytes: number): void {
+    this.bytes += bytes;
+    if (this.bytes > this.limits.maxBytes) throw tooLarge(this.limits);
+  }
+
+  private visitObject(value: object, depth: number): void {
+    if (depth >= this.limits.maxDepth) throw this.tooDeep(value);
+    const plain = withToJson(value);
+    if (plain !== value) {
+      // Deeper by one, so that a toJSON that answers with yet another one comes to an end.
+      this.visit(plain, depth + 1);
+      return;
+    }
+    this.grow(2);
+    if (Array.isArray(value)) {
+      for (let index = 0; index < value.length; index++) this.visitItem(index, value[index], depth);
+      return;
+    }
+    const exotic = exoticName(value);
+    if (exotic !== undefined) throw this.refuse(`is a ${exotic}, which JSON would silently lose`);
+    for (const key of Object.keys(value)) {
+      const item = (value as Record<string, unknown>)[key];
+      if (item === undefined) continue;
+      this.grow(key.length + 3);
+      this.visitItem(key, item, depth);
+    }
+  }
+
+  private visitItem(key: string | number, item: unknown, depth: number): void {
+    this.path.push(key);
+    this.visit(item, depth + 1);
+    this.path.pop();
+  }
+
+  /** A cycle is nothing but endless depth, so it is looked for only when the depth is exceeded. */
+  private tooDeep(value: object): HitzeroError {
+    if (reachesItself(value)) return this.refuse("refers to itself (a cycle)");
+    const { what, maxDepth } = this.limits;
+    return new HitzeroError(
+      "OUTPUT_TOO_DEEP",
+      `${what} nests deeper than ${maxDepth} levels at ${pathText(this.path)}`,
+      {
+        hint: "Flatten the structure.",
+      },
+    );
+  }
+
+  private refuse(reason: string): HitzeroError {
+    return notJson(this.limits, this.path, reason);
+  }
+}
+
+/** The slow second pass, run only when the encoded text looks suspect: which string holds a NUL or a lone surrogate? */
+class StringSearch {
+  private readonly path: (string | number)[] = [];
+
+  constructor(private readonly limits: EncodeLimits) {}
+
+  visit(value: unknown): void {
+    const plain = withToJson(value);
+    if (typeof plain === "string") this.check(plain, "holds");
+    if (plain === null || typeof plain !== "object") return;
+    for (const [key, item] of Object.entries(plain)) {
+      if (item === undefined) continue;
+      if (!Array.isArray(plain)) this.check(key, "has a key with");
+      this.path.push(Array.isArray(plain) ? Number(key) : key);
+      this.visit(item);
+      this.path.pop();
+    }
+  }
+
+  private check(text: string, verb: string): void {
+    if (NUL.test(text))
+      throw notJson(this.limits, this.path, `${verb} the character \\u0000, which Postgres cannot store`);
+    if (LONE_SURROGATE.test(text)) {
+      throw notJson(this.limits, this.path, `${verb} half of a surrogate pair, which is no character`);
+    }
+  }
+}
+
+/** A JSON path such as `$.items[3].name`. */
+export function pathText(path: readonly PropertyKey[]): string {
+  let text = "$";
+  for (const part of path) {
+    if (typeof part === "number") text += `[${part}]`;
+    else if (typeof part === "string" && PLAIN_KEY.test(part)) text += `.${part}`;
+    else text += `[${JSON.stringify(String(part))}]`;
+    if (text.length > MAX_PATH_LENGTH) return `${text.slice(0, MAX_PATH_LENGTH)}…`;
+  }
+  return text;
+}
+
+function withToJson(value: unknown): unknown {
+  if (value === null || typeof value !== "object") return value;
+  const method = (value as { toJSON?: unknown }).toJSON;
+  return typeof method === "function" ? method.call(value, "") : value;
+}
+
+/** Built-in objects that JSON.stringify turns into `{}` or something else that does not mean the same. */
+function exoticName(value: object): string | undefined {
+  const prototype = Object.getPrototypeOf(value) as unknown;
+  if (prototype === Object.prototype || prototype === null) return undefined;
+  const exotic = [Map, Set, WeakMap, WeakSet, Promise, RegExp, Error, ArrayBuffer].find(
+    (type) => value instanceof type,
+  );
+  if (exotic !== undefined) return exotic.name;
+  return ArrayBuffer.isView(value) ? "typed array" : undefined;
+}
+
+function reachesItself(root: object): boolean {
+  const seen = new Set<unknown>();
+  const waiting: unknown[] = [root];
+  while (waiting.length > 0) {
+    for (const item of Object.values(waiting.pop() as object)) {
+      if (item === root) return true;
+      if (item === null || typeof item !== "object" || seen.has(item)) continue;
+      seen.add(item);
+      waiting.push(item);
+    }
+  }
+  return false;
+}
+
+function notJson(limits: EncodeLimits, path: readonly PropertyKey[], reason: string): HitzeroError {
+  return new HitzeroError("OUTPUT_NOT_JSON", `${limits.what}: ${pathText(path)} ${reason}`, {
+    hint: "Return plain JSON: strings, finite numbers, booleans, null, lists and objects.",
+  });
+}
+
+function tooLarge(limits: EncodeLimits): HitzeroError {
+  return new HitzeroError("OUTPUT_TOO_LARGE", `${limits.what} is larger than ${limits.maxBytes} bytes`, {
+    hint: "Store the data elsewhere and hand on a reference to it.",
+  });
+}

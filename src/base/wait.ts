@@ -1,0 +1,30 @@
+/** Waiting that can be cut short. */
+
+/** Resolves after `ms`, or at once when `signal` is aborted. Never rejects. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done, { once: true });
+  });
+}
+
+/** A bell: `rung()` resolves at the next `ring()`. */
+export class Bell {
+  #waiting: (() => void)[] = [];
+
+  ring(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  rung(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+}

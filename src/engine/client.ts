@@ -1,0 +1,260 @@
+/** The client: submits runs, waits for them, reads what the record says. */
+import { createHash } from "node:crypto";
+import { v7 as uuidv7 } from "uuid";
+import { z } from "zod";
+import { HitzeroError, type Fault } from "../base/errors.ts";
+import { createLog, type Log } from "../base/log.ts";
+import { Bell, pause } from "../base/wait.ts";
+import { Database } from "../postgres/database.ts";
+import { listPartitions } from "../postgres/partitions.ts";
+import { countLive, functionsWithoutWorker, type LiveProcesses } from "../postgres/registry.ts";
+import {
+  acceptRuns,
+  countFinal,
+  getRun,
+  listNodes,
+  listRuns,
+  type NodeExecutionRow,
+  type RunFilter,
+  type RunRow,
+} from "../postgres/runs.ts";
+import { findVersion, registerVersion, type WorkflowVersion } from "../postgres/workflows.ts";
+import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
+import { stateChannel } from "../redis/keys.ts";
+import { queuesOf } from "../redis/pack.ts";
+import { FenceError, Partition } from "../redis/partition.ts";
+import { isFinalRunStatus } from "../token/lifecycle.ts";
+import { compile } from "../workflow/compile.ts";
+import type { IR } from "../workflow/ir.ts";
+import { encodeInput } from "./input.ts";
+import type { StateChange } from "./record_batch.ts";
+import { startRun } from "./start_run.ts";
+
+export interface ClientOptions {
+  redisUrl: string;
+  databaseUrl: string;
+  /** Default `hitzero`. */
+  namespace?: string;
+  log?: Log;
+}
+
+/** A workflow that can be submitted. */
+export interface RegisteredWorkflow extends WorkflowVersion {
+  ir: IR;
+  /** What the compiler found worth a word. */
+  warnings: readonly Fault[];
+}
+
+export interface SubmitOptions {
+  input?: unknown;
+  /** Runs to make of it. Default 1. */
+  count?: number;
+  tags?: readonly string[];
+  /** The same key again answers the run that it made; with another workflow or input it is refused. */
+  idempotencyKey?: string;
+}
+
+export interface Submission {
+  runIds: string[];
+  /** The idempotency key was known: these runs were made before. */
+  existing: boolean;
+  /** Accepted runs that could not be started at once; the supervisor starts them. */
+  waiting: number;
+}
+
+/** Runs accepted in one transaction. */
+const ACCEPT_BATCH = 1_000;
+/** Largest `count`. */
+const MAX_COUNT = 100_000;
+const STARTS_AT_ONCE = 16;
+
+const stateChange: z.ZodType<StateChange> = z.looseObject({
+  instance_id: z.string(),
+  node_id: z.string().optional(),
+  scope: z.string().optional(),
+  previous_state: z.string(),
+  new_state: z.string(),
+  reason: z.string().nullable(),
+  timestamp: z.string(),
+  duration_ms: z.number().optional(),
+}) as never;
+
+export class Client {
+  readonly #database: Database;
+  readonly #redis: RedisConnection;
+  readonly #partitions: readonly Partition[];
+  readonly #log: Log;
+
+  private constructor(database: Database, redis: RedisConnection, partitions: readonly Partition[], log: Log) {
+    this.#database = database;
+    this.#redis = redis;
+    this.#partitions = partitions;
+    this.#log = log;
+  }
+
+  /** Connects. @throws HitzeroError (exit code 3) when a server cannot be used */
+  static async connect(options: ClientOptions): Promise<Client> {
+    const database = new Database(options.databaseUrl);
+    try {
+      const numbers = await listPartitions(database);
+      const redis = await RedisConnection.open(options.redisUrl);
+      const partitions = numbers.map((number) => new Partition(redis, options.namespace ?? "hitzero", number));
+      return new Client(database, redis, partitions, options.log ?? createLog("silent"));
+    } catch (error) {
+      await database.close();
+      throw error;
+    }
+  }
+
+  /** Compiles and registers a workflow file (or IR). @throws InvalidInputError with all faults */
+  async register(document: unknown): Promise<RegisteredWorkflow> {
+    const { ir, digest, warnings } = compile(document);
+    return { ...(await registerVersion(this.#database, ir, digest, document)), ir, warnings };
+  }
+
+  /** Finds a registered workflow. @throws HitzeroError WORKFLOW_NOT_FOUND */
+  async find(name: string, version?: number): Promise<RegisteredWorkflow> {
+    return { ...(await findVersion(this.#database, name, version)), warnings: [] };
+  }
+
+  /** Functions that the workflow names and no live worker offers. */
+  async missingFunctions(ir: IR): Promise<string[]> {
+    const names = ir.nodes.flatMap((node) => (node.type === "function" ? [node.config.function_name as string] : []));
+    return functionsWithoutWorker(this.#database, [...new Set(names)].sort());
+  }
+
+  async liveProcesses(): Promise<LiveProcesses> {
+    return countLive(this.#database);
+  }
+
+  /**
+   * Submits runs. When this returns they are in Postgres and will reach a final status.
+   * @throws HitzeroError BAD_COUNT, IDEMPOTENCY_CONFLICT, or for an input that the workflow does not accept
+   */
+  async submit(workflow: RegisteredWorkflow, options: SubmitOptions = {}): Promise<Submission> {
+    const { count = 1, idempotencyKey, tags = [] } = options;
+    if (!Number.isInteger(count) || count < 1 || count > MAX_COUNT) {
+      throw new HitzeroError("BAD_COUNT", `the count must be a whole number from 1 to ${MAX_COUNT}`, {
+        hint: "Submit more runs in several calls.",
+      });
+    }
+    if (idempotencyKey !== undefined && count > 1) {
+      throw new HitzeroError("BAD_COUNT", "an idempotency key stands for one run", { hint: "Leave out one of the two." });
+    }
+    const input = encodeInput(workflow.ir, options.input);
+    const submission: Submission = { runIds: [], existing: false, waiting: 0 };
+    for (let first = 0; first < count; first += ACCEPT_BATCH) {
+      const runs = Array.from({ length: Math.min(ACCEPT_BATCH, count - first) }, () => this.#newRun(input));
+      const accepted = await acceptRuns(this.#database, {
+        workflow,
+        runs,
+        tags,
+        ...(idempotencyKey === undefined ? {} : { idempotencyKey, inputDigest: digestOfInput(workflow.digest, input) }),
+      });
+      submission.runIds.push(...accepted.runIds);
+      submission.existing = accepted.existing;
+      if (!accepted.existing) submission.waiting += await this.#startAll(workflow, runs, accepted.epochs);
+    }
+    return submission;
+  }
+
+  #newRun(input: string) {
+    const partition = this.#partitions[Math.floor(Math.random() * this.#partitions.length)] as Partition;
+    return { runId: uuidv7(), partition: partition.number, input };
+  }
+
+  /** Starts accepted runs; answers how many are left to the supervisor. */
+  async #startAll(
+    workflow: RegisteredWorkflow,
+    runs: readonly { runId: string; partition: number; input: string }[],
+    epochs: ReadonlyMap<number, string>,
+  ): Promise<number> {
+    const { ir, digest } = workflow;
+    const queues = queuesOf(ir);
+    let waiting = 0;
+    const rest = [...runs];
+    const startSome = async () => {
+      for (let run = rest.shift(); run; run = rest.shift()) {
+        const partition = this.#partitions.find(({ number }) => number === run?.partition) as Partition;
+        const epoch = epochs.get(run.partition) ?? "0";
+        const { runId, input } = run;
+        try {
+          const word = await startRun(partition, ir, { runId, generation: 1, digest, epoch, input, queues });
+          if (word === "late" || word === "ir_missing") waiting += 1;
+        } catch (error) {
+          // The run is accepted: that it does not start now is no failure of the submit.
+          const expected = error instanceof FenceError || error instanceof RedisAwayError;
+          this.#log[expected ? "debug" : "warn"]({ run_id: runId, error: String(error) }, "the supervisor will start this run");
+          waiting += 1;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: STARTS_AT_ONCE }, startSome));
+    return waiting;
+  }
+
+  /** @throws HitzeroError RUN_NOT_FOUND */
+  getRun(runId: string): Promise<RunRow> {
+    return getRun(this.#database, runId);
+  }
+
+  listRuns(filter: RunFilter = {}): Promise<RunRow[]> {
+    return listRuns(this.#database, filter);
+  }
+
+  /** The executions of a run in order of time. */
+  listNodes(runId: string): Promise<NodeExecutionRow[]> {
+    return listNodes(this.#database, runId);
+  }
+
+  /**
+   * Waits for the run's final status. `onChange` hears each change of state that is committed while waiting.
+   * @throws HitzeroError RUN_NOT_FOUND
+   */
+  async wait(
+    runId: string,
+    options: { onChange?: (change: StateChange) => void; signal?: AbortSignal } = {},
+  ): Promise<RunRow> {
+    const bell = new Bell();
+    const listener = await this.#redis.duplicate();
+    listener.redis.on("message", (_channel: string, message: string) => {
+      const change = stateChange.safeParse(JSON.parse(message));
+      if (change.success) options.onChange?.(change.data);
+      if (change.success && change.data.node_id === undefined) bell.ring();
+    });
+    try {
+      await listener.redis.subscribe(stateChannel(runId));
+      for (;;) {
+        const run = await this.getRun(runId);
+        if (isFinalRunStatus(run.status) || options.signal?.aborted) return run;
+        // The record is the truth; the announcement only saves waiting.
+        await Promise.race([bell.rung(), pause(1_000, options.signal)]);
+      }
+    } finally {
+      listener.close();
+    }
+  }
+
+  /** Waits until all of these runs are final; answers how many ended in each status. */
+  async waitAll(
+    runIds: readonly string[],
+    options: { onProgress?: (final: number) => void; signal?: AbortSignal } = {},
+  ): Promise<Record<string, number>> {
+    for (;;) {
+      const counts = await countFinal(this.#database, runIds);
+      const final = Object.values(counts).reduce((total, count) => total + count, 0);
+      options.onProgress?.(final);
+      if (final === runIds.length || options.signal?.aborted) return counts;
+      await pause(100, options.signal);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#redis.close();
+    await this.#database.close();
+  }
+}
+
+function digestOfInput(irDigest: string, input: string): string {
+  return createHash("sha256").update(irDigest).update("\n").update(input).digest("hex");
+}

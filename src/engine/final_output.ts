@@ -1,0 +1,56 @@
+/** What a run comes to: its output, or its error. */
+import { HitzeroError } from "../base/errors.ts";
+import { presentable } from "../base/text.ts";
+import type { FinalRecord, RecordedOutput } from "../postgres/record.ts";
+import type { IR } from "../workflow/ir.ts";
+import { programsOf } from "../workflow/programs.ts";
+import type { ZeroHit } from "./record_batch.ts";
+
+/** The executions whose outputs (or error) the final status is made of. */
+export function nodesWanted(hit: ZeroHit): string[] {
+  if (hit.unhandled !== undefined) return [hit.unhandled];
+  const indexes = hit.ir.output === undefined ? hit.ir.terminals : hit.ir.output_needs;
+  return indexes.map((index) => hit.ir.nodes[index]?.id as string);
+}
+
+function terminalOutput(ir: IR, outputs: ReadonlyMap<string, RecordedOutput>): unknown {
+  const ids = ir.terminals.map((index) => ir.nodes[index]?.id as string);
+  const completed = ids.filter((id) => outputs.get(id)?.status === "COMPLETED");
+  if (ids.length === 1) return outputs.get(completed[0] ?? "")?.output ?? null;
+  return Object.fromEntries(completed.map((id) => [id, outputs.get(id)?.output]));
+}
+
+/** The final row of a run whose counter hit zero. `input` is the run's. */
+export function finalOf(hit: ZeroHit, outputs: ReadonlyMap<string, RecordedOutput>, input: unknown): FinalRecord {
+  const { runId, ir, at } = hit;
+  if (hit.unhandled !== undefined) {
+    const error = outputs.get(hit.unhandled)?.error;
+    const message = `node ${hit.unhandled} failed: ${error?.message ?? "unknown"}`;
+    return {
+      runId,
+      status: "FAILED",
+      completedAt: at,
+      output: null,
+      error: { code: error?.code ?? "NODE_FAILED", message, node_id: hit.unhandled },
+    };
+  }
+  try {
+    const output = ir.output === undefined ? terminalOutput(ir, outputs) : evaluateOutput(ir, outputs, input);
+    return { runId, status: "COMPLETED", completedAt: at, output: JSON.stringify(output), error: null };
+  } catch (error) {
+    const code = error instanceof HitzeroError ? error.code : "EXPRESSION_FAILED";
+    const message = `the workflow's output expression failed: ${presentable((error as Error).message)}`;
+    return { runId, status: "FAILED", completedAt: at, output: null, error: { code, message } };
+  }
+}
+
+function evaluateOutput(ir: IR, outputs: ReadonlyMap<string, RecordedOutput>, input: unknown): unknown {
+  const nodes = Object.fromEntries(
+    ir.output_needs.map((index) => {
+      const id = ir.nodes[index]?.id as string;
+      const recorded = outputs.get(id);
+      return [id, { output: recorded?.status === "COMPLETED" ? recorded.output : null }];
+    }),
+  );
+  return programsOf(ir).output()?.evaluate({ input, vars: ir.vars, nodes }) ?? null;
+}

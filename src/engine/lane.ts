@@ -1,0 +1,134 @@
+/**
+ * One partition's queue of calls in a worker: gathers what is ready into `advance` calls, several under way at once.
+ *
+ * Owns: finished items and claims until they are answered. A call whose answer is lost is made again with the same items; the
+ * scripts answer repeats with `duplicate` and what is owed. Never waits to fill a batch.
+ */
+import type { Log } from "../base/log.ts";
+import { pause } from "../base/wait.ts";
+import { RedisAwayError } from "../redis/connection.ts";
+import { queuesOf } from "../redis/pack.ts";
+import { type ClaimItem, FenceError, type FinishedItem, type Partition, type SettleItem } from "../redis/partition.ts";
+import type { AdvanceReply } from "../redis/replies.ts";
+import type { IR } from "../workflow/ir.ts";
+import { CALLS_IN_FLIGHT, LEASE_MS, STEP_BATCH } from "./limits.ts";
+
+export interface FinishedEntry {
+  item: FinishedItem | SettleItem;
+  ir: IR;
+}
+
+export interface ClaimEntry {
+  item: ClaimItem;
+  ir: IR;
+}
+
+export interface Answer {
+  finished: readonly FinishedEntry[];
+  claims: readonly ClaimEntry[];
+  reply: AdvanceReply;
+  payloads: readonly string[];
+}
+
+export interface LaneOptions {
+  workerId: string;
+  queues: readonly string[];
+  log: Log;
+  onAnswer: (lane: Lane, answer: Answer) => void;
+  /** Aborted when the worker gives up waiting for Redis. */
+  abandoned: AbortSignal;
+}
+
+export class Lane {
+  readonly partition: Partition;
+  readonly #options: LaneOptions;
+  #finished: FinishedEntry[] = [];
+  #claims: ClaimEntry[] = [];
+  #calls = 0;
+  #scheduled = false;
+
+  constructor(partition: Partition, options: LaneOptions) {
+    this.partition = partition;
+    this.#options = options;
+  }
+
+  /** Nothing waits for an answer. */
+  get idle(): boolean {
+    return this.#calls === 0 && this.#finished.length === 0 && this.#claims.length === 0;
+  }
+
+  finish(entry: FinishedEntry): void {
+    this.#finished.push(entry);
+    this.#schedule();
+  }
+
+  claim(entry: ClaimEntry): void {
+    this.#claims.push(entry);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      while (this.#calls < CALLS_IN_FLIGHT && this.#finished.length + this.#claims.length > 0) {
+        const finished = this.#finished.splice(0, STEP_BATCH);
+        const claims = this.#claims.splice(0, STEP_BATCH);
+        this.#calls += 1;
+        void this.#send(finished, claims);
+      }
+    });
+  }
+
+  async #send(finished: readonly FinishedEntry[], claims: readonly ClaimEntry[]): Promise<void> {
+    const answer = await this.#answered(finished, claims);
+    this.#calls -= 1;
+    if (answer) {
+      await this.#reloadMissing(answer);
+      this.#options.onAnswer(this, answer);
+    }
+    this.#schedule();
+  }
+
+  /** Calls until there is an answer. */
+  async #answered(finished: readonly FinishedEntry[], claims: readonly ClaimEntry[]): Promise<Answer | undefined> {
+    const { abandoned, log } = this.#options;
+    for (let tries = 0; !abandoned.aborted; tries += 1) {
+      try {
+        return { finished, claims, ...(await this.#call(finished, claims)) };
+      } catch (error) {
+        const expected = error instanceof RedisAwayError || error instanceof FenceError;
+        if (tries === 0 || !expected) {
+          log[expected ? "warn" : "error"]({ partition: this.partition.number, error: String(error) }, "call is repeated");
+        }
+        await pause(Math.min(50 * 2 ** Math.min(tries, 5), 1_000), abandoned);
+        await this.partition.refresh().catch(() => {});
+      }
+    }
+    return undefined;
+  }
+
+  #call(finished: readonly FinishedEntry[], claims: readonly ClaimEntry[]) {
+    const { workerId, queues } = this.#options;
+    const irs = new Set(finished.map(({ ir }) => ir));
+    return this.partition.advance({
+      worker: workerId,
+      leaseMs: LEASE_MS,
+      // A finished execution frees the slot that its successor may take.
+      take: finished.filter(({ item }) => !("work" in item)).length,
+      reads: queues,
+      queues: [...new Set([...queues, ...[...irs].flatMap(queuesOf)])],
+      finished: finished.map(({ item }) => item),
+      claims: claims.map(({ item }) => item),
+    });
+  }
+
+  /** The scripts' copy of an IR is gone: it is loaded again, and its items are finished again. */
+  async #reloadMissing({ finished, reply }: Answer): Promise<void> {
+    const missing = finished.filter((_entry, index) => reply.finished[index]?.word === "ir_missing");
+    const byDigest = new Map(missing.map((entry) => [entry.item.digest, entry.ir]));
+    for (const [digest, ir] of byDigest) await this.partition.loadIR(digest, ir).catch(() => {});
+    for (const entry of missing) this.finish(entry);
+  }
+}

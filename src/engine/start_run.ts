@@ -1,0 +1,19 @@
+/** Starting an accepted run, by its submitter or later by the reader. */
+import type { Partition, StartCall } from "../redis/partition.ts";
+import type { IR } from "../workflow/ir.ts";
+import { START_DEADLINE_MS } from "./limits.ts";
+
+export type StartWord = "started" | "exists" | "gone" | "late" | "ir_missing";
+
+/** Starts a run; loads its IR for the scripts when they lack it. */
+export async function startRun(
+  partition: Partition,
+  ir: IR,
+  call: Omit<StartCall, "deadline">,
+): Promise<StartWord> {
+  const deadline = partition.connection.now() + START_DEADLINE_MS;
+  const word = await partition.start({ ...call, deadline });
+  if (word !== "ir_missing") return word;
+  await partition.loadIR(call.digest, ir);
+  return partition.start({ ...call, deadline });
+}

@@ -1,0 +1,229 @@
+/**
+ * A supervisor: reads the partitions whose lease it holds, opens them, records what happens, and starts accepted runs that never
+ * started. Several may run; each partition has one reader at a time.
+ *
+ * Owns: the lease of its partitions. A crash lets the lease run out; a stopped process finds its term gone and starts over.
+ */
+import { hostname } from "node:os";
+import { HitzeroError } from "../base/errors.ts";
+import { createLog, type Log } from "../base/log.ts";
+import { pause } from "../base/wait.ts";
+import { Database } from "../postgres/database.ts";
+import {
+  beginEpoch,
+  countStartedRuns,
+  listPartitions,
+  noteOpening,
+  type PartitionRow,
+  READER_SETTINGS,
+  releaseLease,
+  renewLease,
+  takeLease,
+} from "../postgres/partitions.ts";
+import { heartbeat, signOff } from "../postgres/registry.ts";
+import { listUnstarted } from "../postgres/runs.ts";
+import { RedisConnection } from "../redis/connection.ts";
+import { queuesOf } from "../redis/pack.ts";
+import { FenceError, LAYOUT, newNonce, Partition } from "../redis/partition.ts";
+import { IRCache } from "./ir_cache.ts";
+import { HEARTBEAT_MS, READER_LEASE_MS, START_GRACE_MS } from "./limits.ts";
+import { HistoryLostError, Recorder } from "./recorder.ts";
+import { startRun } from "./start_run.ts";
+import { VERSION } from "./version.ts";
+
+export interface SupervisorOptions {
+  redisUrl: string;
+  databaseUrl: string;
+  /** Default `hitzero`. */
+  namespace?: string;
+  log?: Log;
+}
+
+/** How often an idle reader looks for accepted runs that never started, and renews its lease. */
+const SWEEP_MS = 1_000;
+const UNSTARTED_AT_ONCE = 200;
+
+export class Supervisor {
+  readonly id = `supervisor-${hostname()}-${process.pid}-${newNonce()}`;
+  readonly #options: Required<Omit<SupervisorOptions, "log">>;
+  readonly #log: Log;
+  readonly #stopping = new AbortController();
+  #database: Database | undefined;
+  #readers: Promise<void>[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = { namespace: "hitzero", ...options };
+    this.#log = options.log ?? createLog("silent");
+  }
+
+  /** Connects and begins to read. @throws HitzeroError when a server cannot be used */
+  async start(): Promise<void> {
+    this.#database = new Database(this.#options.databaseUrl, { settings: READER_SETTINGS, size: 8 });
+    try {
+      const partitions = await listPartitions(this.#database);
+      const connection = await RedisConnection.open(this.#options.redisUrl);
+      connection.close();
+      await this.#beat();
+      this.#readers = partitions.map((partition) => this.#keepReading(partition));
+    } catch (error) {
+      await this.#database.close();
+      throw error;
+    }
+    this.#timer = setInterval(() => void this.#beat().catch(() => {}), HEARTBEAT_MS);
+  }
+
+  /** Ends the batch under way, gives the leases back, and closes. A second call waits for the first. */
+  stop(): Promise<void> {
+    this.#stopped ??= (async () => {
+      this.#stopping.abort();
+      clearInterval(this.#timer);
+      await Promise.all(this.#readers);
+      if (!this.#database) return;
+      await signOff(this.#database, this.id).catch(() => {});
+      await this.#database.close();
+    })();
+    return this.#stopped;
+  }
+
+  async #beat(): Promise<void> {
+    await heartbeat(this.#database as Database, {
+      workerId: this.id,
+      kind: "supervisor",
+      host: hostname(),
+      pid: process.pid,
+      version: VERSION,
+      queues: [],
+      functions: [],
+      concurrency: null,
+    });
+  }
+
+  /** Takes the lease whenever it is free, and reads while it holds. */
+  async #keepReading(number: number): Promise<void> {
+    const stopping = this.#stopping.signal;
+    const database = this.#database as Database;
+    let said = "";
+    while (!stopping.aborted) {
+      let connections: RedisConnection[] = [];
+      let row: PartitionRow | undefined;
+      try {
+        row = await takeLease(database, number, this.id, READER_LEASE_MS);
+        if (row) {
+          const connection = await RedisConnection.open(this.#options.redisUrl);
+          connections = [connection];
+          connections.push(await connection.duplicate());
+          said = "";
+          await this.#read(row, connection, connections[1] as RedisConnection);
+        }
+      } catch (error) {
+        const text = error instanceof Error ? error.message : String(error);
+        const level = error instanceof HitzeroError ? "warn" : "error";
+        if (text !== said && !stopping.aborted) this.#log[level]({ partition: number, error: text }, "reading is interrupted");
+        said = text;
+      } finally {
+        for (const connection of connections) connection.close();
+        if (row) await releaseLease(database, number, row.term).catch(() => {});
+      }
+      await pause(500, stopping);
+    }
+  }
+
+  async #read(row: PartitionRow, connection: RedisConnection, blocking: RedisConnection): Promise<void> {
+    const database = this.#database as Database;
+    const partition = new Partition(connection, this.#options.namespace, row.partition);
+    const irs = new IRCache(database);
+    const opened = await openPartition(database, row, partition, this.#log);
+    const identity = await connection.identity();
+    const recorder = new Recorder(opened, partition, database, irs, this.#log);
+    await recorder.repeatCleanUp();
+    let sweptAt = 0;
+    while (!this.#stopping.signal.aborted) {
+      const recorded = await recorder.recordNext();
+      const now = Date.now();
+      if (now - sweptAt >= SWEEP_MS) {
+        sweptAt = now;
+        await renewLease(database, row.partition, row.term, READER_LEASE_MS);
+        if (recorded === 0) await this.#startUnstarted(partition, irs, database);
+      }
+      if (recorded > 0) continue;
+      if ((await connection.identity()) !== identity) return; // another server: compare and open again
+      await waitForEntry(blocking, partition, opened.recorded_seq);
+    }
+  }
+
+  /** The reader alone starts runs whose submitter did not get to it. */
+  async #startUnstarted(partition: Partition, irs: IRCache, database: Database): Promise<void> {
+    for (const run of await listUnstarted(database, partition.number, START_GRACE_MS, UNSTARTED_AT_ONCE)) {
+      const ir = await irs.get(run.ir_digest);
+      const word = await startRun(partition, ir, {
+        runId: run.run_id,
+        generation: run.generation,
+        digest: run.ir_digest,
+        epoch: partition.epoch,
+        input: run.input,
+        queues: queuesOf(ir),
+      });
+      if (word === "started") this.#log.info({ run_id: run.run_id }, "an accepted run that never started is started");
+    }
+  }
+}
+
+/** Waits until the journal has an entry behind `recorded`, for a second at most. */
+async function waitForEntry(blocking: RedisConnection, partition: Partition, recorded: number): Promise<void> {
+  const key = partition.keys.journal(partition.epoch);
+  await blocking.redis.xread("COUNT", 1, "BLOCK", SWEEP_MS, "STREAMS", key, `${recorded}-0`);
+}
+
+/**
+ * Compares what Redis holds with the record and opens the partition for the server that answers.
+ * @throws HistoryLostError when the two do not fit and started runs would be affected
+ */
+async function openPartition(
+  database: Database,
+  row: PartitionRow,
+  partition: Partition,
+  log: Log,
+): Promise<PartitionRow> {
+  const meta = await partition.readMeta();
+  if (meta.layout !== null && meta.layout !== LAYOUT) throw new FenceError(row.partition, "layout");
+  const timeline = await partition.connection.identity();
+  const queues = ["default"];
+  if (meta.epoch !== null && Number(meta.epoch) === row.epoch) {
+    partition.epoch = meta.epoch;
+    const loss = await findLoss(row, partition, meta.seq);
+    if (loss === undefined) {
+      if (meta.timeline !== timeline) {
+        const word = await partition.open({ epoch: meta.epoch, create: false, expected: meta.timeline ?? "", queues });
+        if (word !== "opened") throw new FenceError(row.partition, "timeline");
+        log.info({ partition: row.partition }, "Redis restarted with its history; the partition is open again");
+      }
+      await noteOpening(database, row, { timeline });
+      return row;
+    }
+    await refuseLoss(database, row, loss);
+  } else if (row.epoch > 0) await refuseLoss(database, row, "it does not hold the partition's current epoch");
+  const next = await beginEpoch(database, row);
+  await partition.open({ epoch: String(next.epoch), create: true, queues });
+  await noteOpening(database, next, { timeline });
+  return next;
+}
+
+/** Nothing is lost when the last recorded entry is there and is the same. */
+async function findLoss(row: PartitionRow, partition: Partition, seq: number): Promise<string | undefined> {
+  if (seq < row.recorded_seq) return `its journal ends at ${seq}, the record at ${row.recorded_seq}`;
+  if (row.recorded_seq === 0) return undefined;
+  const [last] = await partition.readJournal(row.recorded_seq, 1);
+  if (last?.[0] !== `${row.recorded_seq}-0`) return `entry ${row.recorded_seq} is missing`;
+  if (last[1][1] !== row.recorded_call) return `entry ${row.recorded_seq} is another than the one recorded`;
+  return undefined;
+}
+
+/** With started runs on record a fresh epoch would lose them: the partition stays closed. */
+async function refuseLoss(database: Database, row: PartitionRow, what: string): Promise<void> {
+  if ((await countStartedRuns(database, row.partition)) === 0) return;
+  await noteOpening(database, row, { closedReason: `HISTORY_LOST: ${what}` });
+  throw new HistoryLostError(row.partition, what);
+}
+

@@ -1,0 +1,382 @@
+/**
+ * A worker: consumes tokens, performs executions, applies what they come to. Stateless: any number may run.
+ *
+ * Owns: the executions that it holds, in memory only. Invariants: at most `concurrency` handlers run at once; a token is
+ * claimed before its handler runs and given up only by `advance`; the slot of a finished execution stays taken until its step is answered,
+ * because the answer may hand over the next token. A crash leaves its tokens leased.
+ */
+import { hostname } from "node:os";
+import { assert } from "../base/assert.ts";
+import type { Log } from "../base/log.ts";
+import { createLog } from "../base/log.ts";
+import { Bell, pause } from "../base/wait.ts";
+import type { Handlers } from "../handlers/types.ts";
+import { Database } from "../postgres/database.ts";
+import { listPartitions } from "../postgres/partitions.ts";
+import { heartbeat, signOff } from "../postgres/registry.ts";
+import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
+import { FenceError, newNonce, Partition, type ReadyEntry, readReady } from "../redis/partition.ts";
+import type { HandedToken } from "../redis/replies.ts";
+import { decodeToken } from "../token/token.ts";
+import type { IR } from "../workflow/ir.ts";
+import { type HeldExecution, perform, type StoredOutput } from "./execute.ts";
+import { IRCache } from "./ir_cache.ts";
+import { type Answer, Lane } from "./lane.ts";
+import {
+  BLOB_TTL_MS,
+  DEFAULT_CONCURRENCY,
+  HAND_OVER_BOUND,
+  HEARTBEAT_MS,
+  MOMENT_MS,
+} from "./limits.ts";
+import { VERSION } from "./version.ts";
+
+export interface WorkerOptions {
+  redisUrl: string;
+  databaseUrl: string;
+  /** Default `hitzero`. */
+  namespace?: string;
+  handlers: Handlers;
+  /** Executions at once, 1 to 1,000. Default 32. */
+  concurrency?: number;
+  /** Queues to read. Default `["default"]`. */
+  queues?: readonly string[];
+  log?: Log;
+}
+
+/** Where a finished execution came from, until its step is answered. */
+interface Origin {
+  held: HeldExecution;
+  output: StoredOutput;
+}
+
+interface Running {
+  held: HeldExecution;
+  lane: Lane;
+  startedAt: number;
+  noted: boolean;
+}
+
+export class Worker {
+  readonly id = `worker-${hostname()}-${process.pid}-${newNonce()}`;
+  readonly #options: Required<Omit<WorkerOptions, "log">>;
+  readonly #log: Log;
+  readonly #lanes = new Map<number, Lane>();
+  readonly #origins = new Map<object, Origin>();
+  readonly #runnable: { held: HeldExecution; lane: Lane }[] = [];
+  readonly #running = new Set<Running>();
+  readonly #claiming = new Set<string>();
+  readonly #slotFreed = new Bell();
+  readonly #abandoned = new AbortController();
+  readonly #stopping = new AbortController();
+  #taken = 0;
+  #connection: RedisConnection | undefined;
+  #blocking: RedisConnection | undefined;
+  #database: Database | undefined;
+  #irs: IRCache | undefined;
+  #fetching: Promise<void> | undefined;
+  #timers: NodeJS.Timeout[] = [];
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: WorkerOptions) {
+    this.#options = {
+      namespace: "hitzero",
+      concurrency: DEFAULT_CONCURRENCY,
+      queues: ["default"],
+      ...options,
+    };
+    this.#log = options.log ?? createLog("silent");
+  }
+
+  /** Connects and begins to consume. @throws HitzeroError when a server cannot be used */
+  async start(): Promise<void> {
+    const { redisUrl, databaseUrl, namespace, queues } = this.#options;
+    this.#database = new Database(databaseUrl);
+    try {
+      const numbers = await listPartitions(this.#database);
+      this.#irs = new IRCache(this.#database);
+      this.#connection = await RedisConnection.open(redisUrl);
+      this.#blocking = await this.#connection.duplicate();
+      for (const number of numbers) {
+        const partition = new Partition(this.#connection, namespace, number);
+        this.#lanes.set(
+          number,
+          new Lane(partition, {
+            workerId: this.id,
+            queues,
+            log: this.#log,
+            onAnswer: (lane, answer) => void this.#answered(lane, answer),
+            abandoned: this.#abandoned.signal,
+          }),
+        );
+      }
+      await this.#beat();
+    } catch (error) {
+      await this.#close();
+      throw error;
+    }
+    this.#timers = [
+      setInterval(() => void this.#beat().catch(() => {}), HEARTBEAT_MS),
+      setInterval(() => this.#noteLong(), MOMENT_MS),
+    ];
+    this.#fetching = this.#fetch();
+  }
+
+  /** Takes no more tokens, lets what runs end, and closes. A second call waits for the first. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#drain();
+    return this.#stopped;
+  }
+
+  /** Closes at once: what runs is left to its lease. */
+  async abandon(): Promise<void> {
+    this.#stopping.abort();
+    this.#abandoned.abort();
+    await this.#close();
+  }
+
+  async #drain(): Promise<void> {
+    this.#stopping.abort();
+    this.#slotFreed.ring();
+    await this.#unblock();
+    await this.#fetching;
+    while (this.#taken > 0 || [...this.#lanes.values()].some((lane) => !lane.idle)) {
+      await Promise.race([this.#slotFreed.rung(), pause(50)]);
+    }
+    if (this.#database) await signOff(this.#database, this.id).catch(() => {});
+    await this.#close();
+  }
+
+  /** Ends a blocked read without losing what it may be about to answer. */
+  async #unblock(): Promise<void> {
+    const id = this.#blockingId;
+    if (id !== undefined) await this.#connection?.redis.client("UNBLOCK", id).catch(() => {});
+  }
+
+  #blockingId: number | undefined;
+
+  async #close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#connection?.close();
+    this.#blocking?.close();
+    await this.#database?.close();
+    this.#database = undefined;
+  }
+
+  async #beat(): Promise<void> {
+    if (!this.#database) return;
+    await heartbeat(this.#database, {
+      workerId: this.id,
+      kind: "worker",
+      host: hostname(),
+      pid: process.pid,
+      version: VERSION,
+      queues: this.#options.queues,
+      functions: [...this.#options.handlers.keys()].sort(),
+      concurrency: this.#options.concurrency,
+    });
+  }
+
+  async #fetch(): Promise<void> {
+    const streams = [...this.#lanes.values()].flatMap(({ partition }) =>
+      this.#options.queues.map((queue) => ({ partition, queue })),
+    );
+    const stopping = this.#stopping.signal;
+    // After a lost reply the entries of that reply are still pending for this consumer.
+    let pending = false;
+    while (!stopping.aborted) {
+      const free = this.#options.concurrency - this.#taken;
+      if (free <= 0) {
+        await this.#slotFreed.rung();
+        continue;
+      }
+      try {
+        const blocking = this.#blocking as RedisConnection;
+        if (pending || this.#blockingId === undefined) {
+          await blocking.identity();
+          this.#blockingId = await blocking.redis.client("ID");
+          for (const { partition } of this.#lanes.values()) {
+            await partition.refresh();
+            await partition.ensureQueues(this.#options.queues);
+          }
+        }
+        const entries = await readReady(blocking, streams, this.id, { count: free, blockMs: 2_000, pending });
+        pending = false;
+        for (const entry of entries) await this.#take(entry);
+      } catch (error) {
+        if (stopping.aborted) return;
+        if (!(error instanceof RedisAwayError || error instanceof FenceError)) {
+          this.#log.error({ error: String(error) }, "reading tokens failed; it is tried again");
+        }
+        pending = true;
+        await pause(200, stopping);
+      }
+    }
+  }
+
+  async #take(entry: ReadyEntry): Promise<void> {
+    const key = `${entry.partition}/${entry.queue}/${entry.entry}`;
+    const token = decodeToken(entry.text);
+    if (!token || this.#claiming.has(key)) return;
+    const lane = this.#lanes.get(entry.partition) as Lane;
+    const ir = await this.#loadIR(token.digest);
+    if (!ir) return;
+    const common = { ...token, queue: entry.queue, entry: entry.entry };
+    this.#taken += 1;
+    this.#claiming.add(key);
+    if (token.kind === "settle") {
+      lane.finish({ ir, item: { ...common, work: token.work } });
+    } else {
+      const needs = ir.nodes[token.node]?.needs ?? [];
+      lane.claim({ ir, item: { ...common, ...token, needs } });
+    }
+  }
+
+  /** Waits for Postgres as long as it is away: the token stays pending meanwhile. */
+  async #loadIR(digest: string): Promise<IR | undefined> {
+    for (let tries = 0; !this.#abandoned.signal.aborted; tries += 1) {
+      try {
+        return await (this.#irs as IRCache).get(digest);
+      } catch (error) {
+        this.#log.error({ digest, error: String(error) }, "an IR cannot be read");
+        if ((error as { code?: string }).code === "IR_NOT_FOUND") return undefined;
+        await pause(Math.min(100 * 2 ** Math.min(tries, 4), 1_000), this.#abandoned.signal);
+      }
+    }
+    return undefined;
+  }
+
+  async #answered(lane: Lane, { finished, claims, reply, payloads }: Answer): Promise<void> {
+    const origins = finished.map(({ item }) => this.#origins.get(item));
+    // Every answered item gives its slot back; every token that came takes one.
+    this.#taken += reply.tokens.length - claims.length;
+    finished.forEach(({ item }, index) => {
+      if (reply.finished[index]?.word === "ir_missing") return; // it will be finished again
+      this.#taken -= 1;
+      this.#origins.delete(item);
+      if ("work" in item) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
+    });
+    for (const { item } of claims) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
+    for (const token of reply.tokens) {
+      const origin = token.after === undefined ? undefined : origins[token.after];
+      void this.#hold(lane, token, payloads, origin);
+    }
+    this.#slotFreed.ring();
+  }
+
+  async #hold(lane: Lane, token: HandedToken, payloads: readonly string[], origin: Origin | undefined): Promise<void> {
+    const ir = origin?.held.ir ?? (await this.#loadIR(token.digest));
+    const read = (position: number) => this.#readOutput(lane, token.id, position, payloads, origin);
+    try {
+      if (!ir) throw new RedisAwayError("the worker stops");
+      const held: HeldExecution = {
+        runId: token.id,
+        generation: token.g,
+        digest: token.digest,
+        ir,
+        nodeIndex: token.node,
+        scope: token.scope,
+        attempt: token.attempt,
+        delivery: token.delivery,
+        nonce: token.nonce,
+        sources: token.sources,
+        inputs: await Promise.all(token.inputs.map(read)),
+        needs: new Map(await Promise.all(token.needs.map(async ([node, at]) => [node, await read(at)] as const))),
+        input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
+        hops: origin ? origin.held.hops + 1 : 0,
+      };
+      this.#runnable.push({ held, lane });
+      this.#runNext();
+    } catch (error) {
+      this.#log.warn({ run_id: token.id, error: String(error) }, "a token is left to its lease");
+      this.#taken -= 1;
+      this.#slotFreed.ring();
+    }
+  }
+
+  async #readOutput(
+    lane: Lane,
+    runId: string,
+    position: number,
+    payloads: readonly string[],
+    origin: Origin | undefined,
+  ): Promise<StoredOutput | null> {
+    const stored = position === -1 ? origin?.output : position === 0 ? undefined : payloads[position];
+    if (stored === undefined) return null;
+    if (!stored.startsWith("b")) return stored;
+    for (let tries = 0; !this.#abandoned.signal.aborted; tries += 1) {
+      try {
+        const blob = await lane.partition.readBlob(runId, stored.slice(1));
+        assert(blob !== null, `blob ${stored.slice(1)} of run ${runId} is gone`);
+        return `j${blob}`;
+      } catch (error) {
+        if (!(error instanceof RedisAwayError)) throw error;
+        await pause(Math.min(50 * 2 ** Math.min(tries, 5), 1_000), this.#abandoned.signal);
+      }
+    }
+    throw new RedisAwayError("the worker stops");
+  }
+
+  #runNext(): void {
+    while (this.#running.size < this.#options.concurrency) {
+      const next = this.#runnable.shift();
+      if (!next) return;
+      const running: Running = { ...next, startedAt: this.#now(), noted: false };
+      this.#running.add(running);
+      void this.#perform(running);
+    }
+  }
+
+  #now(): number {
+    return (this.#connection as RedisConnection).now();
+  }
+
+  async #perform(running: Running): Promise<void> {
+    const { held, lane } = running;
+    const node = held.ir.nodes[held.nodeIndex];
+    const performed = await perform(held, {
+      workerId: this.id,
+      handlers: this.#options.handlers,
+      now: () => this.#now(),
+      log: this.#logFor(held.runId, node?.id ?? ""),
+      mayHandOver: !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND,
+    });
+    if (performed.blob !== undefined) await this.#storeBlob(lane, held.runId, performed.item.blob as string, performed.blob);
+    this.#running.delete(running);
+    this.#origins.set(performed.item, { held, output: performed.item.output });
+    lane.finish({ ir: held.ir, item: performed.item });
+    this.#runNext();
+  }
+
+  async #storeBlob(lane: Lane, runId: string, name: string, value: string): Promise<void> {
+    while (!this.#abandoned.signal.aborted) {
+      try {
+        return await lane.partition.storeBlob(runId, name, value, BLOB_TTL_MS);
+      } catch (error) {
+        this.#log.warn({ run_id: runId, error: String(error) }, "a large output cannot be stored; it is tried again");
+        await pause(500, this.#abandoned.signal);
+      }
+    }
+  }
+
+  #logFor(runId: string, nodeId: string): Log {
+    const log = this.#log as Log & { child?: (bindings: object) => Log };
+    return log.child?.({ run_id: runId, node_id: nodeId }) ?? log;
+  }
+
+  /** Executions that last longer than a moment are put on record as RUNNING. */
+  #noteLong(): void {
+    const before = this.#now() - MOMENT_MS;
+    const byLane = new Map<Lane, Running[]>();
+    for (const running of this.#running) {
+      if (running.noted || running.startedAt > before) continue;
+      running.noted = true;
+      byLane.set(running.lane, [...(byLane.get(running.lane) ?? []), running]);
+    }
+    for (const [lane, list] of byLane) {
+      const notes = list.map(({ held, startedAt }) => ({ ...held, node: held.nodeIndex, startedAt }));
+      // Only a note: when it is lost, the outcome is recorded all the same.
+      lane.partition.noteRunning(this.id, notes).catch(() => {});
+    }
+  }
+}

@@ -1,0 +1,50 @@
+/** Loads a handler module, JavaScript or TypeScript. */
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { tsImport } from "tsx/esm/api";
+import { HitzeroError } from "../base/errors.ts";
+import { presentable } from "../base/text.ts";
+import type { Handler, Handlers } from "./types.ts";
+
+/** Each function that an object holds, by its name; a default export that is an object counts too. */
+export function handlersOf(exports: Record<string, unknown>): Handlers {
+  const handlers = new Map<string, Handler>();
+  const fromDefault = exports.default;
+  const sources = typeof fromDefault === "object" && fromDefault !== null ? [fromDefault, exports] : [exports];
+  for (const source of sources) {
+    for (const [name, value] of Object.entries(source)) {
+      if (typeof value === "function" && name !== "default") handlers.set(name, value as Handler);
+    }
+  }
+  return handlers;
+}
+
+/**
+ * Imports a module of handlers by path.
+ * @throws HitzeroError HANDLERS_NOT_FOUND, HANDLERS_BROKEN (it throws when imported), HANDLERS_EMPTY
+ */
+export async function loadHandlers(path: string): Promise<Handlers> {
+  const file = resolve(path);
+  if (!existsSync(file)) {
+    throw new HitzeroError("HANDLERS_NOT_FOUND", `there is no handler module ${file}`, {
+      hint: "Give --handlers the path of a JavaScript or TypeScript module.",
+    });
+  }
+  let exports: Record<string, unknown>;
+  try {
+    exports = (await tsImport(pathToFileURL(file).href, import.meta.url)) as Record<string, unknown>;
+  } catch (error) {
+    throw new HitzeroError("HANDLERS_BROKEN", `handler module ${file} cannot be imported: ${presentable(String(error))}`, {
+      hint: "Mend the module; `node --check` or `npx tsx` on it shows the place.",
+      cause: error,
+    });
+  }
+  const handlers = handlersOf(exports);
+  if (handlers.size === 0) {
+    throw new HitzeroError("HANDLERS_EMPTY", `handler module ${file} exports no function`, {
+      hint: "Export each handler by its name: export async function fetch_data({ data }) { … }",
+    });
+  }
+  return handlers;
+}

@@ -1,0 +1,93 @@
+/** What each node type does. Routing is not theirs: a `conditional` only passes its data on. */
+import { assert } from "../base/assert.ts";
+import { HitzeroError } from "../base/errors.ts";
+import type { NodeType } from "../workflow/ir.ts";
+import { programsOf } from "../workflow/programs.ts";
+import { aggregate } from "./aggregate.ts";
+import type { Execution, Handlers, NodeExecutor } from "./types.ts";
+
+function callHandler(execution: Execution, handlers: Handlers): unknown {
+  const { node, ir, runId, scope } = execution;
+  const name = node.config.function_name as string;
+  const handler = handlers.get(name);
+  if (!handler) {
+    throw new HitzeroError("HANDLER_NOT_FOUND", `this worker has no handler ${name}`, {
+      hint: `Export ${name} from the module given to --handlers, or give the node a queue whose workers have it.`,
+    });
+  }
+  return handler({
+    get data() {
+      return execution.data;
+    },
+    get input() {
+      return execution.input;
+    },
+    config: node.config,
+    params: (node.config.params ?? {}) as Record<string, unknown>,
+    vars: ir.vars,
+    attempt: execution.attempt,
+    scope,
+    runId,
+    nodeId: node.id,
+    idempotencyKey: `${runId}/${node.id}/${scope}`,
+    signal: execution.signal,
+    log: execution.log,
+  });
+}
+
+/** The variables of a node's own expressions. */
+function variables(execution: Execution): Record<string, unknown> {
+  return {
+    get data() {
+      return execution.data;
+    },
+    get input() {
+      return execution.input;
+    },
+    vars: execution.ir.vars,
+    nodes: execution.ancestors,
+  };
+}
+
+function transform(execution: Execution): unknown {
+  const program = programsOf(execution.ir).transform(execution.nodeIndex);
+  assert(program, "a transform node has an expression");
+  return program.evaluate(variables(execution));
+}
+
+function filter(execution: Execution): unknown {
+  const { data } = execution;
+  if (!Array.isArray(data)) {
+    throw new HitzeroError("FILTER_NOT_A_LIST", "the data of a filter node is not a list", {
+      hint: "Let its predecessor return a list, or take the list out with a transform node.",
+    });
+  }
+  const program = programsOf(execution.ir).filter(execution.nodeIndex);
+  assert(program, "a filter node has an expression");
+  const known = variables(execution);
+  return data.filter((item, index) => {
+    const verdict = program.evaluate({ ...known, data, item, index });
+    if (typeof verdict === "boolean") return verdict;
+    throw new HitzeroError("EXPRESSION_FAILED", `filter_expression is not true or false for item ${index}`, {
+      hint: "Write a comparison, such as item.score >= 80.",
+    });
+  });
+}
+
+const pass: NodeExecutor = (execution) => execution.data;
+
+const EXECUTORS: Partial<Record<NodeType, NodeExecutor>> = {
+  function: callHandler,
+  transform,
+  filter,
+  aggregate,
+  conditional: pass,
+  parallel: pass,
+};
+
+/** Performs one execution; the result is the node's output. Throws what the handler throws. */
+export async function performNode(execution: Execution, handlers: Handlers): Promise<unknown> {
+  const executor = EXECUTORS[execution.node.type];
+  if (!executor) throw new HitzeroError("NOT_SUPPORTED_YET", `node type ${execution.node.type} is not supported yet`);
+  return executor(execution, handlers);
+}

@@ -1,0 +1,148 @@
+/**
+ * What went wrong with a Postgres connection, in the words of hitzero's coded errors.
+ *
+ * Every place that talks to Postgres hands what it caught to `postgresFault`; nothing here ever repeats a password
+ * or the text of a query, so the result may be logged and shown.
+ */
+
+import { HitzeroError } from "../base/errors.ts";
+
+/** The oldest Postgres whose behaviour is tested. */
+export const OLDEST_POSTGRES_MAJOR = 15;
+
+const UNREACHABLE_SYSTEM_CODES = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOENT",
+  "ENOTFOUND",
+  "EPIPE",
+  "ETIMEDOUT",
+]);
+
+/** SQLSTATEs of a server that is there but takes no work now: shutting down, starting, crashed, no slots, lost link. */
+const UNAVAILABLE_SQLSTATES = new Set([
+  "57P01",
+  "57P02",
+  "57P03",
+  "53300",
+  "08000",
+  "08001",
+  "08003",
+  "08004",
+  "08006",
+]);
+
+/** Messages of the `pg` client for a link that was lost or never made; these carry no code. */
+const UNREACHABLE_MESSAGE =
+  /connection terminated|timeout expired|timeout exceeded when trying to connect|not queryable/i;
+
+/** `host:port/database` of a database URL, without user and password; for messages. */
+export function describeDatabase(url: string): string {
+  try {
+    const parsed = new URL(url);
+    const host = parsed.searchParams.get("host") ?? parsed.hostname;
+    return `${host || "localhost"}:${parsed.port || "5432"}${parsed.pathname === "/" ? "" : parsed.pathname}`;
+  } catch {
+    return "the database URL, which does not parse";
+  }
+}
+
+/**
+ * Refuses what is not a `postgres://` or `postgresql://` URL, before a client makes something else of it.
+ *
+ * @throws HitzeroError DATABASE_URL_INVALID (exit code 2)
+ */
+export function checkDatabaseUrl(url: string): void {
+  let protocol = "";
+  try {
+    protocol = new URL(url).protocol;
+  } catch {
+    // Reported below: a URL that does not parse has no protocol.
+  }
+  if (protocol === "postgres:" || protocol === "postgresql:") return;
+  throw new HitzeroError("DATABASE_URL_INVALID", "the database URL is not a postgres:// URL", {
+    hint: "Write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE; percent-encode special characters of the password.",
+  });
+}
+
+/**
+ * Translates anything caught while talking to Postgres into a coded error with exit code 3. A `HitzeroError` is
+ * returned as it is.
+ *
+ * Codes: SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED, TLS_REFUSED, and
+ * POSTGRES_FAILED for the rest, which names the SQLSTATE only (Postgres's own message may hold run data; it is the `cause`).
+ */
+export function postgresFault(error: unknown, url: string): HitzeroError {
+  if (error instanceof HitzeroError) return error;
+  const where = describeDatabase(url);
+  const { code, message } = codeAndMessage(error);
+  const coded = (hitzeroCode: string, text: string, hint: string) =>
+    new HitzeroError(hitzeroCode, text, { hint, exitCode: 3, cause: error });
+
+  if (code === "28P01" || /client password must be a (non-empty )?string/i.test(message)) {
+    return coded(
+      "WRONG_PASSWORD",
+      `Postgres at ${where} refused the user or password`,
+      "Check both in the database URL (HITZERO_DATABASE_URL).",
+    );
+  }
+  if (code === "28000") {
+    return coded(
+      "ACCESS_REFUSED",
+      `Postgres at ${where} does not admit this user from this machine`,
+      "Check the user in the database URL and the server's pg_hba.conf.",
+    );
+  }
+  if (code === "3D000") {
+    return coded(
+      "DATABASE_MISSING",
+      `the database of ${where} does not exist`,
+      "Create it with CREATE DATABASE, or correct the name at the end of the database URL.",
+    );
+  }
+  if (code === "42501") {
+    return coded(
+      "PERMISSION_DENIED",
+      `the database user lacks a permission at ${where}`,
+      "Run `hitzero migrate` as the owner of the database, and grant this user the use of schema hitzero.",
+    );
+  }
+  if (
+    /does not support SSL|self[- ]signed certificate|unable to verify the first certificate/i.test(message)
+  ) {
+    return coded(
+      "TLS_REFUSED",
+      `no encrypted connection to Postgres at ${where} could be agreed`,
+      "Set `sslmode` in the database URL to what the server offers.",
+    );
+  }
+  if (
+    UNREACHABLE_SYSTEM_CODES.has(code) ||
+    UNAVAILABLE_SQLSTATES.has(code) ||
+    UNREACHABLE_MESSAGE.test(message)
+  ) {
+    const reason = code ? ` (${code})` : "";
+    return coded(
+      "SERVER_UNREACHABLE",
+      `Postgres at ${where} cannot be reached${reason}`,
+      "Start it, or correct host and port in the database URL (HITZERO_DATABASE_URL); `hitzero up` runs one of its own.",
+    );
+  }
+  const reason = code ? ` with SQLSTATE ${code}` : "";
+  return coded(
+    "POSTGRES_FAILED",
+    `Postgres at ${where} failed${reason}`,
+    "The server's log has the details; `hitzero doctor` checks the connection.",
+  );
+}
+
+/** Code and message of a caught value; of several tried addresses the first one's. */
+function codeAndMessage(error: unknown): { code: string; message: string } {
+  if (error instanceof AggregateError && error.errors.length > 0) return codeAndMessage(error.errors[0]);
+  if (!(error instanceof Error)) return { code: "", message: String(error) };
+  const code = "code" in error && typeof error.code === "string" ? error.code : "";
+  return { code, message: error.message };
+}

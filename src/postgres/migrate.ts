@@ -1,0 +1,210 @@
+/**
+ * Brings a database to this release's schema.
+ *
+ * Owns: schema `hitzero` and the table `hitzero.migrations`; the rows of `hitzero.partitions`.
+ * Invariants: each file of `migrations/` is applied once and whole, in the order of its number; a file that was applied
+ * never changes (its checksum is kept); the number of partitions P is chosen once.
+ * Racing processes: each migration runs in a transaction of its own whose first statement inserts the migration's row.
+ * Whoever comes second waits on that row, then finds the work done. No lock outlives a crash.
+ * A crash leaves the database at the last whole migration; the next call goes on from there.
+ */
+
+import pg from "pg";
+import { HitzeroError } from "../base/errors.ts";
+import {
+  checkDatabaseUrl,
+  describeDatabase,
+  OLDEST_POSTGRES_MAJOR,
+  postgresFault,
+} from "./connection_errors.ts";
+import { type MigrationFile, PACKAGE_MIGRATIONS, readMigrations } from "./migration_files.ts";
+import { checkPartitionCount, fixPartitions } from "./partition_count.ts";
+
+export interface MigrateOptions {
+  /** How many partitions the database is to have. Fixed by the first call, 1 unless given; later calls may leave it out. */
+  partitions?: number;
+  /** Called after each migration that this call applied, with its name such as `001_runs`. */
+  onApplied?: (name: string) => void;
+  /** Folder of the SQL files; the package's own `migrations/` unless a test says otherwise. */
+  folder?: string;
+}
+
+export interface MigrateResult {
+  /** Names of the migrations that this call applied; those that a racing process applied are not among them. */
+  applied: string[];
+  /** The number of partitions that the database has. */
+  partitions: number;
+}
+
+/** SQLSTATEs with which one of two racing `create … if not exists` fails although the object is then there. */
+const CREATION_RACES = new Set(["23505", "42P06", "42P07"]);
+const CREATION_ATTEMPTS = 10;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/**
+ * Applies the migrations that the database lacks and fixes its number of partitions. Safe when several processes do it
+ * at once, and a cheap check when there is nothing to do.
+ *
+ * @throws HitzeroError SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED,
+ *   TLS_REFUSED, POSTGRES_TOO_OLD (all exit code 3); DATABASE_URL_INVALID, SCHEMA_NEWER, MIGRATION_CHANGED,
+ *   MIGRATION_FAILED, PARTITIONS_INVALID, PARTITIONS_FIXED
+ */
+export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<MigrateResult> {
+  checkDatabaseUrl(databaseUrl);
+  checkPartitionCount(options.partitions);
+  const files = await readMigrations(options.folder ?? PACKAGE_MIGRATIONS);
+  const client = new pg.Client({
+    connectionString: databaseUrl,
+    application_name: "hitzero migrate",
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  // A link lost between two queries is reported here; the next query fails and is translated.
+  client.on("error", () => {});
+  try {
+    await client.connect();
+    await refuseOldServer(client, databaseUrl);
+    await createBookkeeping(client);
+    const before = await appliedMigrations(client);
+    refuseForeignHistory(files, before);
+    const applied: string[] = [];
+    for (const file of files.filter(({ id }) => !before.some((row) => row.id === id))) {
+      if (!(await applyOnce(client, file))) continue;
+      applied.push(file.name);
+      options.onApplied?.(file.name);
+    }
+    // Looked at again: a newer release may have migrated while this one waited.
+    refuseForeignHistory(files, await appliedMigrations(client));
+    return { applied, partitions: await fixPartitions(client, options.partitions) };
+  } catch (error) {
+    throw postgresFault(error, databaseUrl);
+  } finally {
+    await client.end().catch(() => {});
+  }
+}
+
+async function refuseOldServer(client: pg.Client, databaseUrl: string): Promise<void> {
+  const { rows } = await client.query<{ version: string }>(
+    "select current_setting('server_version_num') as version",
+  );
+  const major = Math.floor(Number(rows[0]?.version) / 10_000);
+  if (major >= OLDEST_POSTGRES_MAJOR) return;
+  throw new HitzeroError(
+    "POSTGRES_TOO_OLD",
+    `Postgres at ${describeDatabase(databaseUrl)} is version ${major}; hitzero needs ${OLDEST_POSTGRES_MAJOR} or newer`,
+    {
+      hint: `Use Postgres ${OLDEST_POSTGRES_MAJOR} or newer; \`hitzero up\` runs one of its own.`,
+      exitCode: 3,
+    },
+  );
+}
+
+/** Creates schema and table if they lack. Looks first, so that a user without the right to create may call on a finished database. */
+async function createBookkeeping(client: pg.Client): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const { rows } = await client.query<{ present: boolean }>(
+      "select to_regclass('hitzero.migrations') is not null as present",
+    );
+    if (rows[0]?.present) return;
+    try {
+      await client.query(`
+        begin;
+        set local client_min_messages = warning;
+        create schema if not exists hitzero;
+        create table if not exists hitzero.migrations (
+          id int primary key,
+          name text not null,
+          checksum text not null,
+          applied_at timestamptz not null default now()
+        );
+        comment on schema hitzero is 'Everything hitzero keeps in Postgres.';
+        comment on table hitzero.migrations is 'Schema migrations that were applied, one row each.';
+        comment on column hitzero.migrations.id is 'Number of the migration, the NNN of its file name.';
+        comment on column hitzero.migrations.name is 'File name without its ending.';
+        comment on column hitzero.migrations.checksum is 'SHA-256 of the SQL text, hexadecimal; a file that was applied must not change.';
+        comment on column hitzero.migrations.applied_at is 'When the migration was committed, by the clock of Postgres.';
+        commit;
+      `);
+      return;
+    } catch (error) {
+      await client.query("rollback");
+      const race = error instanceof pg.DatabaseError && CREATION_RACES.has(error.code ?? "");
+      if (!race || attempt >= CREATION_ATTEMPTS) throw error;
+    }
+  }
+}
+
+interface AppliedMigration {
+  id: number;
+  name: string;
+  checksum: string;
+}
+
+async function appliedMigrations(client: pg.Client): Promise<AppliedMigration[]> {
+  const { rows } = await client.query<AppliedMigration>(
+    "select id, name, checksum from hitzero.migrations order by id",
+  );
+  return rows;
+}
+
+/** Refuses a database whose past is not the beginning of this release's migrations. */
+function refuseForeignHistory(files: readonly MigrationFile[], applied: readonly AppliedMigration[]): void {
+  for (const row of applied) {
+    const file = files.find((candidate) => candidate.id === row.id);
+    if (!file) {
+      throw new HitzeroError(
+        "SCHEMA_NEWER",
+        `the database has migration ${row.name}, which this release of hitzero does not know`,
+        { hint: "A newer release migrated this database: upgrade hitzero here, too." },
+      );
+    }
+    if (file.checksum !== row.checksum) {
+      throw new HitzeroError(
+        "MIGRATION_CHANGED",
+        `migration ${row.name} was applied to the database with another text than this release's ${file.name}`,
+        {
+          hint: "Use the release that migrated this database, or a new database; an applied migration is never edited.",
+        },
+      );
+    }
+  }
+}
+
+/** Applies one migration unless it is applied already; waits for a process that is at it. Returns whether it did the work. */
+async function applyOnce(client: pg.Client, file: MigrationFile): Promise<boolean> {
+  await client.query("begin isolation level read committed");
+  try {
+    const claim = await client.query(
+      "insert into hitzero.migrations (id, name, checksum) values ($1, $2, $3) on conflict (id) do nothing",
+      [file.id, file.name, file.checksum],
+    );
+    if (claim.rowCount === 0) {
+      await client.query("rollback");
+      return false;
+    }
+    // The user's own search_path must not decide where a migration's objects go.
+    await client.query("set local search_path to hitzero, public; set local client_min_messages = warning;");
+    await client.query(file.sql);
+    await client.query("commit");
+    return true;
+  } catch (error) {
+    await client.query("rollback").catch(() => {});
+    throw migrationFault(error, file);
+  }
+}
+
+/** Names the migration for a fault of its SQL; a fault of the connection or of rights stays what it is. */
+function migrationFault(error: unknown, file: MigrationFile): unknown {
+  if (!(error instanceof pg.DatabaseError)) return error;
+  const sqlstate = error.code ?? "";
+  if (sqlstate === "42501" || sqlstate.startsWith("57P") || sqlstate.startsWith("08")) return error;
+  const line = error.position ? `, line ${file.sql.slice(0, Number(error.position)).split("\n").length}` : "";
+  return new HitzeroError(
+    "MIGRATION_FAILED",
+    `migration ${file.name}${line}: ${error.message} (SQLSTATE ${sqlstate})`,
+    {
+      hint: "Nothing of this migration was kept. Report it with this message, or remove what stands in its way.",
+      exitCode: 3,
+      cause: error,
+    },
+  );
+}

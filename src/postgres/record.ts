@@ -1,0 +1,183 @@
+/** The statements of the recording transaction. Rows come as one JSON text each, so that outputs pass through unparsed. */
+import { NODE_TRANSITIONS, type NodeStatus } from "../token/lifecycle.ts";
+import type { ExecutionError } from "../token/journal.ts";
+import type { Queryable, Row } from "./database.ts";
+
+/** Times in ms since 1970 throughout. */
+export interface ExecutionRecord {
+  runId: string;
+  nodeId: string;
+  scope: string;
+  attempt: number;
+  status: NodeStatus;
+  reason: string | null;
+  workerId: string | null;
+  startedAt: number | null;
+  endedAt: number | null;
+  /** JSON text. */
+  output: string | null;
+  outputBlob: string | null;
+  error: ExecutionError | null;
+  fromNodes: string[];
+}
+
+export interface EventRecord {
+  runId: string;
+  seq: number;
+  level: "DEBUG" | "INFO" | "WARN" | "ERROR";
+  eventType: string;
+  nodeId: string | null;
+  scope: string | null;
+  at: number;
+  message: string;
+  data: unknown;
+}
+
+export interface BlobRecord {
+  runId: string;
+  name: string;
+  nodeId: string;
+  scope: string;
+  /** JSON text. */
+  content: string;
+}
+
+export interface FinalRecord {
+  runId: string;
+  status: "COMPLETED" | "FAILED";
+  completedAt: number;
+  /** JSON text. */
+  output: string | null;
+  error: { code: string; message: string; node_id?: string } | null;
+}
+
+const LEGAL_TRANSITIONS = Object.entries(NODE_TRANSITIONS)
+  .flatMap(([from, targets]) => targets.map((to) => `('${from}', '${to}')`))
+  .concat("('RUNNING', 'RUNNING')") // handed out again after its worker was lost
+  .join(", ");
+
+const raw = (text: string | null) => text ?? "null";
+
+/** Writes executions; one row each, moved along legal transitions only. Answers how many rows were written. */
+export async function recordExecutions(client: Queryable, records: readonly ExecutionRecord[]): Promise<number> {
+  if (records.length === 0) return 0;
+  const rows = records.map((record) => {
+    const { output, ...plain } = record;
+    return `${JSON.stringify(plain).slice(0, -1)},"output":${raw(output)}}`;
+  });
+  const { rowCount } = await client.query(
+    `insert into hitzero.node_executions as known
+       (run_id, node_id, scope, attempt, retry_count, status, reason, worker_id, started_at, ended_at, output, output_blob, error, from_nodes)
+     select "runId", "nodeId", scope, attempt, greatest(attempt - 1, 0), status, reason, "workerId",
+       to_timestamp("startedAt" / 1000), to_timestamp("endedAt" / 1000), output, "outputBlob", error, "fromNodes"
+     from json_to_recordset($1::json) as new ("runId" uuid, "nodeId" text, scope text, attempt int, status text, reason text,
+       "workerId" text, "startedAt" double precision, "endedAt" double precision, output jsonb, "outputBlob" text, error jsonb,
+       "fromNodes" text[])
+     on conflict (run_id, node_id, scope) do update set attempt = excluded.attempt, retry_count = excluded.retry_count,
+       status = excluded.status, reason = excluded.reason, worker_id = excluded.worker_id, started_at = excluded.started_at,
+       ended_at = excluded.ended_at, output = excluded.output, output_blob = excluded.output_blob, error = excluded.error,
+       from_nodes = excluded.from_nodes
+     where (known.status, excluded.status) in (${LEGAL_TRANSITIONS})`,
+    [`[${rows.join(",")}]`],
+  );
+  return rowCount ?? 0;
+}
+
+export async function recordEvents(client: Queryable, records: readonly EventRecord[]): Promise<void> {
+  if (records.length === 0) return;
+  await client.query(
+    `insert into hitzero.event_log (run_id, seq, level, event_type, node_id, scope, at, message, data)
+     select "runId", seq, level, "eventType", "nodeId", scope, to_timestamp(at / 1000), message, data
+     from json_to_recordset($1::json) as new ("runId" uuid, seq bigint, level text, "eventType" text, "nodeId" text, scope text,
+       at double precision, message text, data jsonb)`,
+    [JSON.stringify(records)],
+  );
+}
+
+export async function recordBlobs(client: Queryable, records: readonly BlobRecord[]): Promise<void> {
+  for (const blob of records) {
+    await client.query(
+      `insert into hitzero.blobs (run_id, name, node_id, scope, bytes, content) values ($1, $2, $3, $4, $5, $6)
+       on conflict (run_id, name) do nothing`,
+      [blob.runId, blob.name, blob.nodeId, blob.scope, Buffer.byteLength(blob.content), blob.content],
+    );
+  }
+}
+
+export async function recordStarts(
+  client: Queryable,
+  starts: readonly { runId: string; at: number }[],
+): Promise<void> {
+  if (starts.length === 0) return;
+  await client.query(
+    `update hitzero.runs r set status = 'RUNNING', started_at = to_timestamp(new.at / 1000)
+     from json_to_recordset($1::json) as new ("runId" uuid, at double precision)
+     where r.run_id = new."runId" and r.status = 'PENDING'`,
+    [JSON.stringify(starts)],
+  );
+}
+
+/** Writes final statuses and totals. Final is final: a run that has one keeps it. */
+export async function recordFinals(client: Queryable, finals: readonly FinalRecord[]): Promise<void> {
+  if (finals.length === 0) return;
+  const rows = finals.map((record) => {
+    const { output, ...plain } = record;
+    return `${JSON.stringify(plain).slice(0, -1)},"output":${raw(output)}}`;
+  });
+  await client.query(
+    `update hitzero.runs r set status = new.status, completed_at = to_timestamp(new."completedAt" / 1000), output = new.output,
+       error = new.error
+     from json_to_recordset($1::json) as new ("runId" uuid, status text, "completedAt" double precision, output jsonb, error jsonb)
+     where r.run_id = new."runId" and r.status = 'RUNNING'`,
+    [`[${rows.join(",")}]`],
+  );
+  await client.query(
+    `insert into hitzero.run_statistics (run_id, executions, completed, failed, skipped, handler_ms, wall_ms, completion_checks_saved)
+     select r.run_id, count(e.*), count(*) filter (where e.status = 'COMPLETED'), count(*) filter (where e.status = 'FAILED'),
+       count(*) filter (where e.status = 'SKIPPED'), coalesce(sum(e.duration_ms), 0),
+       extract(epoch from (r.completed_at - r.started_at)) * 1000, count(*) filter (where e.status in ('COMPLETED', 'FAILED'))
+     from hitzero.runs r left join hitzero.node_executions e using (run_id)
+     where r.run_id = any ($1::uuid[]) group by r.run_id
+     on conflict (run_id) do nothing`,
+    [finals.map((record) => record.runId)],
+  );
+}
+
+export interface RecordedOutput extends Row {
+  run_id: string;
+  node_id: string;
+  status: NodeStatus;
+  output: unknown;
+  error: ExecutionError | null;
+}
+
+/** Reads what the run's own output or error is made of. */
+export async function readOutputs(
+  client: Queryable,
+  wanted: readonly { runId: string; nodeId: string }[],
+): Promise<RecordedOutput[]> {
+  if (wanted.length === 0) return [];
+  const { rows } = await client.query<RecordedOutput>(
+    `select e.run_id, e.node_id, e.status, coalesce(e.output, b.content) as output, e.error
+     from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text)
+     join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId" and e.scope = ''
+     left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob`,
+    [JSON.stringify(wanted)],
+  );
+  return rows;
+}
+
+/** The digests of the IRs that these runs run. */
+export async function readDigests(client: Queryable, runIds: readonly string[]): Promise<Map<string, string>> {
+  if (runIds.length === 0) return new Map();
+  const { rows } = await client.query<{ run_id: string; ir_digest: string }>(
+    "select run_id, ir_digest from hitzero.runs where run_id = any ($1::uuid[])",
+    [runIds],
+  );
+  return new Map(rows.map((row) => [row.run_id, row.ir_digest]));
+}
+
+export async function readInput(client: Queryable, runId: string): Promise<unknown> {
+  const { rows } = await client.query<{ input: unknown }>("select input from hitzero.runs where run_id = $1", [runId]);
+  return rows[0]?.input ?? null;
+}

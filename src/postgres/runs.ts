@@ -1,0 +1,216 @@
+/** Runs: intent (accepted submissions) and what the record says of them. */
+import { HitzeroError } from "../base/errors.ts";
+import { NODE_STATUSES, type NodeStatus, RUN_STATUSES, type RunStatus } from "../token/lifecycle.ts";
+import type { Database, Queryable, Row } from "./database.ts";
+import type { WorkflowVersion } from "./workflows.ts";
+
+export interface NewRun {
+  runId: string;
+  partition: number;
+  /** JSON text. */
+  input: string;
+}
+
+export interface Acceptance {
+  workflow: WorkflowVersion;
+  runs: readonly NewRun[];
+  tags: readonly string[];
+  /** Only with a single run. */
+  idempotencyKey?: string;
+  /** SHA-256 of workflow digest and input; with a key. */
+  inputDigest?: string;
+}
+
+/**
+ * Accepts runs: once this returns, each is promised a final status. With a key that was used before, answers the run that
+ * the key made.
+ * @throws HitzeroError IDEMPOTENCY_CONFLICT when the key came with another workflow or input
+ */
+export async function acceptRuns(
+  database: Database,
+  acceptance: Acceptance,
+): Promise<{ runIds: string[]; existing: boolean; epochs: Map<number, string> }> {
+  return database.transaction(async (client) => {
+    const { idempotencyKey } = acceptance;
+    if (idempotencyKey !== undefined) {
+      const known = await claimKey(client, acceptance, idempotencyKey);
+      if (known) return { runIds: [known], existing: true, epochs: new Map() };
+    }
+    const { workflow, runs } = acceptance;
+    await client.query(
+      `insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, idempotency_key)
+       select id, partition, $4, $5, $6, input, $7, $8
+       from unnest($1::uuid[], $2::int[], $3::jsonb[]) as new (id, partition, input)`,
+      [
+        runs.map((run) => run.runId),
+        runs.map((run) => run.partition),
+        runs.map((run) => run.input),
+        workflow.workflowName,
+        workflow.version,
+        workflow.digest,
+        acceptance.tags,
+        idempotencyKey ?? null,
+      ],
+    );
+    const epochs = await client.query<{ partition: number; epoch: number }>(
+      "select partition, epoch from hitzero.partitions",
+    );
+    return {
+      runIds: runs.map((run) => run.runId),
+      existing: false,
+      epochs: new Map(epochs.rows.map((row) => [row.partition, String(row.epoch)])),
+    };
+  });
+}
+
+async function claimKey(client: Queryable, acceptance: Acceptance, key: string): Promise<string | undefined> {
+  const inserted = await client.query(
+    `insert into hitzero.idempotency_keys (idempotency_key, input_digest, run_id) values ($1, $2, $3)
+     on conflict (idempotency_key) do nothing`,
+    [key, acceptance.inputDigest, acceptance.runs[0]?.runId],
+  );
+  if (inserted.rowCount === 1) return undefined;
+  const { rows } = await client.query<{ run_id: string; input_digest: string }>(
+    "select run_id, input_digest from hitzero.idempotency_keys where idempotency_key = $1",
+    [key],
+  );
+  const existing = rows[0];
+  if (existing && existing.input_digest === acceptance.inputDigest) return existing.run_id;
+  throw new HitzeroError("IDEMPOTENCY_CONFLICT", `idempotency key ${key} was used with another workflow or input`, {
+    hint: "Use another key, or submit exactly what was submitted first.",
+  });
+}
+
+/** A run as the record has it. Times are ISO 8601. */
+export interface RunRow extends Row {
+  run_id: string;
+  partition: number;
+  workflow_name: string;
+  workflow_version: number;
+  ir_digest: string;
+  status: RunStatus;
+  input: unknown;
+  output: unknown;
+  error: { code: string; message: string; node_id?: string } | null;
+  tags: string[];
+  idempotency_key: string | null;
+  submitted_at: Date;
+  started_at: Date | null;
+  completed_at: Date | null;
+}
+
+const RUN_COLUMNS = `run_id, partition, workflow_name, workflow_version, ir_digest, status, input, output, error, tags,
+  idempotency_key, submitted_at, started_at, completed_at`;
+
+/** @throws HitzeroError RUN_NOT_FOUND */
+export async function getRun(database: Queryable, runId: string): Promise<RunRow> {
+  const valid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(runId);
+  const { rows } = valid
+    ? await database.query<RunRow>(`select ${RUN_COLUMNS} from hitzero.runs where run_id = $1`, [runId])
+    : { rows: [] };
+  const row = rows[0];
+  if (!row) {
+    throw new HitzeroError("RUN_NOT_FOUND", `there is no run ${runId.slice(0, 64)}`, {
+      hint: "`npx hitzero run list` shows the runs.",
+    });
+  }
+  return row;
+}
+
+export interface RunFilter {
+  status?: string;
+  workflow?: string;
+  tag?: string;
+  limit?: number;
+}
+
+/** Newest first. Input and output are left out. @throws HitzeroError UNKNOWN_STATUS */
+export async function listRuns(database: Queryable, filter: RunFilter): Promise<RunRow[]> {
+  if (filter.status !== undefined && !(RUN_STATUSES as readonly string[]).includes(filter.status)) {
+    throw new HitzeroError("UNKNOWN_STATUS", `there is no run status ${filter.status}`, {
+      hint: `Use one of ${RUN_STATUSES.join(", ")}.`,
+    });
+  }
+  const { rows } = await database.query<RunRow>(
+    `select run_id, partition, workflow_name, workflow_version, ir_digest, status, error, tags, idempotency_key,
+       submitted_at, started_at, completed_at
+     from hitzero.runs
+     where ($1::text is null or status = $1) and ($2::text is null or workflow_name = $2) and ($3::text is null or $3 = any(tags))
+     order by run_id desc limit $4`,
+    [filter.status ?? null, filter.workflow ?? null, filter.tag ?? null, filter.limit ?? 20],
+  );
+  return rows;
+}
+
+export interface NodeExecutionRow extends Row {
+  node_id: string;
+  scope: string;
+  attempt: number;
+  retry_count: number;
+  status: NodeStatus;
+  reason: string | null;
+  worker_id: string | null;
+  started_at: Date | null;
+  ended_at: Date | null;
+  duration_ms: number | null;
+  output: unknown;
+  error: { code: string; message: string; stack?: string } | null;
+  from_nodes: string[];
+}
+
+/** The executions of a run in order of time; large outputs are read from `blobs`. */
+export async function listNodes(database: Queryable, runId: string): Promise<NodeExecutionRow[]> {
+  const { rows } = await database.query<NodeExecutionRow>(
+    `select e.node_id, e.scope, e.attempt, e.retry_count, e.status, e.reason, e.worker_id, e.started_at, e.ended_at,
+       e.duration_ms, coalesce(e.output, b.content) as output, e.error, e.from_nodes
+     from hitzero.node_executions e
+     left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
+     where e.run_id = $1 order by coalesce(e.started_at, e.ended_at), e.ended_at, e.node_id`,
+    [runId],
+  );
+  return rows;
+}
+
+/** How many executions of a run have each status. */
+export async function countNodes(database: Queryable, runId: string): Promise<Record<NodeStatus, number>> {
+  const { rows } = await database.query<{ status: NodeStatus; count: number }>(
+    "select status, count(*) from hitzero.node_executions where run_id = $1 group by status",
+    [runId],
+  );
+  const counts = Object.fromEntries(NODE_STATUSES.map((status) => [status, 0])) as Record<NodeStatus, number>;
+  for (const row of rows) counts[row.status] = row.count;
+  return counts;
+}
+
+export interface AcceptedRun {
+  run_id: string;
+  ir_digest: string;
+  generation: number;
+  input: string;
+}
+
+/** Accepted runs of a partition that were not started within `graceMs`, oldest first. `input` is JSON text. */
+export async function listUnstarted(
+  database: Queryable,
+  partition: number,
+  graceMs: number,
+  limit: number,
+): Promise<AcceptedRun[]> {
+  const { rows } = await database.query<AcceptedRun & Row>(
+    `select run_id, ir_digest, generation, coalesce(input, 'null')::text as input from hitzero.runs
+     where partition = $1 and status = 'PENDING' and submitted_at < now() - $2 * interval '1 millisecond'
+     order by submitted_at limit $3`,
+    [partition, graceMs, limit],
+  );
+  return rows;
+}
+
+/** How many of these runs have each final status. */
+export async function countFinal(database: Queryable, runIds: readonly string[]): Promise<Record<string, number>> {
+  const { rows } = await database.query<{ status: string; count: number }>(
+    `select status, count(*) from hitzero.runs where run_id = any ($1::uuid[])
+     and status in ('COMPLETED', 'FAILED', 'CANCELLED') group by status`,
+    [runIds],
+  );
+  return Object.fromEntries(rows.map((row) => [row.status, row.count]));
+}

@@ -1,0 +1,79 @@
+/** Workflows and their immutable versions. */
+import { HitzeroError } from "../base/errors.ts";
+import type { IR } from "../workflow/ir.ts";
+import type { Database, Queryable } from "./database.ts";
+
+export interface WorkflowVersion {
+  workflowName: string;
+  version: number;
+  digest: string;
+}
+
+/** Registers a version, or finds the one with the same digest. A new version is not active. */
+export async function registerVersion(
+  database: Database,
+  ir: IR,
+  digest: string,
+  definition: unknown,
+): Promise<WorkflowVersion> {
+  const find = async (client: Queryable) => {
+    const { rows } = await client.query<{ version: number }>(
+      "select version from hitzero.workflow_versions where workflow_name = $1 and ir_digest = $2",
+      [ir.name, digest],
+    );
+    return rows[0]?.version;
+  };
+  const known = await find(database);
+  if (known !== undefined) return { workflowName: ir.name, version: known, digest };
+  return database.transaction(async (client) => {
+    await client.query(
+      "insert into hitzero.workflows (workflow_name) values ($1) on conflict (workflow_name) do nothing",
+      [ir.name],
+    );
+    // The row lock makes registrations of one workflow queue up, so that numbers are dense.
+    await client.query("select 1 from hitzero.workflows where workflow_name = $1 for update", [ir.name]);
+    const raced = await find(client);
+    if (raced !== undefined) return { workflowName: ir.name, version: raced, digest };
+    const { rows } = await client.query<{ version: number }>(
+      `insert into hitzero.workflow_versions (workflow_name, version, ir_digest, definition, ir)
+       select $1, coalesce(max(version), 0) + 1, $2, $3, $4 from hitzero.workflow_versions where workflow_name = $1
+       returning version`,
+      [ir.name, digest, JSON.stringify(definition), JSON.stringify(ir)],
+    );
+    return { workflowName: ir.name, version: (rows[0] as { version: number }).version, digest };
+  });
+}
+
+/**
+ * Finds a registered version by name; without a number the active one, else the newest.
+ * @throws HitzeroError WORKFLOW_NOT_FOUND
+ */
+export async function findVersion(
+  database: Database,
+  name: string,
+  version?: number,
+): Promise<WorkflowVersion & { ir: IR }> {
+  const { rows } = await database.query<{ version: number; ir_digest: string; ir: IR }>(
+    `select v.version, v.ir_digest, v.ir from hitzero.workflow_versions v join hitzero.workflows w using (workflow_name)
+     where workflow_name = $1 and ($2::int is null or v.version = $2)
+     order by (v.version = w.active_version) desc nulls last, v.version desc limit 1`,
+    [name, version ?? null],
+  );
+  const row = rows[0];
+  if (!row) {
+    const what = version === undefined ? `workflow ${name}` : `version ${version} of workflow ${name}`;
+    throw new HitzeroError("WORKFLOW_NOT_FOUND", `${what} is not registered`, {
+      hint: "Submit its file once, or check the name; a file is named with its path or extension.",
+    });
+  }
+  return { workflowName: name, version: row.version, digest: row.ir_digest, ir: row.ir };
+}
+
+/** The compiled form by digest; undefined when no version has it. */
+export async function loadIR(database: Queryable, digest: string): Promise<IR | undefined> {
+  const { rows } = await database.query<{ ir: IR }>(
+    "select ir from hitzero.workflow_versions where ir_digest = $1 limit 1",
+    [digest],
+  );
+  return rows[0]?.ir;
+}

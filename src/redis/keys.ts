@@ -1,0 +1,47 @@
+/** The names of all keys. Everything of a partition shares one hash tag, so that one script sees all it needs. */
+
+export class PartitionKeys {
+  readonly #base: string;
+
+  constructor(namespace: string, partition: number) {
+    this.#base = `{${namespace}:${partition}}`;
+  }
+
+  /** hash: the fence (layout, epoch, timeline) and the number of the last journal entry */
+  get meta(): string {
+    return `${this.#base}:meta`;
+  }
+  /** stream: what happened, since the epoch began */
+  journal(epoch: string): string {
+    return `${this.#base}:journal:${epoch}`;
+  }
+  /** sorted set: tokens handed out, by the time at which their lease ends */
+  get leases(): string {
+    return `${this.#base}:leases`;
+  }
+  /** stream: tokens that wait for a worker of this queue */
+  ready(queue: string): string {
+    return `${this.#base}:ready:${queue}`;
+  }
+  /** hash: one run's state (fields: lua/lib/run.lua) */
+  run(runId: string): string {
+    return `${this.#base}:run:${runId}`;
+  }
+  /** string with a TTL: this run was here and is over */
+  tombstone(runId: string): string {
+    return `${this.#base}:gone:${runId}`;
+  }
+  /** hash: packed adjacency of one IR, one field per node */
+  ir(digest: string): string {
+    return `${this.#base}:ir:${digest}`;
+  }
+  /** string: one large output */
+  blob(runId: string, name: string): string {
+    return `${this.#base}:blob:${runId}:${name}`;
+  }
+}
+
+/** Pub/Sub channel of a run's state changes. */
+export function stateChannel(runId: string): string {
+  return `workflow:${runId}:state`;
+}

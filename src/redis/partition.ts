@@ -1,0 +1,444 @@
+/**
+ * One partition as hitzero speaks to it: every call carries the fence (layout, epoch, timeline) and is answered in words.
+ *
+ * Owns nothing: position is the scripts'. A call that meets a closed partition, another epoch or another server throws
+ * `FenceError`; one whose connection goes away throws `RedisAwayError` and may be repeated.
+ */
+import { randomBytes } from "node:crypto";
+import { HitzeroError } from "../base/errors.ts";
+import type { IR } from "../workflow/ir.ts";
+import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
+import { PartitionKeys } from "./keys.ts";
+import { packIR } from "./pack.ts";
+import { advanceReply, type AdvanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
+import { runScript, type ScriptName } from "./scripts.ts";
+
+/** Layout of keys and fields. A release with another layout is refused by the fence. */
+export const LAYOUT = "1";
+
+/** Consumer group of the ready streams (created by `open`). */
+const GROUP = "workers";
+
+/** Edges that one call settles at most; the rest becomes a settle token. */
+const SETTLE_LIMIT = 1_000;
+
+/** Longer than any start may be under way. */
+const TOMBSTONE_MS = 300_000;
+
+/** The partition does not take this call: it is closed, or belongs to another epoch, server or release. */
+export class FenceError extends HitzeroError {
+  readonly why: "closed" | "layout" | "epoch" | "timeline";
+
+  constructor(partition: number, why: FenceError["why"]) {
+    super("PARTITION_FENCED", `partition ${partition} refused the call (${why})`, {
+      hint:
+        why === "layout"
+          ? "Two releases of hitzero use this namespace: run one release, or give the other its own namespace."
+          : "A running supervisor opens the partition after it compared Redis with the record.",
+      exitCode: 3,
+    });
+    this.why = why;
+  }
+}
+
+/** A nonce that tells this call from every other. */
+export function newNonce(): string {
+  return randomBytes(6).toString("base64url");
+}
+
+interface RunItem {
+  runId: string;
+  generation: number;
+  digest: string;
+}
+
+export interface FinishedItem extends RunItem {
+  node: number;
+  scope: string;
+  attempt: number;
+  delivery: number;
+  nonce: string;
+  outcome: "C" | "F";
+  /** `=` and one letter (t, n) for each outgoing edge, or `X`: an unhandled failure fails every edge. */
+  arrivals: string;
+  unhandled: boolean;
+  /** May a next token come straight back? */
+  hand: boolean;
+  /** Ancestors' outputs that a target needs, by target. */
+  needs: Record<string, number[]>;
+  /** JSON of an ExecutionDetail. */
+  detail: string;
+  /** What dependents see: `j<JSON>` or `b<blob name>`. */
+  output: string;
+  /** Is `output` the execution's own (and not the error that dependents see)? */
+  outputInJournal: boolean;
+  /** Does anybody downstream read the output? */
+  keep: boolean;
+  blob?: string;
+}
+
+export interface StreamPosition {
+  queue: string;
+  entry: string;
+}
+
+export interface SettleItem extends RunItem, StreamPosition {
+  work: string;
+}
+
+export interface ClaimItem extends RunItem, StreamPosition {
+  node: number;
+  scope: string;
+  attempt: number;
+  delivery: number;
+  nonce: string;
+  needs: number[];
+}
+
+export interface AdvanceCall {
+  worker: string;
+  leaseMs: number;
+  /** How many tokens may be handed straight to this worker. */
+  take: number;
+  /** Queues that this worker reads. */
+  reads: readonly string[];
+  /** All queues that the IRs of the finished items name. */
+  queues: readonly string[];
+  finished: readonly (FinishedItem | SettleItem)[];
+  claims: readonly ClaimItem[];
+}
+
+export interface StartCall extends RunItem {
+  epoch: string;
+  /** Redis's clock, ms. */
+  deadline: number;
+  /** JSON of the run's input. */
+  input: string;
+  queues: readonly string[];
+}
+
+export interface RunningNote {
+  runId: string;
+  generation: number;
+  node: number;
+  scope: string;
+  attempt: number;
+  delivery: number;
+  nonce: string;
+  startedAt: number;
+}
+
+export interface Meta {
+  layout: string | null;
+  epoch: string | null;
+  timeline: string | null;
+  seq: number;
+}
+
+/** Collects the keys of a call; the call names them by position. */
+class KeyList {
+  readonly keys: string[];
+  readonly #positions = new Map<string, number>();
+
+  constructor(first: string[]) {
+    this.keys = first;
+    first.forEach((key, index) => {
+      this.#positions.set(key, index + 1);
+    });
+  }
+
+  position(key: string): number {
+    let position = this.#positions.get(key);
+    if (position === undefined) {
+      position = this.keys.push(key);
+      this.#positions.set(key, position);
+    }
+    return position;
+  }
+}
+
+export class Partition {
+  readonly number: number;
+  readonly keys: PartitionKeys;
+  readonly connection: RedisConnection;
+  /** The epoch that calls carry; `refresh` reads it from the partition. */
+  epoch = "";
+
+  constructor(connection: RedisConnection, namespace: string, number: number) {
+    this.connection = connection;
+    this.number = number;
+    this.keys = new PartitionKeys(namespace, number);
+  }
+
+  async readMeta(): Promise<Meta> {
+    const [layout, epoch, timeline, seq] = await this.#away(
+      this.connection.redis.hmget(this.keys.meta, "layout", "epoch", "timeline", "seq"),
+    );
+    return { layout: layout ?? null, epoch: epoch ?? null, timeline: timeline ?? null, seq: Number(seq ?? 0) };
+  }
+
+  /** Learns the epoch of the open partition. @throws FenceError when it is closed */
+  async refresh(): Promise<void> {
+    const meta = await this.readMeta();
+    if (meta.epoch === null) throw new FenceError(this.number, "closed");
+    this.epoch = meta.epoch;
+  }
+
+  /** Creates or reopens the partition for the server that this connection sees. Only its reader may. */
+  async open(call: { epoch: string; create: boolean; expected?: string; queues: readonly string[] }) {
+    const timeline = await this.connection.identity();
+    const keys = [this.keys.meta, ...call.queues.map((queue) => this.keys.ready(queue))];
+    const json = { layout: LAYOUT, epoch: call.epoch, timeline, create: call.create, expected: call.expected };
+    const { word } = await this.#call("open", keys, [JSON.stringify(json)], openReply);
+    if (word === "opened") this.epoch = call.epoch;
+    return word;
+  }
+
+  /** Makes sure that the ready streams of these queues can be read. */
+  async ensureQueues(queues: readonly string[]): Promise<void> {
+    for (const queue of queues) {
+      await this.#away(
+        this.connection.redis.xgroup("CREATE", this.keys.ready(queue), GROUP, "0", "MKSTREAM").catch((error: Error) => {
+          if (!error.message.startsWith("BUSYGROUP")) throw error;
+        }),
+      );
+    }
+  }
+
+  async start(call: StartCall) {
+    const list = new KeyList([
+      this.keys.meta,
+      this.keys.journal(call.epoch),
+      this.keys.run(call.runId),
+      this.keys.tombstone(call.runId),
+      this.keys.ir(call.digest),
+    ]);
+    const json = {
+      ...(await this.#fence(call.epoch)),
+      id: call.runId,
+      generation: call.generation,
+      digest: call.digest,
+      deadline: call.deadline,
+      limit: SETTLE_LIMIT,
+      queues: this.#queues(list, call.queues),
+      settle_queue: call.queues[0],
+    };
+    return (await this.#call("start", list.keys, [JSON.stringify(json), `j${call.input}`], startReply)).word;
+  }
+
+  /** The atomic step. The reply's payloads are the strings behind it, by position. */
+  async advance(call: AdvanceCall): Promise<{ reply: AdvanceReply; payloads: string[] }> {
+    const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch), this.keys.leases]);
+    const args = [""];
+    const push = (value: string) => args.push(value);
+    const now = this.connection.now();
+    const json = {
+      ...(await this.#fence(this.epoch)),
+      worker: call.worker,
+      lease_until: now + call.leaseMs,
+      take: call.take,
+      limit: SETTLE_LIMIT,
+      queues: this.#queues(list, call.queues),
+      reads: Object.fromEntries(call.reads.map((queue) => [queue, true])),
+      settle_queue: call.reads[0],
+      finished: call.finished.map((item) => this.#finished(list, push, item)),
+      claims: call.claims.map((item) => this.#claim(list, item)),
+    };
+    args[0] = JSON.stringify(json);
+    const payloads = await this.#raw("advance", list.keys, args);
+    return { reply: this.#parse(payloads, advanceReply), payloads };
+  }
+
+  /** Puts long-running executions into the journal. */
+  async noteRunning(worker: string, notes: readonly RunningNote[]): Promise<void> {
+    const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch)]);
+    const json = {
+      ...(await this.#fence(this.epoch)),
+      worker,
+      notes: notes.map((note) => ({
+        run: list.position(this.keys.run(note.runId)),
+        id: note.runId,
+        g: note.generation,
+        node: note.node,
+        scope: note.scope,
+        attempt: note.attempt,
+        delivery: note.delivery,
+        nonce: note.nonce,
+        started_at: note.startedAt,
+      })),
+    };
+    await this.#call("note_running", list.keys, [JSON.stringify(json)], okReply);
+  }
+
+  /** Clears finished runs and trims the journal behind entry `recorded` (0: does not trim). */
+  async forget(recorded: number, finished: readonly { runId: string; blobs: readonly string[] }[]): Promise<void> {
+    const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch)]);
+    const tombstones: number[] = [];
+    const unlink: number[] = [];
+    for (const { runId, blobs } of finished) {
+      tombstones.push(list.position(this.keys.tombstone(runId)));
+      unlink.push(list.position(this.keys.run(runId)));
+      for (const blob of blobs) unlink.push(list.position(this.keys.blob(runId, blob)));
+    }
+    const json = { ...(await this.#fence(this.epoch)), recorded, tombstone_ms: TOMBSTONE_MS, tombstones, unlink };
+    await this.#call("forget", list.keys, [JSON.stringify(json)], okReply);
+  }
+
+  /** Journal entries from number `from` on, as [id, fields]. */
+  async readJournal(from: number, count: number): Promise<[string, string[]][]> {
+    const key = this.keys.journal(this.epoch);
+    return this.#away(this.connection.redis.xrange(key, `${from}-0`, "+", "COUNT", count));
+  }
+
+  /** Stores the packed adjacency of an IR for the scripts, in parts. Repeating it is harmless: the digest names the content. */
+  async loadIR(digest: string, ir: IR): Promise<void> {
+    const key = this.keys.ir(digest);
+    const fields = packIR(ir);
+    for (let first = 0; first < fields.length; first += 2_000) {
+      await this.#away(this.connection.redis.hset(key, ...fields.slice(first, first + 2_000)));
+    }
+    await this.#away(this.connection.redis.hset(key, "complete", "1"));
+  }
+
+  /** Stores a large output for the step that will refer to it; without that step it vanishes. */
+  async storeBlob(runId: string, name: string, value: string, ttlMs: number): Promise<void> {
+    await this.#away(this.connection.redis.set(this.keys.blob(runId, name), value, "PX", ttlMs));
+  }
+
+  async readBlob(runId: string, name: string): Promise<string | null> {
+    return this.#away(this.connection.redis.get(this.keys.blob(runId, name)));
+  }
+
+  async #fence(epoch: string) {
+    const timeline = await this.connection.identity();
+    return { layout: LAYOUT, epoch, timeline, call: newNonce(), now: this.connection.now() };
+  }
+
+  #queues(list: KeyList, queues: readonly string[]): Record<string, number> {
+    return Object.fromEntries(queues.map((queue) => [queue, list.position(this.keys.ready(queue))]));
+  }
+
+  #finished(list: KeyList, push: (value: string) => number, item: FinishedItem | SettleItem) {
+    const common = {
+      run: list.position(this.keys.run(item.runId)),
+      ir: list.position(this.keys.ir(item.digest)),
+      id: item.runId,
+      g: item.generation,
+    };
+    if ("work" in item) {
+      const stream = list.position(this.keys.ready(item.queue));
+      return { ...common, settle: item.work, stream, entry: item.entry };
+    }
+    return {
+      ...common,
+      node: item.node,
+      scope: item.scope,
+      attempt: item.attempt,
+      delivery: item.delivery,
+      nonce: item.nonce,
+      outcome: item.outcome,
+      arrivals: item.arrivals,
+      unhandled: item.unhandled || undefined,
+      hand: item.hand || undefined,
+      needs: Object.keys(item.needs).length > 0 ? item.needs : undefined,
+      detail: push(item.detail),
+      output: push(item.output),
+      journal_output: item.outputInJournal || undefined,
+      keep: item.keep || undefined,
+      blob: item.blob === undefined ? undefined : list.position(this.keys.blob(item.runId, item.blob)),
+    };
+  }
+
+  #claim(list: KeyList, item: ClaimItem) {
+    return {
+      run: list.position(this.keys.run(item.runId)),
+      id: item.runId,
+      g: item.generation,
+      node: item.node,
+      scope: item.scope,
+      attempt: item.attempt,
+      delivery: item.delivery,
+      nonce: item.nonce,
+      stream: list.position(this.keys.ready(item.queue)),
+      entry: item.entry,
+      needs: item.needs.length > 0 ? item.needs : undefined,
+    };
+  }
+
+  async #call<T>(
+    name: ScriptName,
+    keys: readonly string[],
+    args: readonly string[],
+    schema: { parse(value: unknown): T },
+  ): Promise<T> {
+    return this.#parse(await this.#raw(name, keys, args), schema);
+  }
+
+  #raw(name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<string[]> {
+    return this.#away(runScript(this.connection.redis, name, keys, args));
+  }
+
+  #parse<T>(reply: readonly string[], schema: { parse(value: unknown): T }): T {
+    const body: unknown = JSON.parse(reply[0] as string);
+    const refused = refusedReply.safeParse(body);
+    if (refused.success) throw new FenceError(this.number, refused.data.why);
+    return schema.parse(body);
+  }
+
+  async #away<T>(call: Promise<T>): Promise<T> {
+    try {
+      return await call;
+    } catch (error) {
+      throw isAway(error) ? new RedisAwayError(error) : error;
+    }
+  }
+}
+
+/** A token as it lies in a ready stream. */
+export interface ReadyEntry extends StreamPosition {
+  partition: number;
+  text: string;
+}
+
+/**
+ * Waits for tokens on the ready streams of several partitions, on a connection of its own. Empty when none came in time.
+ * With `pending`, answers instead the entries that this consumer was given before and never claimed.
+ */
+export async function readReady(
+  connection: RedisConnection,
+  streams: readonly { partition: Partition; queue: string }[],
+  consumer: string,
+  options: { count: number; blockMs: number; pending?: boolean },
+): Promise<ReadyEntry[]> {
+  const names = streams.map(({ partition, queue }) => partition.keys.ready(queue));
+  const position = options.pending ? "0" : ">";
+  try {
+    const reply = (await connection.redis.call(
+      "XREADGROUP",
+      "GROUP",
+      GROUP,
+      consumer,
+      "COUNT",
+      options.count,
+      ...(options.pending ? [] : ["BLOCK", options.blockMs]),
+      "STREAMS",
+      ...names,
+      ...names.map(() => position),
+    )) as [string, [string, string[] | null][]][] | null;
+    return (reply ?? []).flatMap(([name, entries]) => {
+      const stream = streams[names.indexOf(name)] as { partition: Partition; queue: string };
+      return entries.map(([entry, fields]) => ({
+        partition: stream.partition.number,
+        queue: stream.queue,
+        entry,
+        text: fields?.[1] ?? "",
+      }));
+    });
+  } catch (error) {
+    if (isAway(error)) throw new RedisAwayError(error);
+    if (error instanceof Error && error.message.startsWith("NOGROUP")) {
+      throw new FenceError(streams[0]?.partition.number ?? 0, "closed");
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,48 @@
+/** The scripts' replies: words and tokens, parsed where they enter. An empty Lua table arrives as absent. */
+import { z } from "zod";
+
+const word = z.object({ word: z.string() });
+
+export const refusedReply = z.object({
+  word: z.literal("refused"),
+  why: z.enum(["closed", "layout", "epoch", "timeline"]),
+});
+
+export const openReply = z.object({
+  word: z.enum(["opened", "exists", "absent", "epoch", "layout", "timeline"]),
+});
+
+export const startReply = z.object({ word: z.enum(["started", "exists", "gone", "late", "ir_missing"]) });
+
+export const okReply = z.object({ word: z.literal("ok") });
+
+const token = z.object({
+  id: z.string(),
+  g: z.number(),
+  digest: z.string(),
+  node: z.number(),
+  scope: z.string(),
+  attempt: z.number(),
+  delivery: z.number(),
+  nonce: z.string(),
+  /** Handed over: position of the finished item that led here. */
+  after: z.number().optional(),
+  sources: z.array(z.number()).default([]),
+  /** Payload of each source's output; -1: the finished item's own, 0: none. */
+  inputs: z.array(z.number()).default([]),
+  /** [node, payload] of each ancestor asked for. */
+  needs: z.array(z.tuple([z.number(), z.number()])).default([]),
+  /** Payload of the run's input; 0 when handed over (the worker has it). */
+  input: z.number(),
+});
+
+export const advanceReply = z.object({
+  word: z.literal("ok"),
+  finished: z
+    .array(word.extend({ word: z.enum(["done", "duplicate", "stale", "gone", "ir_missing"]) }))
+    .default([]),
+  claims: z.array(word.extend({ word: z.enum(["run", "stale", "gone"]) })).default([]),
+  tokens: z.array(token).default([]),
+});
+export type AdvanceReply = z.infer<typeof advanceReply>;
+export type HandedToken = z.infer<typeof token>;

@@ -1,0 +1,44 @@
+/** Loads the scripts of `lua/` and runs them by digest, loading them again when a server has forgotten them. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { Redis } from "ioredis";
+
+const LUA_FOLDER = new URL("../../lua/", import.meta.url);
+
+export type ScriptName = "open" | "start" | "advance" | "note_running" | "forget";
+
+interface Script {
+  source: string;
+  sha: string;
+}
+
+const loaded = new Map<ScriptName, Script>();
+
+function script(name: ScriptName): Script {
+  let found = loaded.get(name);
+  if (!found) {
+    const source = readFileSync(new URL(`${name}.lua`, LUA_FOLDER), "utf8").replace(
+      /^--@include (\S+)$/gm,
+      (_line, piece: string) => readFileSync(new URL(piece, LUA_FOLDER), "utf8"),
+    );
+    found = { source, sha: createHash("sha1").update(source).digest("hex") };
+    loaded.set(name, found);
+  }
+  return found;
+}
+
+/** Runs one script. Errors of Redis pass through; a missing script is sent and run again. */
+export async function runScript(
+  redis: Redis,
+  name: ScriptName,
+  keys: readonly string[],
+  args: readonly (string | Buffer)[],
+): Promise<string[]> {
+  const { sha, source } = script(name);
+  try {
+    return (await redis.evalsha(sha, keys.length, ...keys, ...args)) as string[];
+  } catch (error) {
+    if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
+    return (await redis.eval(source, keys.length, ...keys, ...args)) as string[];
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * Tokens: the permission to perform one node execution, or to settle arrivals that one call could not hold.
+ * At most ~200 bytes: run, generation, digest, node, scope, attempt, delivery, nonce, with `|` between; scripts write them
+ * (`lua/lib/emit.lua`), workers read them.
+ */
+
+/** What identifies a node execution, with the fence of its current token. */
+export interface ExecutionToken {
+  kind: "execution";
+  runId: string;
+  /** Generation of the run: rebuilt runs get a new one, which makes older tokens stale. */
+  generation: number;
+  digest: string;
+  node: number;
+  scope: string;
+  /** Handler tries, from 1. */
+  attempt: number;
+  /** Hand-outs of this token, from 1. */
+  delivery: number;
+  /** Nonce of the call that activated the execution. */
+  nonce: string;
+}
+
+/** Arrivals left over by a step that reached its limit of edges. */
+export interface SettleToken {
+  kind: "settle";
+  runId: string;
+  generation: number;
+  digest: string;
+  /** Field of the run's state that holds the rest. */
+  work: string;
+}
+
+export type Token = ExecutionToken | SettleToken;
+
+/** Reads a token as scripts write it; undefined when it is not one. */
+export function decodeToken(text: string): Token | undefined {
+  const [kind, runId, generation, digest, ...rest] = text.split("|");
+  if (runId === undefined || generation === undefined || digest === undefined) return undefined;
+  const common = { runId, generation: Number(generation), digest };
+  if (kind === "s" && rest.length === 1 && rest[0]) return { kind: "settle", ...common, work: rest[0] };
+  const [node, scope, attempt, delivery, nonce] = rest;
+  if (kind !== "n" || rest.length !== 5 || scope === undefined || !nonce) return undefined;
+  return {
+    kind: "execution",
+    ...common,
+    node: Number(node),
+    scope,
+    attempt: Number(attempt),
+    delivery: Number(delivery),
+    nonce,
+  };
+}

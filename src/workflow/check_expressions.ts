@@ -1,0 +1,153 @@
+/** Checks every expression of a workflow: does it compile where it stands, and may it name the nodes it names? */
+import { areAncestors } from "./ancestors.ts";
+import { type Examination, type ExpressionKind, examineExpression } from "./cel.ts";
+import type { CheckedGraph } from "./check.ts";
+import type { Draft, DraftEdge, DraftNode } from "./draft.ts";
+import { didYouMean, type Faults, quote } from "./faults.ts";
+import { conditionKind } from "./programs.ts";
+
+/** What the expressions of a workflow need of other nodes, as positions in the file. */
+export interface Needs {
+  /** By node: nodes named by its own expressions and by the conditions of its outgoing edges, itself excluded. */
+  ofNodes: Set<number>[];
+  ofOutput: Set<number>;
+}
+
+interface Place {
+  source: string;
+  kind: ExpressionKind;
+  path: string;
+  /** The node whose ancestors may be named; undefined for the workflow's output, which may name all. */
+  owner: number | undefined;
+  /** An outgoing condition may also name the node itself. */
+  mayNameOwner: boolean;
+}
+
+interface Reference {
+  place: Place;
+  id: string;
+  target: number;
+}
+
+/** Checks all expressions; each distinct one is compiled once. */
+export function checkExpressions(draft: Draft, checked: CheckedGraph, faults: Faults): Needs {
+  const examined = new Map<string, Examination>();
+  const references: Reference[] = [];
+  for (const place of placesOf(draft, checked)) {
+    const key = `${place.kind} ${place.source}`;
+    let examination = examined.get(key);
+    if (examination === undefined) {
+      examination = examineExpression(place.source, place.kind);
+      examined.set(key, examination);
+    }
+    if (!examination.ok) {
+      for (const { code, message, hint } of examination.problems) faults.add(code, place.path, message, hint);
+      continue;
+    }
+    for (const id of examination.references.nodeIds) {
+      const target = checked.positionOf.get(id);
+      if (target === undefined) reportUnknown(place, id, checked, faults);
+      else references.push({ place, id, target });
+    }
+  }
+  checkAncestors(references, draft, checked, faults);
+  return collectNeeds(references, draft.nodes.length);
+}
+
+function* placesOf(draft: Draft, checked: CheckedGraph): Generator<Place> {
+  for (const node of draft.nodes) {
+    const place = nodePlace(node);
+    if (place !== undefined) yield place;
+  }
+  for (const edge of draft.edges) {
+    const place = edgePlace(edge, checked);
+    if (place !== undefined) yield place;
+  }
+  if (typeof draft.raw.output === "string") {
+    yield {
+      source: draft.raw.output,
+      kind: "output",
+      path: "$.output",
+      owner: undefined,
+      mayNameOwner: false,
+    };
+  }
+}
+
+const EXPRESSION_PROPERTIES = { transform: "expression", filter: "filter_expression" } as const;
+
+function nodePlace(node: DraftNode): Place | undefined {
+  const { type } = node.raw;
+  if (type !== "transform" && type !== "filter") return undefined;
+  const property = EXPRESSION_PROPERTIES[type];
+  const source = (node.raw.config as Record<string, unknown> | null | undefined)?.[property];
+  if (typeof source !== "string") return undefined;
+  return {
+    source,
+    kind: type,
+    path: `${node.path}.config.${property}`,
+    owner: node.position,
+    mayNameOwner: false,
+  };
+}
+
+function edgePlace(edge: DraftEdge, checked: CheckedGraph): Place | undefined {
+  const { condition, on } = edge.raw;
+  if (typeof condition !== "string") return undefined;
+  const kind = on === "failure" || on === "always" ? conditionKind(on) : conditionKind("success");
+  const owner = edge.from === undefined ? undefined : checked.positionOf.get(edge.from);
+  return { source: condition, kind, path: `${edge.path}.condition`, owner, mayNameOwner: true };
+}
+
+function reportUnknown(place: Place, id: string, checked: CheckedGraph, faults: Faults): void {
+  const hint = faults.isFull
+    ? ""
+    : didYouMean(id, checked.positionOf.keys(), "Name a node of this workflow.");
+  faults.add("NODE_REFERENCE_UNKNOWN", place.path, `nodes[${quote(id)}]: there is no such node`, hint);
+}
+
+function checkAncestors(
+  references: readonly Reference[],
+  draft: Draft,
+  checked: CheckedGraph,
+  faults: Faults,
+): void {
+  // On a cycle everything is everything's ancestor; the cycle is the fault.
+  if (checked.order === undefined) return;
+  const asked = references.filter(
+    ({ place, target }) => place.owner !== undefined && !(place.mayNameOwner && target === place.owner),
+  );
+  const answers = areAncestors(
+    checked.graph,
+    checked.order,
+    asked.map(({ place, target }) => ({ ancestor: target, node: place.owner as number })),
+  );
+  for (const [index, { place, id, target }] of asked.entries()) {
+    if (answers[index]) continue;
+    const owner = quote(draft.nodes[place.owner as number]?.id ?? "?");
+    if (target === place.owner) {
+      const message = `nodes[${quote(id)}].output is the output of this very node, which it does not have yet`;
+      faults.add("NODE_REFERENCE_NOT_ANCESTOR", place.path, message, "Use data, the node's input.");
+      continue;
+    }
+    const message = `${quote(id)} is not an ancestor of ${owner}: it may not have finished when this is evaluated, so the value would depend on a race`;
+    faults.add(
+      "NODE_REFERENCE_NOT_ANCESTOR",
+      place.path,
+      message,
+      `Lead a path of edges from ${quote(id)} to ${owner}.`,
+    );
+  }
+}
+
+function collectNeeds(references: readonly Reference[], size: number): Needs {
+  const needs: Needs = {
+    ofNodes: Array.from({ length: size }, () => new Set<number>()),
+    ofOutput: new Set(),
+  };
+  for (const { place, target } of references) {
+    if (place.kind === "output") needs.ofOutput.add(target);
+    else if (place.owner !== undefined && place.owner !== target) needs.ofNodes[place.owner]?.add(target);
+  }
+  return needs;
+}

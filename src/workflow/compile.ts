@@ -1,0 +1,16 @@
+/** The way in: documents become IRs here, be they workflow files or IRs. */
+import { type Compiled, compileWorkflow } from "./compile_workflow.ts";
+import { isObject } from "./draft.ts";
+import { loadIr } from "./load_ir.ts";
+
+export { type Compiled, digestOf } from "./compile_workflow.ts";
+export { loadIr } from "./load_ir.ts";
+
+/**
+ * Compiles a workflow file, or verifies an IR (a document with `format`). The result shares nothing with `document`; take it
+ * as immutable and keep one object per digest.
+ * @throws InvalidInputError with all faults (docs/errors.md lists their codes).
+ */
+export function compile(document: unknown): Compiled {
+  return isObject(document) && "format" in document ? loadIr(document) : compileWorkflow(document);
+}

@@ -1,0 +1,79 @@
+/**
+ * Compiles a workflow file into its IR: read and check everything, then a few passes that cannot fail.
+ *
+ *     document -> plain JSON -> draft -> graph checks -> expression checks -> [faults?] -> assemble -> IR, digest
+ *
+ * Deterministic: equal documents give equal digests, whatever the order of their properties.
+ */
+import { createHash } from "node:crypto";
+import { assert } from "../base/assert.ts";
+import type { Fault } from "../base/errors.ts";
+import { canonicalJson } from "../base/json.ts";
+import { assemble } from "./assemble.ts";
+import { checkGraph, graphWarnings } from "./check.ts";
+import { checkExpressions } from "./check_expressions.ts";
+import { type Draft, isObject, readDraft } from "./draft.ts";
+import { Faults, quote } from "./faults.ts";
+import type { IR } from "./ir.ts";
+import { LIMITS } from "./limits.ts";
+import { toPlainJson } from "./plain_json.ts";
+import { checkSupported, supportWarnings } from "./supported.ts";
+
+export interface Compiled {
+  ir: IR;
+  /** SHA-256 (hex) of the IR's canonical JSON. */
+  digest: string;
+  /** What is allowed but probably not meant. */
+  warnings: Fault[];
+}
+
+/** The identity of an IR. */
+export function digestOf(ir: IR): string {
+  return createHash("sha256").update(canonicalJson(ir)).digest("hex");
+}
+
+/**
+ * Compiles a workflow file.
+ * @throws InvalidInputError with all faults.
+ */
+export function compileWorkflow(document: unknown): Compiled {
+  const faults = new Faults();
+  const plain = toPlainJson(document, "the workflow", faults);
+  const draft = faults.isEmpty ? readDraft(plain, faults) : undefined;
+  const what = workflowName(plain);
+  if (draft === undefined) faults.throwIfAny(what);
+  assert(draft !== undefined, "a workflow that cannot be read has a fault");
+  const checked = checkGraph(draft, faults);
+  const needs = checkExpressions(draft, checked, faults);
+  checkSupported(draft, faults);
+  checkSizes(draft, faults);
+  faults.throwIfAny(what);
+  const ir = assemble(draft, checked, needs);
+  const warnings = new Faults();
+  graphWarnings(draft, warnings);
+  supportWarnings(draft, warnings);
+  return { ir, digest: digestOf(ir), warnings: warnings.list() };
+}
+
+function workflowName(plain: unknown): string {
+  return isObject(plain) && typeof plain.name === "string" ? `workflow ${quote(plain.name)}` : "the workflow";
+}
+
+function checkSizes(draft: Draft, faults: Faults): void {
+  checkSize(draft.header?.vars, "vars", LIMITS.varsBytes, "$.vars", faults);
+  for (const node of draft.nodes)
+    checkSize(node.parsed?.config, "config", LIMITS.configBytes, `${node.path}.config`, faults);
+}
+
+function checkSize(value: unknown, name: string, limit: number, path: string, faults: Faults): void {
+  if (value === undefined) return;
+  const size = Buffer.byteLength(JSON.stringify(value));
+  if (size <= limit) return;
+  const message = `${name} takes ${size} bytes as JSON; the limit is ${limit}`;
+  faults.add(
+    "LIMIT_EXCEEDED",
+    path,
+    message,
+    "Every step that needs it loads it; pass large data as the run's input or by reference.",
+  );
+}

@@ -1,0 +1,87 @@
+/**
+ * The compiled form of a workflow: what workers, scripts and the recorder read. Immutable; identified by `digest`, the
+ * SHA-256 (hex) of its canonical JSON. Nodes are named by index, in topological order (ties in file order); edges by index,
+ * in file order. As this is a JSON document that users may hold (`compile --out`), its names are snake_case.
+ */
+
+/** Version of this format. A reader refuses another. */
+export const IR_FORMAT = 1;
+
+export type NodeType =
+  | "function"
+  | "transform"
+  | "filter"
+  | "aggregate"
+  | "conditional"
+  | "parallel"
+  | "http";
+
+export type EdgeOn = "success" | "failure" | "always";
+
+/** When a node with arrivals may run. Airflow's names. */
+export type TriggerRule = "none_failed_min_one_success" | "all_done" | "one_success";
+
+export interface IRRetry {
+  max_attempts: number;
+  backoff_ms: number;
+  backoff_multiplier: number;
+  max_backoff_ms: number;
+  jitter: boolean;
+}
+
+export interface IRNode {
+  id: string;
+  type: NodeType;
+  /** The node's `config` as validated, with the defaults of its type filled in. */
+  config: Record<string, unknown>;
+  /** Longest distance from an entry node, from 0. */
+  level: number;
+  trigger_rule: TriggerRule;
+  /** No outgoing edges: its output belongs to the run's output. For output and statistics only. */
+  terminal: boolean;
+  /** Indexes of incoming edges, ascending. Its length is the static fan-in. */
+  in: number[];
+  /** Indexes of outgoing edges by (priority, file order), an edge without a condition last for a `conditional` node. */
+  out: number[];
+  /** Ancestors whose output is named as `nodes["id"].output` by this node's expressions or its edges' conditions. */
+  needs: number[];
+  retry: IRRetry;
+  /** Per attempt, milliseconds. */
+  timeout_ms: number;
+  queue: string;
+  priority: number;
+}
+
+export interface IREdge {
+  from: number;
+  to: number;
+  on: EdgeOn;
+  /** CEL source, checked at compile time; absent: unconditional. */
+  condition?: string;
+  priority: number;
+}
+
+export interface IR {
+  format: typeof IR_FORMAT;
+  name: string;
+  nodes: IRNode[];
+  edges: IREdge[];
+  /** Indexes of nodes without incoming edges. */
+  entries: number[];
+  /** Indexes of nodes without outgoing edges. */
+  terminals: number[];
+  /** Number of levels. */
+  levels: number;
+  vars: Record<string, unknown>;
+  /** CEL for the run's output; absent: the terminal nodes' outputs. */
+  output?: string;
+  /** Nodes named by `output`. */
+  output_needs: number[];
+  /** JSON Schema of the run's input; absent: any. */
+  input_schema?: unknown;
+  /** Limit of the whole run, milliseconds; 0: none. */
+  timeout_ms: number;
+  /** Executions of one run that hold a worker at once; 0: no limit. */
+  max_parallel_nodes: number;
+  fail_fast: boolean;
+}

@@ -1,0 +1,148 @@
+/**
+ * Verifies an IR that comes from outside (a file of `compile --out`, a store). Nothing derived is believed: the workflow is
+ * read back from the IR, compiled anew, and must give the very same document.
+ */
+import { z } from "zod";
+import { canonicalJson, pathText } from "../base/json.ts";
+import { type Compiled, compileWorkflow } from "./compile_workflow.ts";
+import { isObject } from "./draft.ts";
+import { Faults, quote } from "./faults.ts";
+import { IR_FORMAT } from "./ir.ts";
+import { toPlainJson } from "./plain_json.ts";
+import { parseWith } from "./schema_faults.ts";
+
+const Index = z.int().min(0);
+const Anything = z.unknown();
+
+const NodeShape = z.strictObject({
+  id: z.string(),
+  type: z.string(),
+  config: z.record(z.string(), Anything),
+  level: Index,
+  trigger_rule: Anything,
+  terminal: z.boolean(),
+  in: z.array(Index),
+  out: z.array(Index),
+  needs: z.array(Index),
+  retry: z.record(z.string(), Anything),
+  timeout_ms: Anything,
+  queue: Anything,
+  priority: Anything,
+});
+
+const EdgeShape = z.strictObject({
+  from: Index,
+  to: Index,
+  on: Anything,
+  condition: Anything.optional(),
+  priority: Anything,
+});
+
+const IRShape = z.strictObject({
+  format: z.literal(IR_FORMAT),
+  name: z.string(),
+  nodes: z.array(NodeShape).min(1),
+  edges: z.array(EdgeShape),
+  entries: z.array(Index),
+  terminals: z.array(Index),
+  levels: Index,
+  vars: z.record(z.string(), Anything),
+  output: Anything.optional(),
+  output_needs: z.array(Index),
+  input_schema: Anything.optional(),
+  timeout_ms: Anything,
+  max_parallel_nodes: Anything,
+  fail_fast: Anything,
+});
+
+type Shape = z.output<typeof IRShape>;
+
+const RECOMPILE = "Compile the workflow again with this version.";
+
+/**
+ * Loads an IR.
+ * @throws InvalidInputError: IR_FORMAT, IR_INCONSISTENT, and every fault that the workflow itself would have.
+ */
+export function loadIr(document: unknown): Compiled {
+  const faults = new Faults();
+  const plain = toPlainJson(document, "the IR", faults);
+  const what = isObject(plain) && typeof plain.name === "string" ? `IR ${quote(plain.name)}` : "the IR";
+  const shape = faults.isEmpty ? readShape(plain, faults) : undefined;
+  if (shape !== undefined) checkRanges(shape, faults);
+  faults.throwIfAny(what);
+  const compiled = compileWorkflow(workflowOf(shape as Shape));
+  const path = firstDifference(plain, compiled.ir, []);
+  if (path !== undefined) {
+    const message = "the value here does not follow from the nodes and edges";
+    faults.add("IR_INCONSISTENT", pathText(path), message, RECOMPILE);
+    faults.throwIfAny(what);
+  }
+  return compiled;
+}
+
+function readShape(plain: unknown, faults: Faults): Shape | undefined {
+  if (isObject(plain) && plain.format !== IR_FORMAT) {
+    const message = `this IR has another format than ${IR_FORMAT}, the one this version reads`;
+    faults.add("IR_FORMAT", "$.format", message, RECOMPILE);
+    return undefined;
+  }
+  return parseWith(IRShape, plain, [], faults);
+}
+
+function checkRanges(shape: Shape, faults: Faults): void {
+  for (const [index, edge] of shape.edges.entries()) {
+    for (const end of ["from", "to"] as const) {
+      if (edge[end] < shape.nodes.length) continue;
+      const message = `there is no node ${edge[end]}; the IR has ${shape.nodes.length}`;
+      faults.add("UNKNOWN_NODE", `$.edges[${index}].${end}`, message, RECOMPILE);
+    }
+  }
+}
+
+/** The workflow file of which this is the IR, its nodes in the IR's order (whose topological order is that same order). */
+function workflowOf(shape: Shape): Record<string, unknown> {
+  const { name, vars, output, input_schema, timeout_ms, max_parallel_nodes, fail_fast } = shape;
+  return {
+    name,
+    vars,
+    output,
+    input_schema,
+    timeout_ms,
+    max_parallel_nodes,
+    fail_fast,
+    nodes: shape.nodes.map(
+      ({ id, type, config, trigger_rule, retry, timeout_ms: limit, queue, priority }) => ({
+        id,
+        type,
+        config,
+        trigger_rule,
+        retry,
+        timeout_ms: limit,
+        queue,
+        priority,
+      }),
+    ),
+    edges: shape.edges.map((edge) => ({
+      ...edge,
+      from: shape.nodes[edge.from]?.id,
+      to: shape.nodes[edge.to]?.id,
+    })),
+  };
+}
+
+/** Path of the first place where two JSON documents differ. */
+function firstDifference(given: unknown, expected: unknown, path: PropertyKey[]): PropertyKey[] | undefined {
+  if (!isContainer(given) || !isContainer(expected) || Array.isArray(given) !== Array.isArray(expected)) {
+    return canonicalJson(given) === canonicalJson(expected) ? undefined : path;
+  }
+  for (const key of new Set([...Object.keys(given), ...Object.keys(expected)])) {
+    const part = Array.isArray(given) ? Number(key) : key;
+    const difference = firstDifference(given[key], expected[key], [...path, part]);
+    if (difference !== undefined) return difference;
+  }
+  return undefined;
+}
+
+function isContainer(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}

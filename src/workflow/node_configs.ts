@@ -1,0 +1,185 @@
+/** The `config` of each node type. */
+import { z } from "zod";
+import { DEFAULTS } from "./defaults.ts";
+import { LIMITS } from "./limits.ts";
+
+export const RESERVED_IDS: ReadonlySet<string> = new Set(["__proto__", "prototype", "constructor"]);
+
+export const NodeId = z
+  .string()
+  .max(LIMITS.idLength)
+  .regex(/^[a-zA-Z0-9_-]+$/)
+  .refine((id) => !RESERVED_IDS.has(id), { params: { code: "RESERVED_ID" }, error: "this id is reserved" });
+
+export const Cel = z.string().min(1).max(LIMITS.expressionLength);
+const ShortText = z.string().min(1).max(LIMITS.idLength);
+const Text = z.string().min(1).max(LIMITS.expressionLength);
+const Milliseconds = z.int().min(1).max(LIMITS.timeoutMs);
+const Version = z.union([z.int().min(1), ShortText]);
+const AnyObject = z.record(z.string(), z.unknown());
+
+const FunctionConfig = z.strictObject({
+  function_name: ShortText.describe("Export of the worker's handler module to run."),
+  params: AnyObject.default({}).describe("Handed to the function as `params`."),
+});
+
+const HttpConfig = z.strictObject({
+  url: Text.describe("Address; may hold templates {{ CEL }}."),
+  method: z
+    .enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+    .default(DEFAULTS.httpMethod)
+    .describe("HTTP method."),
+  headers: z.record(z.string(), z.string()).default({}).describe("Headers; values may hold templates."),
+  body: z
+    .unknown()
+    .optional()
+    .describe("Body; JSON unless it is a string. Strings in it may hold templates."),
+  query: z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+    .default({})
+    .describe("Query parameters; values may hold templates."),
+  expect_status: z
+    .array(z.int().min(100).max(599))
+    .min(1)
+    .optional()
+    .describe("Status codes that count as success; absent: 200 to 299."),
+  secrets: z.array(ShortText).default([]).describe("Names of the secrets that its templates may use."),
+});
+
+const TransformConfig = z.strictObject({
+  expression: Cel.describe("CEL whose value is the node's output; sees data, input, vars, nodes."),
+});
+
+const FilterConfig = z.strictObject({
+  filter_expression: Cel.describe(
+    "CEL asked for each item of the list `data`: true keeps it. Sees item, index, data, input, vars, nodes.",
+  ),
+});
+
+const AggregateConfig = z
+  .strictObject({
+    operation: z
+      .enum(["sum", "avg", "min", "max", "count"])
+      .optional()
+      .describe("What to compute over the values. Either this or `strategy`."),
+    field: Text.optional().describe(
+      "Dotted path of the number in each value; absent: the values are numbers.",
+    ),
+    strategy: z
+      .enum(["merge", "union", "concat"])
+      .optional()
+      .describe("How to join the values: merge objects, unite distinct values, or concatenate lists."),
+  })
+  .refine((config) => (config.operation === undefined) !== (config.strategy === undefined), {
+    error: "exactly one of operation and strategy must be given",
+  })
+  .refine((config) => config.field === undefined || config.strategy === undefined, {
+    error: "field belongs to operation, not to strategy",
+    path: ["field"],
+  });
+
+const ConditionalConfig = z.strictObject({
+  mode: z
+    .enum(["first", "all"])
+    .default(DEFAULTS.conditionalMode)
+    .describe("Take the first matching edge, or every matching one."),
+});
+
+const LoopConfig = z.strictObject({
+  loop_back_to: NodeId.describe("Entry node of the loop's body."),
+  max_iterations: z
+    .int()
+    .min(1)
+    .optional()
+    .describe("Iterations after which the loop ends by `timeout_path`."),
+  condition: Cel.optional().describe("CEL: true means once more."),
+  break_path: NodeId.optional().describe(
+    "Node to go to when the condition is false; absent: the ordinary edges.",
+  ),
+  timeout_path: NodeId.optional().describe(
+    "Node to go to when max_iterations is reached; absent: the loop fails.",
+  ),
+  function_name: ShortText.optional().describe(
+    "Export of the handler module that the loop node runs itself.",
+  ),
+  params: AnyObject.default({}).describe("Handed to the function as `params`."),
+});
+
+const MapConfig = z
+  .strictObject({
+    items: Cel.describe("CEL giving the list whose items are worked on."),
+    body: z
+      .strictObject({
+        nodes: z.array(AnyObject).min(1).describe("Nodes of the body."),
+        edges: z.array(AnyObject).default([]).describe("Edges of the body."),
+      })
+      .optional()
+      .describe("Graph run for each item. Either this or `workflow`."),
+    workflow: ShortText.optional().describe("Name of the workflow run for each item."),
+    max_concurrency: z.int().min(1).optional().describe("Items worked on at once."),
+    tolerated_failures: z.int().min(0).default(0).describe("Items that may fail without failing the node."),
+  })
+  .refine((config) => (config.body === undefined) !== (config.workflow === undefined), {
+    error: "exactly one of body and workflow must be given",
+  });
+
+const SubworkflowConfig = z.strictObject({
+  workflow: ShortText.describe("Name of the workflow to run."),
+  version: Version.optional().describe("Its version; absent: the active one."),
+  input: z.unknown().optional().describe("Input of the child run; absent: the node's data."),
+});
+
+const WaitConfig = z
+  .strictObject({
+    duration_ms: z.int().min(0).optional().describe("Milliseconds to wait. Either this or `until`."),
+    until: Text.optional().describe("Time to wait for: RFC 3339 or CEL."),
+  })
+  .refine((config) => (config.duration_ms === undefined) !== (config.until === undefined), {
+    error: "exactly one of duration_ms and until must be given",
+  });
+
+const SignalConfig = z.strictObject({
+  name: ShortText.describe("Name of the signal that the node waits for."),
+  assignees: z.array(ShortText).default([]).describe("Who may answer; empty: anyone."),
+  timeout_ms: Milliseconds.optional().describe(
+    "Milliseconds after which the node fails; absent: it waits on.",
+  ),
+  schema: z.union([AnyObject, z.boolean()]).optional().describe("JSON Schema of the signal's payload."),
+});
+
+const DeployConfig = z.strictObject({
+  target_type: z.literal("model").describe("What is deployed."),
+  model_id: ShortText.describe("The model."),
+  version: Version.describe("Version of the model."),
+  environment: ShortText.describe("Where to."),
+  strategy: z.enum(["rolling", "canary", "blue_green"]).default("rolling").describe("How to roll out."),
+  health_check: AnyObject.optional().describe("How to tell that the new version is healthy."),
+});
+
+const RollbackConfig = z.strictObject({
+  target_type: z.literal("workflow").describe("What is rolled back."),
+  workflow_id: ShortText.describe("Name of the workflow."),
+  version: Version.optional().describe("Version to go back to; absent: the one before."),
+  reason: Text.optional().describe("Kept in the rollback history."),
+});
+
+/** By node type. A type absent here is unknown. */
+export const NODE_CONFIGS = {
+  function: FunctionConfig,
+  http: HttpConfig,
+  transform: TransformConfig,
+  filter: FilterConfig,
+  aggregate: AggregateConfig,
+  conditional: ConditionalConfig.prefault({}),
+  loop: LoopConfig,
+  parallel: z.strictObject({}).default({}),
+  map: MapConfig,
+  subworkflow: SubworkflowConfig,
+  wait: WaitConfig,
+  approval: SignalConfig,
+  signal: SignalConfig,
+  deploy: DeployConfig,
+  rollback: RollbackConfig,
+} as const;
+
+export type FileNodeType = keyof typeof NODE_CONFIGS;

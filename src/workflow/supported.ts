@@ -1,0 +1,82 @@
+/**
+ * What the workflow file can say but this version cannot run yet. It is refused by name, never ignored. When a feature is
+ * built, its line here is deleted.
+ */
+import type { Draft, DraftNode } from "./draft.ts";
+import { type Faults, quote } from "./faults.ts";
+import type { FileNodeType } from "./node_configs.ts";
+
+const UNSUPPORTED_TYPES: ReadonlySet<FileNodeType> = new Set<FileNodeType>([
+  "http",
+  "loop",
+  "map",
+  "subworkflow",
+  "wait",
+  "approval",
+  "signal",
+  "deploy",
+  "rollback",
+]);
+
+const SUPPORTED_RULES: ReadonlySet<unknown> = new Set([
+  "none_failed_min_one_success",
+  "all_done",
+  "one_success",
+]);
+
+/** Adds a NOT_SUPPORTED_YET for each use of what is not built yet. */
+export function checkSupported(draft: Draft, faults: Faults): void {
+  const refuse = (path: string, what: string, instead: string) =>
+    faults.add("NOT_SUPPORTED_YET", path, `${what} is not supported by this version yet`, instead);
+  const { header } = draft;
+  if (header?.fail_fast)
+    refuse("$.fail_fast", "fail_fast", "Remove it: other branches go on after a failure.");
+  if (header !== undefined && header.max_parallel_nodes > 0) {
+    refuse("$.max_parallel_nodes", "max_parallel_nodes", "Remove it and bound the workers' concurrency.");
+  }
+  if (header !== undefined && header.timeout_ms > 0) {
+    refuse("$.timeout_ms", "a limit of the whole run", "Remove it and set timeout_ms on the nodes.");
+  }
+  for (const node of draft.nodes) checkNode(node, refuse);
+}
+
+function checkNode(node: DraftNode, refuse: (path: string, what: string, instead: string) => void): void {
+  const { type } = node.raw;
+  if (isUnsupportedType(type)) {
+    refuse(
+      `${node.path}.type`,
+      `the node type ${quote(type)}`,
+      "Leave the node out, or use a function node.",
+    );
+  }
+  if (node.parsed === undefined) return;
+  if (!SUPPORTED_RULES.has(node.parsed.trigger_rule)) {
+    const rules = [...SUPPORTED_RULES].join(", ");
+    refuse(`${node.path}.trigger_rule`, "this trigger rule", `Use one of ${rules}.`);
+  }
+  if (node.parsed.retry !== undefined && node.parsed.retry.max_attempts > 1) {
+    refuse(
+      `${node.path}.retry`,
+      "retry",
+      'Remove it (or set "max_attempts": 1) and retry inside the function.',
+    );
+  }
+}
+
+/** Its configuration may name other nodes and hold expressions whose meaning is not fixed yet: neither is checked. */
+export function isUnsupportedType(type: unknown): type is FileNodeType {
+  return UNSUPPORTED_TYPES.has(type as FileNodeType);
+}
+
+/** What is accepted but has no effect yet. */
+export function supportWarnings(draft: Draft, warnings: Faults): void {
+  if (draft.header?.input_schema !== undefined) {
+    const message = "input_schema is kept but a run's input is not checked against it yet";
+    warnings.add(
+      "INPUT_SCHEMA_NOT_CHECKED",
+      "$.input_schema",
+      message,
+      "Check the input in the first function.",
+    );
+  }
+}

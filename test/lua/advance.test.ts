@@ -1,0 +1,378 @@
+/** The atomic step on a real Redis: calls, replies and state. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RedisConnection } from "../../src/redis/connection.ts";
+import { queuesOf } from "../../src/redis/pack.ts";
+import { newNonce, Partition, type FinishedItem, readReady } from "../../src/redis/partition.ts";
+import { decodeJournalEntry } from "../../src/token/journal.ts";
+import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
+import type { IR } from "../../src/workflow/ir.ts";
+import { irOf } from "../support/ir.ts";
+import { redisUrl, startPrivateRedis, testNamespace } from "../support/redis.ts";
+
+const WORKER = "worker-1";
+let connection: RedisConnection;
+beforeAll(async () => {
+  connection = await RedisConnection.open(redisUrl());
+});
+afterAll(() => connection.close());
+
+interface Game {
+  partition: Partition;
+  runId: string;
+  ir: IR;
+  digest: string;
+}
+
+async function startGame(ir: IR, input = "{}", own = connection): Promise<Game> {
+  const partition = new Partition(own, testNamespace(), 0);
+  await partition.open({ epoch: "1", create: true, queues: ["default"] });
+  const game = { partition, runId: crypto.randomUUID(), ir, digest: newNonce() };
+  await partition.loadIR(game.digest, ir);
+  expect(await start(game, input)).toBe("started");
+  return game;
+}
+
+function start(game: Game, input = "{}", more: object = {}) {
+  return game.partition.start({
+    runId: game.runId,
+    generation: 1,
+    digest: game.digest,
+    epoch: "1",
+    input,
+    queues: queuesOf(game.ir),
+    deadline: connection.now() + 5_000,
+    ...more,
+  });
+}
+
+type Waiting = ExecutionToken & { entry: string; queue: string };
+
+async function tokens(game: Game): Promise<Waiting[]> {
+  const found = await readReady(game.partition.connection, [{ partition: game.partition, queue: "default" }], WORKER, { count: 10_000, blockMs: 1 });
+  return found.map(({ text, entry, queue }) => ({ ...(decodeToken(text) as ExecutionToken), entry, queue }));
+}
+
+function finished(game: Game, token: ExecutionToken, how: Partial<FinishedItem> = {}): FinishedItem {
+  const out = game.ir.nodes[token.node]?.out.length ?? 0;
+  return {
+    ...token,
+    outcome: "C",
+    arrivals: `=${"t".repeat(out)}`,
+    unhandled: false,
+    hand: false,
+    needs: {},
+    detail: JSON.stringify({ worker: WORKER, started_at: 1, ended_at: 2 }),
+    output: `j"${game.ir.nodes[token.node]?.id}"`,
+    outputInJournal: true,
+    keep: true,
+    ...how,
+  };
+}
+
+function advance(game: Game, items: FinishedItem[], more: object = {}) {
+  return game.partition.advance({
+    worker: WORKER,
+    leaseMs: 30_000,
+    take: items.length,
+    reads: ["default"],
+    queues: queuesOf(game.ir),
+    finished: items,
+    claims: [],
+    ...more,
+  });
+}
+
+const claim = (game: Game, list: Waiting[]) => advance(game, [], { claims: list.map((token) => ({ ...token, needs: [] })) });
+
+async function journal(game: Game) {
+  const raw = await game.partition.readJournal(0, 10_000);
+  return raw.map(([id, fields]) => decodeJournalEntry(id, fields));
+}
+
+const state = (game: Game, field: string) => connection.redis.hget(game.partition.keys.run(game.runId), field);
+const words = (answer: Awaited<ReturnType<typeof advance>>) => answer.reply.finished.map(({ word }) => word);
+const ids = (game: Game, list: readonly { node: number }[]) => list.map(({ node }) => game.ir.nodes[node]?.id);
+
+/** Plays a game through the stream; `outcome` may fail nodes. Answers the ids in order of their resolution. */
+async function play(game: Game, how: (id: string) => Partial<FinishedItem> = () => ({})): Promise<string[]> {
+  const order: string[] = [];
+  for (let ready = await tokens(game); ready.length > 0; ready = await tokens(game)) {
+    for (const token of ready) {
+      const id = game.ir.nodes[token.node]?.id as string;
+      expect((await claim(game, [token])).reply.claims).toEqual([{ word: "run" }]);
+      expect(words(await advance(game, [finished(game, token, how(id))]))).toEqual(["done"]);
+      order.push(id);
+    }
+  }
+  return order;
+}
+
+describe("start", () => {
+  test("makes a token for each entry node and counts them", async () => {
+    const game = await startGame(irOf("a b c", ["a -> c", "b -> c"]));
+    expect(ids(game, await tokens(game))).toEqual(["a", "b"]);
+    expect(await state(game, "c")).toBe("2");
+  });
+
+  test("answers in words when it must not start", async () => {
+    const game = await startGame(irOf("a", []));
+    expect(await start(game)).toBe("exists");
+    expect(await start({ ...game, runId: crypto.randomUUID() }, "{}", { deadline: connection.now() - 1_000 })).toBe("late");
+    expect(await start({ ...game, runId: crypto.randomUUID(), digest: "unknown" })).toBe("ir_missing");
+  });
+
+  test("a late start does not run a finished run again", async () => {
+    const game = await startGame(irOf("a", []));
+    await play(game);
+    await game.partition.forget(0, [{ runId: game.runId, blobs: [] }]);
+    expect(await connection.redis.exists(game.partition.keys.run(game.runId))).toBe(0);
+    expect(await start(game)).toBe("gone");
+    expect(await tokens(game)).toEqual([]);
+  });
+});
+
+describe("the fence", () => {
+  test.each([
+    ["layout", { layout: "0" }],
+    ["epoch", { epoch: "2" }],
+    ["timeline", { timeline: "another server" }],
+  ] as const)("another %s is refused and changes nothing", async (why, change) => {
+    const game = await startGame(irOf("a b", ["a -> b"]));
+    const [token] = await tokens(game);
+    await connection.redis.hset(game.partition.keys.meta, change);
+    await expect(advance(game, [finished(game, token as Waiting)])).rejects.toMatchObject({ code: "PARTITION_FENCED", why });
+    expect(await state(game, "c")).toBe("1");
+    expect(await tokens(game)).toEqual([]);
+  });
+
+  test("without its meta the partition is closed, and no script makes it", async () => {
+    const game = await startGame(irOf("a", []));
+    const [token] = await tokens(game);
+    await connection.redis.del(game.partition.keys.meta);
+    await expect(advance(game, [finished(game, token as Waiting)])).rejects.toMatchObject({ why: "closed" });
+    await expect(start({ ...game, runId: crypto.randomUUID() })).rejects.toMatchObject({ why: "closed" });
+    expect(await connection.redis.exists(game.partition.keys.meta)).toBe(0);
+  });
+
+  test("open reopens for a new timeline only when the old one is as expected", async () => {
+    const game = await startGame(irOf("a", []));
+    await connection.redis.hset(game.partition.keys.meta, "timeline", "before");
+    const again = (expected: string) => game.partition.open({ epoch: "1", create: false, expected, queues: [] });
+    expect(await again("another")).toBe("timeline");
+    expect(await again("before")).toBe("opened");
+    expect(await game.partition.open({ epoch: "1", create: true, queues: [] })).toBe("exists");
+  });
+
+  test.each([
+    ["generation", { generation: 2 }],
+    ["nonce", { nonce: "another" }],
+    ["delivery", { delivery: 2 }],
+  ] as const)("an answer with another %s is stale", async (_name, change) => {
+    const game = await startGame(irOf("a b", ["a -> b"]));
+    const [token] = await tokens(game);
+    expect(words(await advance(game, [finished(game, { ...(token as Waiting), ...change })]))).toEqual(["stale"]);
+    expect(await state(game, "c")).toBe("1");
+  });
+
+  test("an answer for a run that is over and cleared away is gone", async () => {
+    const game = await startGame(irOf("a", []));
+    const [token] = await tokens(game);
+    await game.partition.forget(0, [{ runId: game.runId, blobs: [] }]);
+    expect(words(await advance(game, [finished(game, token as Waiting)]))).toEqual(["gone"]);
+  });
+});
+
+describe("the counter", () => {
+  test("hits zero once, with the last execution", async () => {
+    const game = await startGame(irOf("a b c d", ["a -> b", "a -> c", "b -> d", "c -> d"]));
+    expect(await play(game)).toEqual(["a", "b", "c", "d"]);
+    expect(await state(game, "c")).toBe("0");
+    const zeros = (await journal(game)).flatMap(({ events }) => events.filter((event) => "step" in event && event.step.zero));
+    expect(zeros).toHaveLength(1);
+  });
+
+  test("shows no false zero inside a step that ends one execution and begins another", async () => {
+    const game = await startGame(irOf("a b c", ["a -> b", "b -> c"]));
+    await play(game);
+    const zeros = (await journal(game)).map(({ events }) => events.map((event) => ("step" in event ? event.step.zero : undefined)));
+    expect(zeros.flat()).toEqual([undefined, undefined, undefined, "C"]);
+  });
+
+  test("zero is found by whichever script gets there: a run without work ends at its start", async () => {
+    const game = await startGame(irOf("a b", ["a -> b"]));
+    await play(game);
+    expect(await state(game, "s")).toBe("C");
+  });
+});
+
+describe("arrivals", () => {
+  test("an AND-join behind an exclusive branch does not hang", async () => {
+    const game = await startGame(irOf("choose x y join", ["choose -> x", "choose -> y", "x -> join", "y -> join"]));
+    const order = await play(game, (id) => (id === "choose" ? { arrivals: "=tn" } : {}));
+    expect(order).toEqual(["choose", "x", "join"]);
+    expect(await state(game, "n2")).toBe("S:not_taken:");
+    expect(await state(game, "s")).toBe("C");
+  });
+
+  test("an unhandled failure skips what follows, names its origin, and leaves other branches alone", async () => {
+    const game = await startGame(irOf("a b c d e", ["a -> b", "b -> c", "c -> d", "a -> e"]));
+    const order = await play(game, (id) =>
+      id === "b" ? { outcome: "F", arrivals: "X", unhandled: true, outputInJournal: false } : {},
+    );
+    expect(order).toEqual(["a", "b", "e"]);
+    expect(await state(game, "n2")).toBe("S:upstream_failed:1");
+    expect(await state(game, "n3")).toBe("S:upstream_failed:1");
+    expect(await state(game, "s")).toBe("F");
+    expect(await state(game, "u")).toBe("1");
+  });
+
+  test("one_success fires on the first success and absorbs what comes later", async () => {
+    const game = await startGame(irOf("a b c", ["a -> c", "b -> c"], { c: "one_success" }));
+    const order = await play(game);
+    expect(order.filter((id) => id === "c")).toHaveLength(1);
+    const fired = (await journal(game)).flatMap(({ events }) =>
+      events.flatMap((event) => ("step" in event ? event.step.activated : [])),
+    );
+    expect(fired).toContainEqual([2, "", [0]]);
+  });
+
+  test("more edges than one call may settle become a settle token that counts", async () => {
+    const wide = Array.from({ length: 1_200 }, (_, index) => `n${index}`);
+    const ir = irOf(`a ${wide.join(" ")} z`, wide.flatMap((id) => [`a -> ${id}`, `${id} -> z`]));
+    const game = await startGame(ir);
+    const [token] = await tokens(game);
+    await claim(game, [token as Waiting]);
+    const skipAll = finished(game, token as Waiting, { arrivals: `=${"n".repeat(1_200)}` });
+    expect(words(await advance(game, [skipAll]))).toEqual(["done"]);
+    expect(await state(game, "c")).toBe("1");
+    let calls = 0;
+    for (;;) {
+      const [entry] = await readReady(game.partition.connection, [{ partition: game.partition, queue: "default" }], WORKER, { count: 1, blockMs: 1 });
+      if (!entry) break;
+      const settle = decodeToken(entry.text);
+      if (settle?.kind !== "settle") throw new Error("only settle tokens are expected");
+      const item = { ...settle, queue: "default", entry: entry.entry };
+      expect(words(await advance(game, [item as never]))).toEqual(["done"]);
+      calls += 1;
+    }
+    expect(calls).toBeGreaterThan(1);
+    expect(await state(game, "s")).toBe("C");
+    expect(await state(game, "n1201")).toBe("S:not_taken:");
+  });
+});
+
+describe("a lost reply", () => {
+  test("is answered with duplicate and the tokens that are still owed", async () => {
+    const game = await startGame(irOf("a b c", ["a -> b", "b -> c"]));
+    const [token] = await tokens(game);
+    await claim(game, [token as Waiting]);
+    const item = finished(game, token as Waiting, { hand: true });
+    const first = await advance(game, [item]);
+    const again = await advance(game, [item]);
+    expect(words(first)).toEqual(["done"]);
+    expect(words(again)).toEqual(["duplicate"]);
+    expect(again.reply.tokens).toEqual(first.reply.tokens);
+    expect(again.reply.tokens).toHaveLength(1);
+    expect(await state(game, "c")).toBe("1");
+    expect(await journal(game)).toHaveLength(2);
+  });
+
+  test("owes nothing once the handed-over execution is resolved", async () => {
+    const game = await startGame(irOf("a b", ["a -> b"]));
+    const [token] = await tokens(game);
+    await claim(game, [token as Waiting]);
+    const item = finished(game, token as Waiting, { hand: true });
+    const [next] = (await advance(game, [item])).reply.tokens;
+    await advance(game, [finished(game, { ...(token as Waiting), node: 1, nonce: next?.nonce as string })]);
+    const again = await advance(game, [item]);
+    expect(words(again)).toEqual(["duplicate"]);
+    expect(again.reply.tokens).toEqual([]);
+  });
+
+  test("of a claim: the same worker gets the token again, another does not", async () => {
+    const game = await startGame(irOf("a", []));
+    const list = await tokens(game);
+    expect((await claim(game, list)).reply.tokens).toHaveLength(1);
+    expect((await claim(game, list)).reply.tokens).toHaveLength(1);
+    const other = await advance(game, [], { worker: "worker-2", claims: list.map((token) => ({ ...token, needs: [] })) });
+    expect(other.reply.claims).toEqual([{ word: "stale" }]);
+  });
+});
+
+describe("tokens", () => {
+  test("stay in reach until their execution is resolved: claimed ones are leased", async () => {
+    const game = await startGame(irOf("a", []));
+    const list = await tokens(game);
+    const pending = (await connection.redis.xpending(game.partition.keys.ready("default"), "workers")) as [number];
+    expect(pending[0]).toBe(1);
+    await claim(game, list);
+    expect(await connection.redis.zrange(game.partition.keys.leases, 0, -1)).toEqual([`${game.runId}|0|`]);
+    await advance(game, [finished(game, list[0] as Waiting)]);
+    expect(await connection.redis.zcard(game.partition.keys.leases)).toBe(0);
+  });
+
+  test("are at most 200 bytes", async () => {
+    const game = await startGame(irOf("a", []));
+    const [entry] = (await connection.redis.xrange(game.partition.keys.ready("default"), "-", "+")) as [[string, string[]]];
+    const digest = "0".repeat(64 - game.digest.length);
+    expect(`${entry[1][1]}${digest}`.length).toBeLessThanOrEqual(200);
+  });
+
+  test("bring the outputs of the arrivals taken; the worker's own need not come back", async () => {
+    const game = await startGame(irOf("a b c", ["a -> c", "b -> c"]));
+    const [a, b] = await tokens(game);
+    await claim(game, [a as Waiting, b as Waiting]);
+    await advance(game, [finished(game, a as Waiting)]);
+    const { reply, payloads } = await advance(game, [finished(game, b as Waiting, { hand: true })]);
+    const [token] = reply.tokens;
+    expect(token?.sources).toEqual([0, 1]);
+    expect(token?.inputs.map((at) => (at === -1 ? "own" : payloads[at]))).toEqual(['j"a"', "own"]);
+  });
+
+  test("that were streamed bring the run's input too", async () => {
+    const game = await startGame(irOf("a", []), '{"n":1}');
+    const { reply, payloads } = await claim(game, await tokens(game));
+    expect(payloads[reply.tokens[0]?.input as number]).toBe('j{"n":1}');
+  });
+});
+
+describe("the journal", () => {
+  test("holds one entry for each call, numbered densely, with events numbered densely in their run", async () => {
+    const game = await startGame(irOf("a b c d", ["a -> b", "a -> c", "b -> d", "c -> d"]));
+    await play(game, (id) => (id === "a" ? { arrivals: "=tn" } : {}));
+    const entries = await journal(game);
+    expect(entries.map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
+    const numbers = entries.flatMap(({ events }) =>
+      events.flatMap((event) => ("step" in event ? [event.step.q, ...event.step.skipped.map(() => 0)] : [])),
+    );
+    expect(numbers).toEqual([1, 2, 0, 4, 5]);
+    expect(entries.at(-1)?.events[0]).toMatchObject({ kind: "finished", step: { zero: "C", q: 5 } });
+  });
+
+  test("a large output is a blob that the step makes permanent", async () => {
+    const game = await startGame(irOf("a", []));
+    const [token] = await tokens(game);
+    await game.partition.storeBlob(game.runId, "big", '"x"', 60_000);
+    await advance(game, [finished(game, token as Waiting, { output: "bbig", blob: "big" })]);
+    expect(await connection.redis.pttl(game.partition.keys.blob(game.runId, "big"))).toBe(-1);
+    await game.partition.forget(0, [{ runId: game.runId, blobs: ["big"] }]);
+    expect(await connection.redis.exists(game.partition.keys.blob(game.runId, "big"))).toBe(0);
+  });
+});
+
+describe("low memory", () => {
+  test("refuses starts and lets steps end", async () => {
+    const server = await startPrivateRedis();
+    const own = await RedisConnection.open(server.url);
+    try {
+      const game = await startGame(irOf("a", []), "{}", own);
+      const [token] = await tokens(game);
+      await own.redis.config("SET", "maxmemory", "1");
+      await expect(start({ ...game, runId: crypto.randomUUID() })).rejects.toThrow(/OOM/);
+      expect(words(await advance(game, [finished(game, token as Waiting)]))).toEqual(["done"]);
+    } finally {
+      own.close();
+      await server.stop();
+    }
+  });
+});

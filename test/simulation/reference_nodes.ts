@@ -1,0 +1,104 @@
+/** What each type of node makes of its data: the part of the reference that knows nothing of edges. */
+import { booleanOf, evaluate, isObject, type Json, NoValue, type Scope, sameJson } from "./expression.ts";
+import { type Behaviour, behave, type SimulatedEdge, type SimulatedNode } from "./model.ts";
+
+/** A failure before its wording is settled: what is null is not fixed by the semantics. */
+export interface Failure {
+  code: string | null;
+  message: string | null;
+}
+
+export type Outcome = { output: Json } | { failure: Failure };
+
+/** What a node has at hand when it runs. */
+export interface Place {
+  node: SimulatedNode;
+  /** Its outgoing edges, in file order. */
+  edges: SimulatedEdge[];
+  scope: Scope;
+  /** Predecessors in the order of the workflow file's nodes. */
+  predecessors: string[];
+}
+
+/** What a node makes of its data. */
+export function run({ node, scope, predecessors }: Place, behaviour: Behaviour | undefined): Outcome {
+  const data = scope.variables.data ?? null;
+  switch (node.type) {
+    case "conditional":
+    case "parallel":
+      return { output: data };
+    case "filter":
+      return filter(node, data, scope);
+    case "aggregate":
+      return aggregate(node, valuesOf(data, predecessors));
+    case "transform":
+      return attempt(() => ({ output: evaluate(node.expression, scope) })) ?? failure(null);
+    case "function":
+      return call(node.id, behaviour, data);
+  }
+}
+
+export function failure(code: string | null): { failure: Failure } {
+  return { failure: { code, message: null } };
+}
+
+function call(id: string, behaviour: Behaviour | undefined, data: Json): Outcome {
+  if (behaviour === undefined) throw new Error(`no behaviour for ${id}`);
+  const answer = behave(behaviour, data);
+  return "error" in answer ? { failure: answer.error } : answer;
+}
+
+function filter(node: SimulatedNode & { type: "filter" }, data: Json, scope: Scope): Outcome {
+  if (!Array.isArray(data)) return failure("FILTER_NOT_A_LIST");
+  const keeps = (item: Json, index: number): boolean =>
+    booleanOf(node.filter_expression, { ...scope, variables: { ...scope.variables, item, index } });
+  return attempt(() => ({ output: data.filter(keeps) })) ?? failure(null);
+}
+
+/** The values that an aggregate works on: a list's items, or several predecessors' outputs in file order, lists opened. */
+function valuesOf(data: Json, predecessors: readonly string[]): Json[] {
+  if (Array.isArray(data)) return data;
+  if (predecessors.length < 2 || !isObject(data)) return data === null ? [] : [data];
+  return predecessors.filter((id) => Object.hasOwn(data, id)).flatMap((id) => data[id]!);
+}
+
+function aggregate(node: SimulatedNode & { type: "aggregate" }, values: readonly Json[]): Outcome {
+  if ("strategy" in node) return combine(node.strategy, values);
+  if (node.operation === "count") return { output: values.length };
+  const numbers = values.map((value) => numberIn(value, node.field)).filter((number) => number !== null);
+  if (numbers.length < values.length) return failure("AGGREGATE_NOT_A_NUMBER");
+  const sum = numbers.reduce((total, number) => total + number, 0);
+  if (node.operation === "sum") return { output: sum };
+  if (numbers.length === 0) return { output: null };
+  if (node.operation === "avg") return { output: sum / numbers.length };
+  return { output: node.operation === "min" ? Math.min(...numbers) : Math.max(...numbers) };
+}
+
+/** The number at a dotted path inside a value (or the value itself); null if there is none. */
+function numberIn(value: Json, field: string | undefined): number | null {
+  const path = field === undefined ? [] : field.split(".");
+  const at = attempt(() =>
+    evaluate({ kind: "field", of: "item", path }, { variables: { item: value }, nodes: {} }),
+  );
+  return typeof at === "number" ? at : null;
+}
+
+function combine(strategy: "merge" | "union" | "concat", values: readonly Json[]): Outcome {
+  if (strategy === "concat") return { output: [...values] };
+  if (strategy === "union") {
+    const isFirst = (value: Json, at: number): boolean =>
+      values.findIndex((other) => sameJson(other, value)) === at;
+    return { output: values.filter(isFirst) };
+  }
+  return values.every((value) => isObject(value)) ? { output: Object.assign({}, ...values) } : failure(null);
+}
+
+/** The value, or null where an expression has none. */
+export function attempt<T>(compute: () => T): T | null {
+  try {
+    return compute();
+  } catch (error) {
+    if (error instanceof NoValue) return null;
+    throw error;
+  }
+}

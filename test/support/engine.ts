@@ -1,0 +1,58 @@
+/** A whole engine in this process: a database of its own, a namespace of its own, supervisor and workers. */
+import { Client } from "../../src/engine/client.ts";
+import { Supervisor } from "../../src/engine/supervisor.ts";
+import { Worker } from "../../src/engine/worker.ts";
+import { handlersOf } from "../../src/handlers/load.ts";
+import { Database } from "../../src/postgres/database.ts";
+import { createTestDatabase } from "./database.ts";
+import { redisUrl, testNamespace } from "./redis.ts";
+
+export interface TestEngine {
+  client: Client;
+  database: Database;
+  supervisor: Supervisor;
+  workers: Worker[];
+  settings: { redisUrl: string; databaseUrl: string; namespace: string };
+  stop(): Promise<void>;
+}
+
+export interface EngineOptions {
+  handlers?: Record<string, unknown>;
+  workers?: number;
+  concurrency?: number;
+  /** Default: the shared Redis of the test run. */
+  redisUrl?: string;
+}
+
+export async function startEngine(options: EngineOptions = {}): Promise<TestEngine> {
+  const testDatabase = await createTestDatabase();
+  const settings = {
+    redisUrl: options.redisUrl ?? redisUrl(),
+    databaseUrl: testDatabase.url,
+    namespace: testNamespace(),
+  };
+  const database = new Database(settings.databaseUrl);
+  const supervisor = new Supervisor(settings);
+  await supervisor.start();
+  const handlers = handlersOf(options.handlers ?? {});
+  const workers = Array.from(
+    { length: options.workers ?? 1 },
+    () => new Worker({ ...settings, handlers, concurrency: options.concurrency ?? 16 }),
+  );
+  for (const worker of workers) await worker.start();
+  const client = await Client.connect(settings);
+  return {
+    client,
+    database,
+    supervisor,
+    workers,
+    settings,
+    async stop() {
+      await client.close();
+      await Promise.all(workers.map((worker) => worker.stop()));
+      await supervisor.stop();
+      await database.close();
+      await testDatabase.drop();
+    },
+  };
+}

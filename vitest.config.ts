@@ -1,0 +1,24 @@
+import { defineConfig } from "vitest/config";
+
+/** `unit` needs no server; `servers` starts a Redis and a Postgres of its own for the whole run. */
+export default defineConfig({
+  test: {
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    pool: "forks",
+    maxWorkers: 2,
+    coverage: { provider: "v8", include: ["src/**"], reporter: ["text-summary", "text"] },
+    projects: [
+      { extends: true, test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/simulation/reference.test.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "servers",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/unit/**", "test/simulation/reference.test.ts"],
+          globalSetup: ["test/support/global_setup.ts"],
+        },
+      },
+    ],
+  },
+});
