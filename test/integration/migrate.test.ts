@@ -16,20 +16,6 @@ import { until } from "../support/until.ts";
 const PARTITIONS_SQL = "create table hitzero.partitions (partition int primary key);";
 const MIGRATE_MODULE = fileURLToPath(new URL("../../src/postgres/migrate.ts", import.meta.url));
 
-let database: TestDatabase;
-let client: pg.Client;
-
-beforeEach(async () => {
-  database = await createEmptyDatabase();
-  client = new pg.Client({ connectionString: database.url });
-  await client.connect();
-});
-
-afterEach(async () => {
-  await client.end();
-  await database.drop();
-});
-
 /** A folder of migrations with the given texts as 001_first.sql, 002_next.sql, …; without any, the package's own. */
 async function folderOf(...texts: string[]): Promise<string> {
   const folder = await mkdtemp(join(inject("runFolder"), "migrations-"));
@@ -40,11 +26,25 @@ async function folderOf(...texts: string[]): Promise<string> {
   return folder;
 }
 
-async function rows(sql: string): Promise<Record<string, unknown>[]> {
-  return (await client.query(sql)).rows;
-}
-
 describe("migrate", () => {
+  let database: TestDatabase;
+  let client: pg.Client;
+
+  beforeEach(async () => {
+    database = await createEmptyDatabase();
+    client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+  });
+
+  afterEach(async () => {
+    await client.end();
+    await database.drop();
+  });
+
+  async function rows(sql: string): Promise<Record<string, unknown>[]> {
+    return (await client.query(sql)).rows;
+  }
+
   test("applies this release's migrations, then has nothing more to do", async () => {
     const files = await readMigrations(PACKAGE_MIGRATIONS);
     const told: string[] = [];
@@ -321,28 +321,33 @@ describe("faults of a connection", () => {
   );
 
   test("a session that the server ended", async () => {
-    const { rows: answer } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+    const client = await connected();
     client.on("error", () => {});
+    const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
     const ended = client.query("select pg_sleep(60)").catch((error: unknown) => error);
-    const admin = new pg.Client({ connectionString: adminUrl() });
-    await admin.connect();
-    await admin.query("select pg_terminate_backend($1)", [answer[0]?.pid]);
+    const admin = await connected();
+    await admin.query("select pg_terminate_backend($1)", [rows[0]?.pid]);
     await admin.end();
-    expect(postgresFault(await ended, database.url)).toMatchObject({
-      code: "SERVER_UNREACHABLE",
-      exitCode: 3,
-    });
+    expect(postgresFault(await ended, adminUrl())).toMatchObject({ code: "SERVER_UNREACHABLE", exitCode: 3 });
   });
 
   test("any other failure is named by its SQLSTATE, without the server's words", async () => {
+    const client = await connected();
     const error = await client.query("select 'secret of a run'::int").catch((caught: unknown) => caught);
-    const fault = postgresFault(error, database.url);
+    await client.end();
+    const fault = postgresFault(error, adminUrl());
     expect(fault).toMatchObject({ code: "POSTGRES_FAILED", exitCode: 3 });
     expect(fault.message).toContain("22P02");
     expect(fault.message).not.toContain("secret of a run");
-    expect(postgresFault(fault, database.url)).toBe(fault);
+    expect(postgresFault(fault, adminUrl())).toBe(fault);
   });
 });
+
+async function connected(): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: adminUrl() });
+  await client.connect();
+  return client;
+}
 
 /** Runs a module's text in a process of its own and parses what it prints. */
 async function outputOf(text: string): Promise<{ applied: string[]; partitions: number }> {

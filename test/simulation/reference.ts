@@ -166,8 +166,7 @@ export function createGame(workflow: SimulatedWorkflow, input: Json): Game {
   }
 
   function placeOf(id: string): Place {
-    const before = new Set(incoming(id).map((edge) => edge.from));
-    const predecessors = workflow.nodes.map((node) => node.id).filter((other) => before.has(other));
+    const predecessors = incoming(id).map((edge) => edge.from);
     const scope = { variables: { data: dataOf(id), input }, nodes: outputs() };
     return { node: nodes.get(id)!, edges: outgoing(id), scope, predecessors };
   }

@@ -16,7 +16,7 @@ export interface Place {
   /** Its outgoing edges, in file order. */
   edges: SimulatedEdge[];
   scope: Scope;
-  /** Predecessors in the order of the workflow file's nodes. */
+  /** Predecessors in the order of the workflow file's edges. */
   predecessors: string[];
 }
 
@@ -55,7 +55,7 @@ function filter(node: SimulatedNode & { type: "filter" }, data: Json, scope: Sco
   return attempt(() => ({ output: data.filter(keeps) })) ?? failure(null);
 }
 
-/** The values that an aggregate works on: a list's items, or several predecessors' outputs in file order, lists opened. */
+/** The values that an aggregate works on: a list's items, or several predecessors' outputs in the order of the file's edges, lists opened. */
 function valuesOf(data: Json, predecessors: readonly string[]): Json[] {
   if (Array.isArray(data)) return data;
   if (predecessors.length < 2 || !isObject(data)) return data === null ? [] : [data];

@@ -9,9 +9,18 @@ export async function schemaText(client: pg.Client): Promise<string> {
   const sections: string[] = [];
   for (const [title, sql] of SECTIONS) {
     const found = await lines(client, sql);
+    if (title === "views") found.splice(0, found.length, ...found.map(withoutNeedlessTable));
     if (found.length > 0) sections.push(`## ${title}\n\n${found.join("\n")}\n`);
   }
   return sections.join("\n");
+}
+
+/** Postgres 15 names the table before each column of a view on one table, later ones do not: the shorter form is kept. */
+function withoutNeedlessTable(view: string): string {
+  const tables = [...view.matchAll(/(?:FROM|JOIN) (?:hitzero\.)?(\w+)/g)].map((match) => match[1]);
+  return tables.length === 1
+    ? view.replaceAll(new RegExp(`(?<!\\.)\\b${tables[0]}\\.(?=\\w)`, "g"), "")
+    : view;
 }
 
 /** Tables, views and columns of schema `hitzero` that nobody explained by a comment. */
