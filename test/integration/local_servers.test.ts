@@ -4,7 +4,7 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Redis } from "ioredis";
 import pg from "pg";
-import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
 import { isAlive, type ProcessIdentity, signalProcess, waitForEnd } from "../../src/local/processes.ts";
 import { type LocalServers, startLocalServers } from "../../src/local/stack.ts";
 import { readState } from "../../src/local/stack_state.ts";
@@ -15,16 +15,21 @@ let folder: string;
 let opened: LocalServers[];
 
 beforeEach(async () => {
-  const parent = await mkdtemp(join(inject("runFolder"), "stack-"));
-  await chmod(parent, 0o711);
-  folder = join(parent, ".hitzero");
+  folder = await newFolder();
   opened = [];
 });
+
+/** A project's folder for servers, not made yet. */
+async function newFolder(): Promise<string> {
+  const parent = await mkdtemp(join(inject("runFolder"), "stack-"));
+  await chmod(parent, 0o711);
+  return join(parent, ".hitzero");
+}
 
 afterEach(async () => {
   killStackUsers();
   for (const servers of opened) await servers.stop();
-  for (const process of [...running()]) signalProcess(process, "SIGKILL");
+  for (const process of running()) signalProcess(process, "SIGKILL");
 });
 
 async function start(options: Parameters<typeof startLocalServers>[0] = {}): Promise<LocalServers> {
@@ -34,9 +39,9 @@ async function start(options: Parameters<typeof startLocalServers>[0] = {}): Pro
 }
 
 /** The folder's servers by its state file, those that live. */
-function running(): ProcessIdentity[] {
-  if (!existsSync(folder)) return [];
-  const { redis, postgres } = readState(folder);
+function running(of: string = folder): ProcessIdentity[] {
+  if (!existsSync(of)) return [];
+  const { redis, postgres } = readState(of);
   return [redis, postgres].flatMap((entry) => (entry && isAlive(entry.process) ? [entry.process] : []));
 }
 
@@ -84,8 +89,47 @@ describe("servers of a folder", () => {
     expect(await askPostgres(second.databaseUrl, "select number from kept")).toEqual([{ number: 7 }]);
   });
 
+  test("are not started for URLs that were given", async () => {
+    const given = {
+      redisUrl: "redis://:secret@10.0.0.1:6379",
+      databaseUrl: "postgres://u:secret@10.0.0.2/x",
+    };
+    const servers = await start(given);
+    expect(servers).toMatchObject(given);
+    expect(servers.origin).toEqual({ redis: "given: 10.0.0.1:6379", postgres: "given: 10.0.0.2" });
+    await servers.stop();
+    expect(existsSync(folder)).toBe(false);
+  });
+
+  test("are started only where no URL was given", async () => {
+    const servers = await start({ databaseUrl: "postgres://u:p@10.0.0.2/x" });
+    expect(await askRedis(servers.redisUrl, (redis) => redis.ping())).toBe("PONG");
+    expect(running()).toHaveLength(1);
+    expect(existsSync(join(folder, "postgres"))).toBe(false);
+  });
+
+  test("leave nothing behind if they were to be thrown away", async () => {
+    const servers = await start({ throwAway: true });
+    const data = readState(folder).postgres?.dir ?? "";
+    expect(existsSync(data)).toBe(true);
+    await servers.stop();
+    expect(existsSync(folder)).toBe(false);
+    expect(existsSync(data)).toBe(false);
+  });
+});
+
+describe("servers that run", () => {
+  let shared: string;
+  let servers: LocalServers;
+
+  beforeAll(async () => {
+    shared = await newFolder();
+    servers = await startLocalServers({ dir: shared });
+  });
+
+  afterAll(() => servers?.stop());
+
   test("are durable, evict nothing, and speak UTF-8", async () => {
-    const servers = await start();
     const settings = await askRedis(servers.redisUrl, async (redis) => {
       const names = ["appendonly", "appendfsync", "maxmemory-policy", "save", "bind", "aof-use-rdb-preamble"];
       return Object.fromEntries(
@@ -119,7 +163,6 @@ describe("servers of a folder", () => {
   });
 
   test("ask for their password, and keep it from other users of the machine", async () => {
-    const servers = await start();
     const withoutPassword = (url: string) => {
       const bare = new URL(url);
       bare.password = "guessed";
@@ -131,47 +174,18 @@ describe("servers of a folder", () => {
     await expect(askPostgres(withoutPassword(servers.databaseUrl), "select 1")).rejects.toMatchObject({
       code: "28P01",
     });
-    const state = readState(folder);
-    const files = ["servers.json", "redis/redis.conf", "redis/redis.json"].map((name) => join(folder, name));
+    const state = readState(shared);
+    const files = ["servers.json", "redis/redis.conf", "redis/redis.json"].map((name) => join(shared, name));
     files.push(join(state.postgres?.dir ?? "", "password"));
     for (const file of files) expect(statSync(file).mode & 0o077, file).toBe(0);
-    expect(readFileSync(join(folder, ".gitignore"), "utf8")).toBe("*\n");
+    expect(readFileSync(join(shared, ".gitignore"), "utf8")).toBe("*\n");
   });
 
   test("are no part of the terminal's process group, so that Ctrl-C leaves them to us", async () => {
-    await start();
-    for (const { pid } of running()) {
+    for (const { pid } of running(shared)) {
       const group = execFileSync("ps", ["-o", "pgid=", "-p", String(pid)], { encoding: "utf8" }).trim();
       expect(group).toBe(String(pid));
     }
-  });
-
-  test("are not started for URLs that were given", async () => {
-    const given = {
-      redisUrl: "redis://:secret@10.0.0.1:6379",
-      databaseUrl: "postgres://u:secret@10.0.0.2/x",
-    };
-    const servers = await start(given);
-    expect(servers).toMatchObject(given);
-    expect(servers.origin).toEqual({ redis: "given: 10.0.0.1:6379", postgres: "given: 10.0.0.2" });
-    await servers.stop();
-    expect(existsSync(folder)).toBe(false);
-  });
-
-  test("are started only where no URL was given", async () => {
-    const servers = await start({ databaseUrl: "postgres://u:p@10.0.0.2/x" });
-    expect(await askRedis(servers.redisUrl, (redis) => redis.ping())).toBe("PONG");
-    expect(running()).toHaveLength(1);
-    expect(existsSync(join(folder, "postgres"))).toBe(false);
-  });
-
-  test("leave nothing behind if they were to be thrown away", async () => {
-    const servers = await start({ throwAway: true });
-    const data = readState(folder).postgres?.dir ?? "";
-    expect(existsSync(data)).toBe(true);
-    await servers.stop();
-    expect(existsSync(folder)).toBe(false);
-    expect(existsSync(data)).toBe(false);
   });
 });
 

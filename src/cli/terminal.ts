@@ -1,0 +1,45 @@
+/** Where words go: results to stdout, remarks to stderr. Colours only on a terminal that wants them. */
+import pc from "picocolors";
+
+export type Colors = ReturnType<typeof pc.createColors>;
+
+function colorsFor(stream: NodeJS.WriteStream): Colors {
+  const { NO_COLOR, TERM } = process.env;
+  return pc.createColors(stream.isTTY === true && !NO_COLOR && TERM !== "dumb");
+}
+
+export class Terminal {
+  /** Results are JSON documents. */
+  readonly json: boolean;
+  /** For what is printed to stdout. */
+  readonly colors: Colors = colorsFor(process.stdout);
+  /** For what is printed to stderr. */
+  readonly remarkColors: Colors = colorsFor(process.stderr);
+
+  constructor(json: boolean) {
+    this.json = json;
+  }
+
+  /** May a view redraw itself on stdout? */
+  get isLive(): boolean {
+    return !this.json && process.stdout.isTTY === true && process.env.TERM !== "dumb";
+  }
+
+  print(text = ""): void {
+    process.stdout.write(`${text}\n`);
+  }
+
+  /** One JSON document. */
+  document(value: unknown): void {
+    this.print(JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0));
+  }
+
+  remark(text: string): void {
+    process.stderr.write(`${text}\n`);
+  }
+
+  warn(text: string, hint?: string): void {
+    const colors = this.remarkColors;
+    this.remark(`${colors.yellow("warning:")} ${text}${hint ? `\n${colors.dim("hint:")} ${hint}` : ""}`);
+  }
+}
