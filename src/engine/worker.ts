@@ -129,10 +129,12 @@ export class Worker {
   }
 
   /** Closes at once: what runs is left to its lease. */
-  async abandon(): Promise<void> {
+  abandon(): Promise<void> {
     this.#stopping.abort();
     this.#abandoned.abort();
-    await this.#close();
+    this.#slotFreed.ring();
+    this.#stopped = this.#close();
+    return this.#stopped;
   }
 
   async #drain(): Promise<void> {
@@ -140,7 +142,7 @@ export class Worker {
     this.#slotFreed.ring();
     await this.#unblock();
     await this.#fetching;
-    while (this.#taken > 0 || [...this.#lanes.values()].some((lane) => !lane.idle)) {
+    while (!this.#abandoned.signal.aborted && (this.#taken > 0 || [...this.#lanes.values()].some((lane) => !lane.idle))) {
       await Promise.race([this.#slotFreed.rung(), pause(50)]);
     }
     if (this.#database) await signOff(this.#database, this.id).catch(() => {});

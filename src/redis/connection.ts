@@ -43,7 +43,8 @@ function redisFault(error: unknown, url: string): HitzeroError {
   });
 }
 
-const AWAY = /Connection is closed|Stream isn't writeable|ECONNRESET|EPIPE|ECONNREFUSED|^LOADING|^MASTERDOWN|^READONLY|Command timed out/;
+const AWAY =
+  /Connection is closed|max retries per request|Stream isn't writeable|ECONNRESET|EPIPE|ECONNREFUSED|^LOADING|^MASTERDOWN|^READONLY|Command timed out/;
 
 /** Is this error one of the connection (or a server that is starting), so that the call may be repeated? */
 export function isAway(error: unknown): boolean {
@@ -70,7 +71,8 @@ export class RedisConnection {
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       autoResubscribe: true,
-      maxRetriesPerRequest: null,
+      // Rejects what is in flight as soon as the socket closes; the client itself still reconnects.
+      maxRetriesPerRequest: 0,
       connectTimeout: 5_000,
       retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000),
     });

@@ -1,4 +1,5 @@
 /** A whole engine in this process: a database of its own, a namespace of its own, supervisor and workers. */
+import { createLog } from "../../src/base/log.ts";
 import { Client } from "../../src/engine/client.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
@@ -32,12 +33,12 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     namespace: testNamespace(),
   };
   const database = new Database(settings.databaseUrl);
-  const supervisor = new Supervisor(settings);
+  const supervisor = new Supervisor({ ...settings, log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never) });
   await supervisor.start();
   const handlers = handlersOf(options.handlers ?? {});
   const workers = Array.from(
     { length: options.workers ?? 1 },
-    () => new Worker({ ...settings, handlers, concurrency: options.concurrency ?? 16 }),
+    () => new Worker({ ...settings, handlers, concurrency: options.concurrency ?? 16, log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never) }),
   );
   for (const worker of workers) await worker.start();
   const client = await Client.connect(settings);

@@ -1,0 +1,254 @@
+/** What restarts, losses, take-overs and refusals do to accepted runs. Each test has an engine of its own. */
+import { afterEach, describe, expect, test } from "vitest";
+import { Supervisor } from "../../src/engine/supervisor.ts";
+import { Worker } from "../../src/engine/worker.ts";
+import { handlersOf } from "../../src/handlers/load.ts";
+import { Database } from "../../src/postgres/database.ts";
+import { listPartitions, moveOffset, takeLease } from "../../src/postgres/partitions.ts";
+import { acceptRuns } from "../../src/postgres/runs.ts";
+import { RedisConnection } from "../../src/redis/connection.ts";
+import { Partition, readReady } from "../../src/redis/partition.ts";
+import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
+import { startEngine, type TestEngine } from "../support/engine.ts";
+import { type PrivateRedis, startPrivateRedis } from "../support/redis.ts";
+import { until } from "../support/until.ts";
+
+let engine: TestEngine | undefined;
+let redis: PrivateRedis | undefined;
+afterEach(async () => {
+  await engine?.stop();
+  await redis?.stop();
+  engine = undefined;
+  redis = undefined;
+});
+
+const gates: (() => void)[] = [];
+const calls: string[] = [];
+const handlers = {
+  noop: ({ nodeId }: { nodeId: string }) => ({ node: nodeId }),
+  count: ({ idempotencyKey }: { idempotencyKey: string }) => calls.push(idempotencyKey),
+  gate: () => new Promise<string>((resolve) => gates.push(() => resolve("open"))),
+};
+const chain = (...functions: string[]) => ({
+  name: "recovery",
+  nodes: functions.map((function_name, index) => ({ id: `n${index}`, type: "function", config: { function_name } })),
+  edges: functions.slice(1).map((_name, index) => ({ from: `n${index}`, to: `n${index + 1}` })),
+});
+
+const partitionRow = async (database: Database) =>
+  (await database.query("select * from hitzero.partitions where partition = 0")).rows[0] as Record<string, unknown>;
+
+describe("accepted runs", () => {
+  test("that were never started are started by the reader", async () => {
+    engine = await startEngine({ handlers });
+    const workflow = await engine.client.register(chain("noop", "noop"));
+    const runId = crypto.randomUUID();
+    // What a submitter leaves behind that dies right after its commit.
+    await acceptRuns(engine.database, { workflow, runs: [{ runId, partition: 0, input: '{"n":1}' }], tags: [] });
+    expect((await engine.client.wait(runId)).status).toBe("COMPLETED");
+  });
+
+  test("wait for a supervisor that comes later, and for a worker", async () => {
+    engine = await startEngine({ handlers, workers: 0 });
+    await engine.supervisor.stop();
+    const connection = await RedisConnection.open(engine.settings.redisUrl);
+    await connection.redis.del(new Partition(connection, engine.settings.namespace, 0).keys.meta);
+    connection.close();
+    const { runIds, waiting } = await engine.client.submit(await engine.client.register(chain("noop")), { count: 3 });
+    expect(waiting).toBe(3);
+    const supervisor = new Supervisor(engine.settings);
+    const worker = new Worker({ ...engine.settings, handlers: handlersOf(handlers) });
+    await supervisor.start();
+    await worker.start();
+    expect(await engine.client.waitAll(runIds)).toEqual({ COMPLETED: 3 });
+    await worker.stop();
+    await supervisor.stop();
+  });
+});
+
+describe("Redis", () => {
+  test("restarts with its history: scripts are loaded again, the partition is opened again, runs end once", async () => {
+    redis = await startPrivateRedis(["appendfsync always"]);
+    engine = await startEngine({ handlers, redisUrl: redis.url, workers: 2 });
+    const workflow = await engine.client.register(chain("count", "gate", "count"));
+    const { runIds } = await engine.client.submit(workflow, { count: 5 });
+    await until(() => gates.length === 5, "five runs are at their gate");
+    await redis.kill9();
+    for (const open of gates.splice(0)) open();
+    await redis.restart();
+    expect(await engine.client.waitAll(runIds)).toEqual({ COMPLETED: 5 });
+    expect(calls.sort()).toEqual(runIds.flatMap((id) => [`${id}/n0/`, `${id}/n2/`]).sort());
+  });
+
+  test("that lost its data finds the partition closed while started runs are on record", async () => {
+    redis = await startPrivateRedis();
+    engine = await startEngine({ handlers, redisUrl: redis.url });
+    const { runIds } = await engine.client.submit(await engine.client.register(chain("gate", "noop")), {});
+    await until(() => gates.length > 0, "the run is at its gate");
+    await until(async () => (await engine?.client.getRun(runIds[0] as string))?.status === "RUNNING", "the run is on record");
+    const connection = await RedisConnection.open(redis.url);
+    await connection.redis.flushall();
+    const reason = await until(
+      async () => ((await partitionRow((engine as TestEngine).database)).closed_reason as string | null) ?? undefined,
+      "the loss is on record",
+    );
+    expect(reason).toContain("HISTORY_LOST");
+    for (const open of gates.splice(0)) open();
+    expect(await connection.redis.keys("*:meta")).toEqual([]);
+    connection.close();
+    expect((await engine.client.getRun(runIds[0] as string)).status).toBe("RUNNING");
+    await engine.workers[0]?.abandon();
+  });
+
+  test("that was rewound and has grown again is known by the nonce of the recorded entry", async () => {
+    engine = await startEngine({ handlers });
+    const workflow = await engine.client.register(chain("noop"));
+    const { runIds } = await engine.client.submit(workflow, {});
+    await engine.client.waitAll(runIds);
+    const gated = await engine.client.submit(await engine.client.register(chain("gate")), {});
+    await until(async () => (await engine?.client.getRun(gated.runIds[0] as string))?.status === "RUNNING", "a run is on record");
+    await engine.supervisor.stop();
+    const connection = await RedisConnection.open(engine.settings.redisUrl);
+    const partition = new Partition(connection, engine.settings.namespace, 0);
+    await partition.refresh();
+    const { recorded_seq } = await partitionRow(engine.database);
+    const key = partition.keys.journal(partition.epoch);
+    await connection.redis.del(key);
+    await connection.redis.xadd(key, `${recorded_seq}-0`, "call", "another", "at", "1");
+    connection.close();
+    const supervisor = new Supervisor(engine.settings);
+    await supervisor.start();
+    const reason = await until(
+      async () => ((await partitionRow((engine as TestEngine).database)).closed_reason as string | null) ?? undefined,
+      "the loss is on record",
+    );
+    expect(reason).toContain("another than the one recorded");
+    await supervisor.stop();
+    for (const open of gates.splice(0)) open();
+    await engine.workers[0]?.abandon();
+  });
+
+  test("a reply that is lost is asked for again, and the handler does not run twice", async () => {
+    redis = await startPrivateRedis();
+    engine = await startEngine({ handlers, redisUrl: redis.url, workers: 1 });
+    calls.length = 0;
+    const workflow = await engine.client.register(chain("count", "count", "count", "count", "count", "count", "count", "count"));
+    const { runIds } = await engine.client.submit(workflow, { count: 50 });
+    const connection = await RedisConnection.open(redis.url);
+    // The server drops the workers' connections again and again: whatever was under way loses its reply.
+    const ended = engine.client.waitAll(runIds);
+    for (let cuts = 0; cuts < 20; cuts += 1) {
+      await connection.redis.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+      await until(async () => Number(await connection.redis.eval("return #redis.call('KEYS', '*')", 0)) > 0, "Redis answers");
+    }
+    expect(await ended).toEqual({ COMPLETED: 50 });
+    connection.close();
+    expect(calls).toHaveLength(400);
+    expect(new Set(calls).size).toBe(400);
+  });
+});
+
+describe("readers", () => {
+  test("a reader whose term is over cannot write", async () => {
+    engine = await startEngine({ workers: 0 });
+    await engine.supervisor.stop();
+    const row = await takeLease(engine.database, 0, "first", -1);
+    expect(row).toBeDefined();
+    expect(await takeLease(engine.database, 0, "second", 10_000)).toBeDefined();
+    const move = engine.database.transaction((client) => moveOffset(client, row as never, { seq: 1, call: "x" }, 1_000));
+    await expect(move).rejects.toMatchObject({ code: "LEASE_LOST" });
+  });
+
+  test("a lease that is held is nobody else's; one that ran out is", async () => {
+    engine = await startEngine({ workers: 0 });
+    expect(await takeLease(engine.database, 0, "another", 10_000)).toBeUndefined();
+    await engine.supervisor.stop();
+    expect(await takeLease(engine.database, 0, "another", 10_000)).toBeDefined();
+  });
+
+  test("a transaction that stands still does not block the next reader", async () => {
+    engine = await startEngine({ workers: 0 });
+    await engine.supervisor.stop();
+    const stopped = new Database(engine.settings.databaseUrl, { settings: { idle_in_transaction_session_timeout: "300" } });
+    let release = () => {};
+    const held = stopped.transaction(async (client) => {
+      await client.query("update hitzero.partitions set recorded_call = 'stale' where partition = 0");
+      await new Promise<void>((resolve) => {
+        release = resolve;
+      });
+      await client.query("select 1");
+    });
+    const outcome = held.then(
+      () => "committed",
+      () => "ended by the server",
+    );
+    const row = await until(() => takeLease((engine as TestEngine).database, 0, "standby", 10_000), "the standby has the lease");
+    expect(row.recorded_call).not.toBe("stale");
+    release();
+    expect(await outcome).toBe("ended by the server");
+    await stopped.close();
+  });
+
+  test("what a reader committed and did not clean up, the next one cleans up", async () => {
+    engine = await startEngine({ handlers });
+    const { runIds } = await engine.client.submit(await engine.client.register(chain("noop")), {});
+    await engine.client.waitAll(runIds);
+    await engine.supervisor.stop();
+    const connection = await RedisConnection.open(engine.settings.redisUrl);
+    const partition = new Partition(connection, engine.settings.namespace, 0);
+    await partition.refresh();
+    const runKey = partition.keys.run(runIds[0] as string);
+    await connection.redis.hset(runKey, "s", "C"); // as if the reader had died between commit and clean-up
+    const supervisor = new Supervisor(engine.settings);
+    await supervisor.start();
+    await until(async () => (await connection.redis.exists(runKey)) === 0, "the run is cleared away");
+    connection.close();
+    await supervisor.stop();
+  });
+});
+
+describe("Postgres", () => {
+  test("that refuses an entry gets it with a substitute error, and the others as they are", async () => {
+    engine = await startEngine({ handlers, workers: 0 });
+    const workflow = await engine.client.register(chain("noop"));
+    const { runIds } = await engine.client.submit(workflow, { count: 4 });
+    const connection = await RedisConnection.open(engine.settings.redisUrl);
+    const partition = new Partition(connection, engine.settings.namespace, 0);
+    await partition.refresh();
+    const entries = await readReady(connection, [{ partition, queue: "default" }], "by-hand", { count: 10, blockMs: 1_000 });
+    const items = entries.map(({ text }) => {
+      const token = decodeToken(text) as ExecutionToken;
+      // A worker that does not check: JSON that jsonb refuses.
+      const output = token.runId === runIds[1] ? 'j"\\u0000"' : 'j"fine"';
+      const detail = JSON.stringify({ worker: "by-hand", started_at: 1, ended_at: 2 });
+      return { ...token, outcome: "C" as const, arrivals: "=", unhandled: false, hand: false, needs: {}, detail, output, outputInJournal: true, keep: false };
+    });
+    for (const item of items) {
+      await partition.advance({ worker: "by-hand", leaseMs: 1_000, take: 0, reads: ["default"], queues: ["default"], finished: [item], claims: [] });
+    }
+    connection.close();
+    expect(await engine.client.waitAll(runIds)).toEqual({ COMPLETED: 4 });
+    const [refused] = await engine.client.listNodes(runIds[1] as string);
+    expect(refused?.error).toMatchObject({ code: "RECORD_REFUSED" });
+    const [fine] = await engine.client.listNodes(runIds[2] as string);
+    expect(fine).toMatchObject({ output: "fine", error: null });
+  });
+});
+
+test("partitions: runs spread over three, each with its own journal, and all end", async () => {
+  engine = await startEngine({ handlers, workers: 0 });
+  await engine.supervisor.stop();
+  await engine.database.query("insert into hitzero.partitions (partition) values (1), (2)");
+  expect(await listPartitions(engine.database)).toEqual([0, 1, 2]);
+  const supervisors = [new Supervisor(engine.settings), new Supervisor(engine.settings)];
+  const worker = new Worker({ ...engine.settings, handlers: handlersOf(handlers) });
+  for (const service of [...supervisors, worker]) await service.start();
+  const { Client } = await import("../../src/engine/client.ts");
+  const client = await Client.connect(engine.settings);
+  const { runIds } = await client.submit(await client.register(chain("noop", "noop")), { count: 60 });
+  expect(await client.waitAll(runIds)).toEqual({ COMPLETED: 60 });
+  const { rows } = await engine.database.query("select distinct partition from hitzero.runs");
+  expect(rows).toHaveLength(3);
+  await client.close();
+  for (const service of [worker, ...supervisors]) await service.stop();
+});
