@@ -1,0 +1,39 @@
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { resolveSettings } from "../../../src/engine/settings.ts";
+
+function folder(config?: string): string {
+  const path = mkdtempSync(join(tmpdir(), "hitzero-settings-"));
+  if (config !== undefined) writeFileSync(join(path, "hitzero.config.json"), config);
+  return path;
+}
+
+test("flags win over the environment, that over hitzero.config.json", () => {
+  const config = folder('{"redis_url": "redis://file", "database_url": "postgres://file", "namespace": "from-file"}');
+  const environment = { REDIS_URL: "redis://fallback", HITZERO_REDIS_URL: "redis://environment", DATABASE_URL: "postgres://fallback" };
+  expect(resolveSettings({ redisUrl: "redis://flag" }, environment, config)).toMatchObject({
+    redisUrl: "redis://flag",
+    databaseUrl: "postgres://fallback",
+    namespace: "from-file",
+  });
+  expect(resolveSettings({}, environment, config).redisUrl).toBe("redis://environment");
+  expect(resolveSettings({}, {}, config).redisUrl).toBe("redis://file");
+});
+
+test("without any there is the default namespace and no server", () => {
+  expect(resolveSettings({}, {}, folder())).toEqual({ namespace: "hitzero" });
+});
+
+test.each([
+  ["{", "BAD_JSON"],
+  ['{"redis": "x"}', "BAD_CONFIG"],
+  ['{"namespace": 1}', "BAD_CONFIG"],
+])("%s in hitzero.config.json is refused with its place", (text, code) => {
+  expect(() => resolveSettings({}, {}, folder(text))).toThrow(expect.objectContaining({ faults: [expect.objectContaining({ code })] }));
+});
+
+test.each(["", "Upper", "a b", "{a}", "x".repeat(33)].filter(Boolean))("namespace %j is refused", (namespace) => {
+  expect(() => resolveSettings({ namespace }, {}, folder())).toThrow(expect.objectContaining({ code: "BAD_NAMESPACE" }));
+});

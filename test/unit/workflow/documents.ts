@@ -1,0 +1,44 @@
+/** Small workflows for the tests of the workflow layer. */
+import type { Fault } from "../../../src/base/errors.ts";
+import { InvalidInputError } from "../../../src/base/errors.ts";
+import { compile } from "../../../src/workflow/compile.ts";
+
+export interface Document {
+  [key: string]: unknown;
+  name: string;
+  nodes: Record<string, unknown>[];
+  edges: Record<string, unknown>[];
+}
+
+/** A `function` node. */
+export function step(id: string, more: Record<string, unknown> = {}): Record<string, unknown> {
+  return { id, type: "function", config: { function_name: "work" }, ...more };
+}
+
+/** A workflow of `function` nodes; edges as "a>b". */
+export function workflow(ids: string, edges = "", more: Record<string, unknown> = {}): Document {
+  return {
+    name: "test",
+    nodes: words(ids).map((id) => step(id)),
+    edges: words(edges).map((text) => {
+      const [from, to] = text.split(">");
+      return { from, to };
+    }),
+    ...more,
+  };
+}
+
+function words(text: string): string[] {
+  return text.split(" ").filter((word) => word !== "");
+}
+
+/** The faults that compiling a document reports; none if it compiles. */
+export function faultsOf(document: unknown): readonly Fault[] {
+  try {
+    compile(document);
+    return [];
+  } catch (error) {
+    if (error instanceof InvalidInputError) return error.faults;
+    throw error;
+  }
+}

@@ -1,0 +1,62 @@
+import { describe, expect, it } from "vitest";
+import { HitzeroError } from "../../../src/base/errors.ts";
+import { compile } from "../../../src/workflow/compile.ts";
+import { programsOf } from "../../../src/workflow/programs.ts";
+import { step } from "./documents.ts";
+
+const { ir } = compile({
+  name: "test",
+  nodes: [
+    step("start"),
+    { id: "keep", type: "filter", config: { filter_expression: "item > vars.minimum" } },
+    { id: "shape", type: "transform", config: { expression: "data.map(n, n * 2)" } },
+    step("repair"),
+  ],
+  edges: [
+    { from: "start", to: "keep", condition: "output.ok" },
+    { from: "keep", to: "shape" },
+    { from: "start", to: "repair", on: "failure", condition: 'error.code == "X"' },
+  ],
+  vars: { minimum: 1 },
+  output: 'nodes["shape"].output',
+});
+const context = { data: [1, 2], input: null, vars: { minimum: 1 }, nodes: { shape: { output: [4] } } };
+
+describe("programsOf", () => {
+  const programs = programsOf(ir);
+
+  it("gives the expression of each place", () => {
+    expect(programs.filter(1)?.evaluate({ ...context, item: 2, index: 0 })).toBe(true);
+    expect(programs.transform(2)?.evaluate(context)).toEqual([2, 4]);
+    expect(programs.condition(0)?.evaluate({ ...context, output: { ok: true } })).toBe(true);
+    expect(
+      programs.condition(2)?.evaluate({ ...context, output: null, error: { code: "X", message: "" } }),
+    ).toBe(true);
+    expect(programs.output()?.evaluate(context)).toEqual([4]);
+  });
+
+  it("gives nothing where there is no expression", () => {
+    expect(programs.condition(1)).toBeUndefined();
+    expect(programs.transform(0)).toBeUndefined();
+    expect(programs.filter(2)).toBeUndefined();
+    expect(programsOf(compile({ name: "x", nodes: [step("a")] }).ir).output()).toBeUndefined();
+  });
+
+  it("compiles each expression once per IR", () => {
+    expect(programsOf(ir)).toBe(programs);
+    expect(programs.transform(2)).toBe(programs.transform(2));
+    expect(programsOf(structuredClone(ir))).not.toBe(programs);
+  });
+
+  it("names the place of a failure", () => {
+    try {
+      programs.condition(0)?.evaluate({ ...context, output: {} });
+      expect.unreachable();
+    } catch (error) {
+      expect(error).toBeInstanceOf(HitzeroError);
+      expect((error as HitzeroError).message).toBe(
+        'condition of edge "start" -> "keep": there is no field "ok" (line 1, column 8)',
+      );
+    }
+  });
+});
