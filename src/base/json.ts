@@ -4,7 +4,7 @@
  */
 import { HitzeroError } from "./errors.ts";
 
-export interface EncodeLimits {
+interface EncodeLimits {
   /** Largest text, in bytes of UTF-8. */
   maxBytes: number;
   /** Deepest nesting of lists and objects. */
@@ -18,6 +18,8 @@ const SUSPECT_ESCAPE = /\\u(?:0000|d[89a-f][0-9a-f]{2})/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: NUL is what is looked for.
 const NUL = /\u0000/;
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+/** Keys that look like list indexes come first in any object; `__proto__` is no ordinary property. */
+const UNORDERABLE_KEY = /^(?:\d|__proto__$)/;
 const PLAIN_KEY = /^[A-Za-z_$][\w$]*$/;
 const MAX_PATH_LENGTH = 200;
 
@@ -26,17 +28,50 @@ const MAX_PATH_LENGTH = 200;
  * have equal texts, whatever the order of their keys. JSON semantics: `undefined` properties are dropped, `toJSON` is used.
  */
 export function canonicalJson(value: unknown): string {
+  const found = { unorderable: false };
+  const sorted = sortKeys(value, found);
+  // Native encoding of a sorted copy is three times faster than building the text here, but JavaScript objects keep some
+  // keys in an order of their own.
+  return found.unorderable ? canonicalText(value) : (JSON.stringify(sorted) ?? "null");
+}
+
+/** A copy whose objects have their keys in order; notes keys that an object does not keep where they are put. */
+function sortKeys(value: unknown, found: { unorderable: boolean }): unknown {
+  const plain = withToJson(value);
+  if (plain === null || typeof plain !== "object") return plain;
+  if (Array.isArray(plain)) return plain.map((item) => sortKeys(item, found));
+  const object = plain as Record<string, unknown>;
+  const copy: Record<string, unknown> = {};
+  for (const key of Object.keys(object).sort()) {
+    if (UNORDERABLE_KEY.test(key)) found.unorderable = true;
+    const item = object[key];
+    if (typeof item !== "function") copy[key] = sortKeys(item, found);
+  }
+  return copy;
+}
+
+function canonicalText(value: unknown): string {
   const plain = withToJson(value);
   if (plain === null || typeof plain !== "object") return JSON.stringify(plain) ?? "null";
-  if (Array.isArray(plain)) return `[${plain.map((item) => canonicalJson(item)).join(",")}]`;
-  const object = plain as Record<string, unknown>;
-  const parts: string[] = [];
-  for (const key of Object.keys(object).sort()) {
-    const item = withToJson(object[key]);
-    if (item === undefined || typeof item === "function" || typeof item === "symbol") continue;
-    parts.push(`${JSON.stringify(key)}:${canonicalJson(item)}`);
+  return Array.isArray(plain) ? canonicalList(plain) : canonicalObject(plain as Record<string, unknown>);
+}
+
+function canonicalList(list: readonly unknown[]): string {
+  let text = "[";
+  for (let index = 0; index < list.length; index++) {
+    text += index === 0 ? canonicalText(list[index]) : `,${canonicalText(list[index])}`;
   }
-  return `{${parts.join(",")}}`;
+  return `${text}]`;
+}
+
+function canonicalObject(object: Record<string, unknown>): string {
+  let text = "{";
+  for (const key of Object.keys(object).sort()) {
+    const item = object[key];
+    if (item === undefined || typeof item === "function" || typeof item === "symbol") continue;
+    text += `${text === "{" ? "" : ","}${JSON.stringify(key)}:${canonicalText(item)}`;
+  }
+  return `${text}}`;
 }
 
 /**
@@ -46,7 +81,7 @@ export function canonicalJson(value: unknown): string {
  */
 export function encodeJson(value: unknown, limits: EncodeLimits): string {
   if (value === undefined) return "null";
-  new Walk(limits).visit(value, 0);
+  new Walk(value, limits).visit(value, 0);
   const text = JSON.stringify(value) ?? "null";
   if (text.length > limits.maxBytes || Buffer.byteLength(text) > limits.maxBytes) throw tooLarge(limits);
   if (SUSPECT_ESCAPE.test(text)) new StringSearch(limits).visit(value);
@@ -59,7 +94,10 @@ class Walk {
   /** Lower bound of the encoded size; it also bounds the walk over values that share parts. */
   private bytes = 0;
 
-  constructor(private readonly limits: EncodeLimits) {}
+  constructor(
+    private readonly root: unknown,
+    private readonly limits: EncodeLimits,
+  ) {}
 
   visit(value: unknown, depth: number): void {
     switch (typeof value) {
@@ -89,7 +127,7 @@ class Walk {
   }
 
   private visitObject(value: object, depth: number): void {
-    if (depth >= this.limits.maxDepth) throw this.tooDeep(value);
+    if (depth >= this.limits.maxDepth) throw this.tooDeep();
     const plain = withToJson(value);
     if (plain !== value) {
       // Deeper by one, so that a toJSON that answers with yet another one comes to an end.
@@ -118,16 +156,15 @@ class Walk {
   }
 
   /** A cycle is nothing but endless depth, so it is looked for only when the depth is exceeded. */
-  private tooDeep(value: object): HitzeroError {
-    if (reachesItself(value)) return this.refuse("refers to itself (a cycle)");
+  private tooDeep(): HitzeroError {
+    const length = lengthToRepetition(this.root, this.path);
+    if (length !== undefined) {
+      return notJson(this.limits, this.path.slice(0, length), "refers to an object around it (a cycle)");
+    }
     const { what, maxDepth } = this.limits;
-    return new HitzeroError(
-      "OUTPUT_TOO_DEEP",
-      `${what} nests deeper than ${maxDepth} levels at ${pathText(this.path)}`,
-      {
-        hint: "Flatten the structure.",
-      },
-    );
+    return new HitzeroError("OUTPUT_TOO_DEEP", `${what} nests deeper than ${maxDepth} levels`, {
+      hint: "Flatten the structure.",
+    });
   }
 
   private refuse(reason: string): HitzeroError {
@@ -192,18 +229,17 @@ function exoticName(value: object): string | undefined {
   return ArrayBuffer.isView(value) ? "typed array" : undefined;
 }
 
-function reachesItself(root: object): boolean {
-  const seen = new Set<unknown>();
-  const waiting: unknown[] = [root];
-  while (waiting.length > 0) {
-    for (const item of Object.values(waiting.pop() as object)) {
-      if (item === root) return true;
-      if (item === null || typeof item !== "object" || seen.has(item)) continue;
-      seen.add(item);
-      waiting.push(item);
-    }
+/** Length of the shortest beginning of `path` that leads from `root` to an object passed before. */
+function lengthToRepetition(root: unknown, path: readonly (string | number)[]): number | undefined {
+  const passed = new Set<unknown>([root]);
+  let place = root;
+  for (const [index, key] of path.entries()) {
+    if (place === null || typeof place !== "object") return undefined;
+    place = (place as Record<string | number, unknown>)[key];
+    if (passed.has(place)) return index + 1;
+    if (typeof place === "object") passed.add(place);
   }
-  return false;
+  return undefined;
 }
 
 function notJson(limits: EncodeLimits, path: readonly PropertyKey[], reason: string): HitzeroError {

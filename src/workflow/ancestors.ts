@@ -1,7 +1,7 @@
 /** Answers many questions "is A an ancestor of B?" about one acyclic graph. */
 import type { Graph, Link } from "./graph.ts";
 
-export interface AncestorQuestion {
+interface AncestorQuestion {
   /** Would-be ancestor. */
   ancestor: number;
   node: number;

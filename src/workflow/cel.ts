@@ -26,8 +26,7 @@ import {
 } from "./expression_place.ts";
 import { LIMITS } from "./limits.ts";
 
-export type { References } from "./cel_references.ts";
-export type { ExpressionKind, ExpressionPlace } from "./expression_place.ts";
+export type { ExpressionKind } from "./expression_place.ts";
 
 /** A compiled expression. Stateless: it may be kept and used for any number of contexts. */
 export interface Expression {
@@ -45,9 +44,7 @@ export interface Expression {
 /** What is wrong with an expression; `path` of a Fault is the caller's to know. */
 export type ExpressionProblem = Omit<Fault, "path">;
 
-export type Examination =
-  | { ok: true; references: References; run: ParseResult }
-  | { ok: false; problems: ExpressionProblem[] };
+export type Examination = { ok: true; references: References } | { ok: false; problems: ExpressionProblem[] };
 
 const TYPES = {
   isDuration: (value: object): value is Duration => value instanceof Duration,
@@ -59,21 +56,31 @@ const TYPES = {
  * @throws InvalidInputError with the faults of `examineExpression`, their path being the place's label.
  */
 export function compileExpression(source: string, place: ExpressionPlace): Expression {
-  const examined = examineExpression(source, place.kind);
+  const examined = parseAndCheck(source, place.kind);
   if (!examined.ok) {
     throw new InvalidInputError(
       place.label,
       examined.problems.map((problem) => ({ ...problem, path: place.label })),
     );
   }
+  guard(asNode(examined.run.ast));
   return { source, place, references: examined.references, evaluate: evaluator(source, place, examined.run) };
 }
 
 /**
  * Parses and type-checks an expression and finds what it names. Problems are values: EXPRESSION_SYNTAX, EXPRESSION_TYPE,
- * EXPRESSION_UNKNOWN_VARIABLE, EXPRESSION_NOT_BOOL, EXPRESSION_TOO_COMPLEX, NODE_REFERENCE_FORM.
+ * EXPRESSION_UNKNOWN_VARIABLE, EXPRESSION_PATTERN, EXPRESSION_NOT_BOOL, EXPRESSION_TOO_COMPLEX, NODE_REFERENCE_FORM.
  */
 export function examineExpression(source: string, kind: ExpressionKind): Examination {
+  const parsed = parseAndCheck(source, kind);
+  return parsed.ok ? { ok: true, references: parsed.references } : parsed;
+}
+
+type Parsed =
+  | { ok: true; references: References; run: ParseResult }
+  | { ok: false; problems: ExpressionProblem[] };
+
+function parseAndCheck(source: string, kind: ExpressionKind): Parsed {
   if (source.length > LIMITS.expressionLength) return tooLong();
   let run: ParseResult;
   try {
@@ -91,7 +98,6 @@ export function examineExpression(source: string, kind: ExpressionKind): Examina
   if (BOOL_KINDS.has(kind) && checked.type !== "bool" && !checked.type?.startsWith("dyn")) {
     return { ok: false, problems: [notBool(checked.type ?? "unknown")] };
   }
-  guard(asNode(run.ast));
   return { ok: true, references, run };
 }
 
@@ -178,6 +184,8 @@ function checkPatterns(node: AstNode): void {
 function describe(error: unknown, source: string, kind: ExpressionKind): ExpressionProblem {
   const { reason, position, code } = compileReason(error);
   const message = position === undefined ? reason : `${reason} (${lineAndColumn(source, position)})`;
+  if (error instanceof CelFault)
+    return { code: "EXPRESSION_PATTERN", message, hint: "See https://github.com/google/re2/wiki/Syntax." };
   if (code === "limit_exceeded") return tooComplex(message);
   if (code === "unknown_variable") {
     const hint = `Here an expression may name ${VARIABLES[kind].join(", ")}.`;
@@ -200,7 +208,7 @@ function typeHint(code: string): string {
   return "Convert with string(), int() or double(), or wrap a part in dyn() if its type is known only at run time.";
 }
 
-function tooLong(): Examination {
+function tooLong(): Parsed {
   return { ok: false, problems: [tooComplex(`it is longer than ${LIMITS.expressionLength} characters`)] };
 }
 

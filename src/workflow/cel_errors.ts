@@ -5,7 +5,7 @@
 import { CelFault } from "./cel_fault.ts";
 import { REPLACED_FUNCTIONS } from "./cel_functions.ts";
 
-export interface CelReason {
+interface CelReason {
   reason: string;
   /** Offset in the source, if known. */
   position: number | undefined;

@@ -44,10 +44,8 @@ export function guard(node: AstNode): void {
   const loop = node.meta.alternate;
   if (loop?.handle !== undefined) {
     const parameters = callOf(node)?.parameters ?? [];
-    loop.handle = guardedLoop(
-      loop.handle,
-      parameters.reduce((sum, parameter) => sum + countNodes(parameter), 0),
-    );
+    const stepSize = parameters.reduce((sum, parameter) => sum + countNodes(parameter), 0);
+    guardLoop(loop, loop.handle, stepSize);
   }
   for (const child of childrenOf(node)) guard(child);
 }
@@ -111,7 +109,11 @@ function guardedOperator(node: AstNode, handle: Handle): Handle {
     if (typeof left !== "number" && typeof left !== "bigint") spendOnOperands(node, left, right);
     else if (typeof right === "object") spendOnOperands(node, left, right);
     else if (node.op === "/" && right === 0) throw new CelFault("division by zero", node.start);
-    return handle(left, right, ast, evaluator);
+    try {
+      return handle(left, right, ast, evaluator);
+    } catch (error) {
+      throw placeFault(error, node.start);
+    }
   };
 }
 
@@ -152,15 +154,20 @@ function guardedCall(node: AstNode, handle: Handle): Handle {
   };
 }
 
-/** `stepSize`: nodes evaluated for each item. Paid at once, so that the limit depends on sizes only, not on what is found. */
-function guardedLoop(handle: Handle, stepSize: number): Handle {
-  return (collection, parameters, evaluator, context) => {
-    if (!Array.isArray(collection)) {
-      spend(shallowWork(collection) * stepSize);
-      return handle(collection, parameters, evaluator, context);
-    }
-    spend(collection.length * stepSize);
-    const items = collection.some((item) => readable(item) !== item) ? collection.map(readable) : collection;
+/** Makes each step of a macro pay for the nodes that it evaluates. */
+function guardLoop(loop: AstNode, handle: Handle, stepSize: number): void {
+  const { step } = loop.args as { step: AstNode };
+  step.evaluate = (evaluator, node, context) => {
+    spend(stepSize);
+    return node.meta.evaluate(evaluator, node, context);
+  };
+  loop.handle = (collection, parameters, evaluator, context) => {
+    // Also ends loops at once whose surroundings absorb the fault of a spent budget and go on.
+    spend(1 + shallowWork(collection));
+    const items =
+      Array.isArray(collection) && collection.some((item) => readable(item) !== item)
+        ? collection.map(readable)
+        : collection;
     return handle(items, parameters, evaluator, context);
   };
 }

@@ -9,7 +9,7 @@ export interface References {
 }
 
 /** A use of `nodes` from which no node can be told at compile time. */
-export interface MisusedNodes {
+interface MisusedNodes {
   position: number;
 }
 

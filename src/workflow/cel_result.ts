@@ -4,7 +4,7 @@ import { isPlainObject } from "./cel_guard.ts";
 import { LIMITS } from "./limits.ts";
 
 /** CEL's own types that have a form in JSON, told apart by the library's classes (`cel.ts` hands them in). */
-export interface CelTypes {
+interface CelTypes {
   isDuration(value: object): value is { seconds: bigint; nanos: number };
   isUnsigned(value: object): value is { value: bigint };
 }

@@ -11,15 +11,20 @@ export interface AstNode {
     /** What a macro expanded to, evaluated in the node's place. */
     alternate?: AstNode;
     macro?: Macro;
+    evaluate: Evaluate;
   };
   setMeta(key: string, value: unknown): AstNode;
   /** Set by the type check: computes the node's value from its operands' values. */
   handle?: Handle;
+  /** Computes the node's value; by default what `meta` says. */
+  evaluate: Evaluate;
 }
+
+type Evaluate = (evaluator: Evaluator, node: AstNode, context: unknown) => unknown;
 
 export type Handle = (...operands: unknown[]) => unknown;
 
-export interface Macro {
+interface Macro {
   args: AstNode[];
   typeCheck(checker: Checker, macro: Macro, context: unknown): unknown;
   evaluate(evaluator: Evaluator, macro: Macro, context: unknown): unknown;

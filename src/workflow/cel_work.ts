@@ -38,7 +38,7 @@ export function shallowWork(value: unknown): number {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return 0;
   if (value instanceof Uint8Array) return value.length / CHARACTERS_PER_UNIT;
   // The library asks an object for its first key, for which the JavaScript engine lists them all.
-  return value instanceof Map ? value.size : Object.keys(value).length;
+  return 2 * (value instanceof Map ? value.size : Object.keys(value).length);
 }
 
 /** Spends what comparing (or searching) a value to its depths may cost. */

@@ -27,8 +27,8 @@ export interface Compiled {
   warnings: Fault[];
 }
 
-/** The identity of an IR. */
-export function digestOf(ir: IR): string {
+/** The identity of an IR: equal documents have equal digests. */
+export function digestOf(ir: unknown): string {
   return createHash("sha256").update(canonicalJson(ir)).digest("hex");
 }
 

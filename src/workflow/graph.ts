@@ -74,7 +74,7 @@ export function reachableFrom(graph: Graph, starts: readonly number[]): boolean[
   return reached;
 }
 
-export interface Cycles {
+interface Cycles {
   /** Cycles that share no node, each as its links in order, starting at the node that is first in the file. */
   found: Link[][];
   /** Nodes on a cycle, or on a path from one cycle to another. */

@@ -43,7 +43,10 @@ export interface IRNode {
   in: number[];
   /** Indexes of outgoing edges by (priority, file order), an edge without a condition last for a `conditional` node. */
   out: number[];
-  /** Ancestors whose output is named as `nodes["id"].output` by this node's expressions or its edges' conditions. */
+  /**
+   * Ancestors whose output is named as `nodes["id"].output` by this node's expressions or its outgoing edges' conditions,
+   * ascending. The node itself, which its conditions may also name, is not among them: its output is at hand.
+   */
   needs: number[];
   retry: IRRetry;
   /** Per attempt, milliseconds. */

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { canonicalJson, pathText } from "../base/json.ts";
-import { type Compiled, compileWorkflow } from "./compile_workflow.ts";
+import { type Compiled, compileWorkflow, digestOf } from "./compile_workflow.ts";
 import { isObject } from "./draft.ts";
 import { Faults, quote } from "./faults.ts";
 import { IR_FORMAT } from "./ir.ts";
@@ -71,8 +71,8 @@ export function loadIr(document: unknown): Compiled {
   if (shape !== undefined) checkRanges(shape, faults);
   faults.throwIfAny(what);
   const compiled = compileWorkflow(workflowOf(shape as Shape));
-  const path = firstDifference(plain, compiled.ir, []);
-  if (path !== undefined) {
+  if (digestOf(plain) !== compiled.digest) {
+    const path = firstDifference(plain, compiled.ir, []) ?? [];
     const message = "the value here does not follow from the nodes and edges";
     faults.add("IR_INCONSISTENT", pathText(path), message, RECOMPILE);
     faults.throwIfAny(what);

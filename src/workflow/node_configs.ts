@@ -3,7 +3,7 @@ import { z } from "zod";
 import { DEFAULTS } from "./defaults.ts";
 import { LIMITS } from "./limits.ts";
 
-export const RESERVED_IDS: ReadonlySet<string> = new Set(["__proto__", "prototype", "constructor"]);
+const RESERVED_IDS: ReadonlySet<string> = new Set(["__proto__", "prototype", "constructor"]);
 
 export const NodeId = z
   .string()

@@ -29,7 +29,7 @@ export function programsOf(ir: IR): Programs {
 }
 
 /** What an edge's condition is called in messages. */
-export function conditionLabel(from: string, to: string): string {
+function conditionLabel(from: string, to: string): string {
   return `condition of edge "${from}" -> "${to}"`;
 }
 

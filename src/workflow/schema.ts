@@ -6,7 +6,7 @@ import { Cel, type FileNodeType, NODE_CONFIGS, NodeId } from "./node_configs.ts"
 
 const Milliseconds = z.int().min(1).max(LIMITS.timeoutMs);
 
-export const TRIGGER_RULES = [
+const TRIGGER_RULES = [
   "none_failed_min_one_success",
   "all_success",
   "all_done",
@@ -53,7 +53,7 @@ const NODE_BASE = {
   timeout_ms: Milliseconds.default(DEFAULTS.nodeTimeoutMs).describe("Limit of one attempt, in milliseconds."),
   retry: Retry.optional().describe("What to do when an attempt fails; absent: one attempt (http: three)."),
   trigger_rule: z
-    .union([z.enum(TRIGGER_RULES), z.strictObject({ quorum: z.int().min(1) })])
+    .union([z.enum(TRIGGER_RULES), z.strictObject({ quorum: z.int().min(1).describe("Successes needed.") })])
     .default(DEFAULTS.triggerRule)
     .describe("When a node with incoming edges runs."),
   queue: z
@@ -113,7 +113,11 @@ export const NODE_SCHEMAS = {
 } as const;
 
 /** A node of an unknown type: all but its type and config can still be checked. */
-export const UnknownNodeSchema = z.strictObject({ ...NODE_BASE, type: z.unknown(), config: z.unknown() });
+export const UnknownNodeSchema = z.strictObject({
+  ...NODE_BASE,
+  type: z.unknown().optional(),
+  config: z.unknown().optional(),
+});
 
 export const EdgeSchema = z.strictObject({
   from: z.string().describe("Id of the node that it leaves."),
@@ -151,7 +155,8 @@ export const HeaderSchema = z.strictObject({
     .string()
     .min(1)
     .max(LIMITS.nameLength)
-    .regex(/^[^\s@\p{Cc}](?:[^@\p{Cc}]*[^\s@\p{Cc}])?$/u)
+    // Printable, without @ and without blanks at its ends.
+    .regex(/^[!-?A-~\u00a1-\uffff](?:[ -?A-~\u00a0-\uffff]*[!-?A-~\u00a1-\uffff])?$/)
     .describe("Name of the workflow; no @, which marks a version on the command line."),
   metadata: Metadata.optional(),
   input_schema: z

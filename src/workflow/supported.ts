@@ -63,8 +63,7 @@ function checkNode(node: DraftNode, refuse: (path: string, what: string, instead
   }
 }
 
-/** Its configuration may name other nodes and hold expressions whose meaning is not fixed yet: neither is checked. */
-export function isUnsupportedType(type: unknown): type is FileNodeType {
+function isUnsupportedType(type: unknown): type is FileNodeType {
   return UNSUPPORTED_TYPES.has(type as FileNodeType);
 }
 

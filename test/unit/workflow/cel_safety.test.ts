@@ -136,10 +136,13 @@ describe("work is bounded", () => {
   });
 
   it("each evaluation has a budget of its own", () => {
-    const expression = compileExpression("data.list.filter(a, a < 400).map(a, data.list.map(b, a < b))[0][1]", {
-      kind: "transform",
-      label: "e",
-    });
+    const expression = compileExpression(
+      "data.list.filter(a, a < 400).map(a, data.list.map(b, a < b))[0][1]",
+      {
+        kind: "transform",
+        label: "e",
+      },
+    );
     for (let round = 0; round < 3; round++) expect(expression.evaluate(context)).toBe(true);
   });
 });

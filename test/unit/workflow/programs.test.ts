@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { HitzeroError } from "../../../src/base/errors.ts";
 import { compile } from "../../../src/workflow/compile.ts";
-import { programsOf } from "../../../src/workflow/programs.ts";
+import { type Programs, programsOf } from "../../../src/workflow/programs.ts";
 import { step } from "./documents.ts";
 
 const { ir } = compile({
@@ -23,7 +23,7 @@ const { ir } = compile({
 const context = { data: [1, 2], input: null, vars: { minimum: 1 }, nodes: { shape: { output: [4] } } };
 
 describe("programsOf", () => {
-  const programs = programsOf(ir);
+  const programs: Programs = programsOf(ir);
 
   it("gives the expression of each place", () => {
     expect(programs.filter(1)?.evaluate({ ...context, item: 2, index: 0 })).toBe(true);

@@ -1,0 +1,9 @@
+/** The JSON Schema of the workflow file, made from the schema that checks it. */
+import { z } from "zod";
+import { WorkflowSchema } from "./schema.ts";
+
+/** Text of `schema/workflow.schema.json` (draft 7, which editors read). */
+export function workflowJsonSchemaText(): string {
+  const schema = z.toJSONSchema(WorkflowSchema, { target: "draft-7", io: "input", unrepresentable: "any" });
+  return `${JSON.stringify({ title: "hitzero workflow", ...schema }, null, 2)}\n`;
+}
