@@ -1,17 +1,18 @@
 #!lua flags=allow-oom
 -- The atomic step (DESIGN 2): applies finished executions, settles their arrivals, claims tokens, all in one call.
 -- Runs on low memory too, as it frees more than it takes.
--- KEYS  1 meta · 2 journal · 3 leases · then run, IR, blob and ready-stream keys at the positions that the call names
+-- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, IR, blob and ready-stream keys at the positions that the call names
 -- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_until, take, limit, queues {name: position}, reads {name: true},
 --         settle_queue, finished [...], claims [...]}; then payloads at the positions that the call names
---   finished: {run, ir, id, g, node, scope, attempt, delivery, nonce, outcome C|F, arrivals `=tn…` or X, unhandled, hand, needs {target: [node]},
+--   finished: {run, ir, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F, arrivals `=tn…` or X, unhandled, hand, needs {target: [node]},
 --              detail, output, journal_output, keep, blob}
+--          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
 --          or {run, ir, id, g, settle, stream, entry}
---   claims:   {run, id, g, node, scope, attempt, delivery, nonce, stream, entry, needs [node]}
+--   claims:   {run, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [node]}
 -- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused
 --   finished: done | duplicate (its owed tokens come again) | stale | gone | ir_missing
 --   claims:   run | stale | gone
--- Journal: one entry, when anything changed: f (execution) or w (settled rest), each followed by d (detail) and o (output).
+-- Journal: one entry, when anything changed: f (execution), r (retry) or w (settled rest), each followed by d (detail) and o (output).
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
@@ -25,7 +26,7 @@ if word then return refuse(word) end
 local runs, order, steps, journal = {}, {}, {}, {}
 local reply = { word = 'ok', finished = {}, claims = {}, tokens = {} }
 local payloads = { '' }
-local acknowledged, leased, released, persisted = {}, {}, {}, {}
+local acknowledged, leased, released, persisted, timed = {}, {}, {}, {}, {}
 
 local function run_of(item)
   local run = runs[item.run]
@@ -70,7 +71,7 @@ local function hand_out(token, needs, after, after_node)
     inputs = #inputs > 0 and inputs or nil, needs = #needed > 0 and needed or nil,
     input = after and 0 or payload(get(run, 'i')),
   }
-  leased[#leased + 1] = lease_member(run, token.node, token.scope)
+  leased[#leased + 1] = kept_token(token)
 end
 
 local function parse_execution(state)
@@ -85,6 +86,12 @@ local function parse_active(rest)
   return tonumber(attempt), worker, list
 end
 
+local function queue_of(run, item, target)
+  for _, edge in ipairs(edges_of(run, 'o' .. item.node) or {}) do
+    if edge[2] == tonumber(target) then return edge[6] end
+  end
+end
+
 -- A finished execution that was applied before: its worker may not have heard of the tokens it was handed.
 local function owed(item, run, position, rest)
   for target in string.gmatch(rest, '%d+') do
@@ -92,12 +99,32 @@ local function owed(item, run, position, rest)
     if kind == 'A' then
       local attempt, worker, sources = parse_active(more)
       if worker == call.worker and delivery == 1 and attempt == 1 then
-        hand_out({ run = run, node = tonumber(target), scope = item.scope, attempt = 1, delivery = 1, nonce = nonce, sources = sources },
+        hand_out({ run = run, node = tonumber(target), scope = item.scope, attempt = 1, delivery = 1, nonce = nonce, sources = sources,
+            queue = queue_of(run, item, target) },
           item.needs and item.needs[target], position - 1, item.node)
       end
     end
   end
   return 'duplicate'
+end
+
+local function journal_step(kind, record, detail, output)
+  for _, part in ipairs({ kind, record, 'd', detail, 'o', output }) do journal[#journal + 1] = part end
+end
+
+-- The attempt failed and another is due later: the execution stays active, under a new nonce.
+local function retry_later(item, run, field, rest)
+  local _, _, sources = string.match(rest, '^(%d+):([^:]*):(.*)$')
+  run.events = run.events + 1
+  run.changed = true
+  put(run, field, table.concat({ 'A', call.call, '1', integer(item.attempt + 1), '', sources }, ':'))
+  released[#released + 1] = kept_item(run, item)
+  timed[#timed + 1] = integer(item.due)
+  timed[#timed + 1] = kept_token({ run = run, queue = item.queue, node = item.node, scope = item.scope,
+    attempt = item.attempt + 1, delivery = 1, nonce = call.call })
+  journal_step('r', journal_record(new_step(call), run, run.events, { node = item.node, scope = item.scope, attempt = item.attempt,
+    delivery = item.delivery, due = item.due }), ARGV[item.detail], '')
+  return 'done'
 end
 
 local function finish(item, run, position)
@@ -106,6 +133,7 @@ local function finish(item, run, position)
   if nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   if kind == 'C' or kind == 'F' then return owed(item, run, position, rest) end
   if kind ~= 'A' then return 'stale' end
+  if item.outcome == 'R' then return retry_later(item, run, field, rest) end
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
 
   local step = new_step(call)
@@ -125,14 +153,11 @@ local function finish(item, run, position)
   for _, token in ipairs(step.handed) do
     hand_out(token, item.needs and item.needs[integer(token.node)], position - 1, item.node)
   end
-  released[#released + 1] = lease_member(run, item.node, item.scope)
+  released[#released + 1] = kept_item(run, item)
   if item.blob then persisted[#persisted + 1] = KEYS[item.blob] end
-  for _, part in ipairs({
-    'f', journal_record(step, run, first_event, {
-      node = item.node, scope = item.scope, attempt = item.attempt, delivery = item.delivery, outcome = item.outcome, arrivals = item.arrivals }),
-    'd', ARGV[item.detail], 'o', item.journal_output and ARGV[item.output] or '' }) do
-    journal[#journal + 1] = part
-  end
+  journal_step('f', journal_record(step, run, first_event, { node = item.node, scope = item.scope, attempt = item.attempt,
+    delivery = item.delivery, outcome = item.outcome, arrivals = item.arrivals }),
+    ARGV[item.detail], item.journal_output and ARGV[item.output] or '')
   return 'done'
 end
 
@@ -147,7 +172,7 @@ local function settle_rest(item, run)
   run.counter = run.counter - 1
   put(run, item.settle, false)
   settle_and_count(step, run, cjson.decode(packed))
-  for _, part in ipairs({ 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) do journal[#journal + 1] = part end
+  journal_step('w', journal_record(step, run, first_event, {}), '', '')
   return 'done'
 end
 
@@ -160,8 +185,8 @@ local function claim(item, run)
   if attempt ~= item.attempt or (holder ~= '' and holder ~= call.worker) then return 'stale' end
   put(run, field, table.concat({ 'A', nonce, integer(delivery), integer(attempt), call.worker, table.concat(sources, ',') }, ':'))
   run.changed = true
-  hand_out({ run = run, node = item.node, scope = item.scope, attempt = attempt, delivery = delivery, nonce = nonce, sources = sources },
-    item.needs, nil, nil)
+  hand_out({ run = run, node = item.node, scope = item.scope, attempt = attempt, delivery = delivery, nonce = nonce, sources = sources,
+    queue = item.queue }, item.needs, nil, nil)
   return 'run'
 end
 
@@ -200,6 +225,7 @@ if #leased > 0 then
   end
   redis.call('ZADD', KEYS[3], unpack(scored))
 end
+if #timed > 0 then redis.call('ZADD', KEYS[4], unpack(timed)) end
 for _, key in ipairs(persisted) do redis.call('PERSIST', key) end
 if #journal > 0 then append_journal(meta, call, journal) end
 

@@ -13,7 +13,14 @@ local function encode_token(token)
     integer(token.attempt), integer(token.delivery), token.nonce }, '|')
 end
 
-local function lease_member(run, node, scope) return run.id .. '|' .. integer(node) .. '|' .. scope end
+-- A token that lies in no stream (leased, or waiting for a timer) is kept with its queue before it.
+local function kept_token(token) return token.queue .. '|' .. encode_token(token) end
+
+-- The kept token of an item that a worker sent.
+local function kept_item(run, item)
+  return kept_token({ run = run, queue = item.queue, node = item.node, scope = item.scope, attempt = item.attempt,
+    delivery = item.delivery, nonce = item.nonce })
+end
 
 local function emit_queued(step)
   for _, token in ipairs(step.queued) do

@@ -57,12 +57,12 @@ local function activate(step, run, edge, scope, sources)
   put(run, 'n' .. target .. at_scope(scope), table.concat({
     'A', step.call.call, '1', '1', handed and step.call.worker or '', table.concat(sources, ',') }, ':'))
   step.activated[#step.activated + 1] = { target, scope, #sources > 0 and sources or nil }
-  local token = { run = run, node = target, scope = scope, attempt = 1, delivery = 1, nonce = step.call.call, sources = sources }
+  local token = { run = run, node = target, scope = scope, attempt = 1, delivery = 1, nonce = step.call.call, sources = sources,
+    queue = queue }
   if handed then
     step.call.take = step.call.take - 1
     step.handed[#step.handed + 1] = token
   else
-    token.queue = queue
     step.queued[#step.queued + 1] = token
   end
 end

@@ -6,14 +6,16 @@ import { HitzeroError } from "../base/errors.ts";
 import { encodeJson } from "../base/json.ts";
 import type { Log } from "../base/log.ts";
 import { presentable } from "../base/text.ts";
+import { isRetryable, requestedDelayMs } from "../handlers/errors.ts";
 import { performNode } from "../handlers/node_types.ts";
 import type { Execution, Handlers } from "../handlers/types.ts";
 import type { FinishedItem } from "../redis/partition.ts";
+import { backoffMs } from "../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../token/journal.ts";
 import { type ConditionResult, routeFailure, routeSuccess } from "../token/routing.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
-import { INLINE_OUTPUT_BYTES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES } from "./limits.ts";
+import { INLINE_OUTPUT_BYTES, MAX_DELIVERIES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES } from "./limits.ts";
 
 /**
  * An output as the run's state holds it: `j<JSON>`, or `e<JSON>`, the `{"error": …}` that dependents of a failed execution
@@ -55,6 +57,8 @@ export interface PerformOptions {
   now: () => number;
   log: Log;
   mayHandOver: boolean;
+  /** Aborted when the worker holds the execution no more. */
+  lost: AbortSignal;
 }
 
 const parseOutput = (stored: StoredOutput | null | undefined): unknown =>
@@ -107,8 +111,15 @@ function errorOf(thrown: unknown, held: HeldExecution, workerId: string): Execut
 }
 
 /** Runs the handler under the node's timeout; the signal is aborted when it passes. */
-async function withTimeout<T>(node: IRNode, abort: AbortController, work: () => Promise<T>): Promise<T> {
+async function withTimeout<T>(
+  node: IRNode,
+  abort: AbortController,
+  lost: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
+  const giveUp = () => abort.abort(lost.reason);
+  lost.addEventListener("abort", giveUp, { once: true });
   const timedOut = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => {
       const error = new HitzeroError("TIMED_OUT", `node ${node.id} timed out after ${node.timeout_ms} ms`, {
@@ -122,6 +133,7 @@ async function withTimeout<T>(node: IRNode, abort: AbortController, work: () => 
     return await Promise.race([work(), timedOut]);
   } finally {
     clearTimeout(timer);
+    lost.removeEventListener("abort", giveUp);
   }
 }
 
@@ -228,20 +240,79 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   };
   let first: Outcome;
   try {
-    first = await withTimeout(node, abort, () => produce(execution, options.handlers));
+    if (held.delivery > MAX_DELIVERIES) throw deadLetter(held.delivery - 1);
+    first = await withTimeout(node, abort, options.lost, () => produce(execution, options.handlers));
   } catch (thrown) {
+    const due = nextAttempt(thrown, held, node, options);
+    if (due !== undefined) return retryItem(held, node, due, detailOf(held, startedAt, options, errorOf(thrown, held, options.workerId)));
     first = { error: errorOf(thrown, held, options.workerId) };
   }
   const routed = route(execution, first, held, options.workerId);
-  const detail: ExecutionDetail = {
+  const detail = {
+    ...detailOf(held, startedAt, options, "error" in routed.outcome ? routed.outcome.error : undefined),
+    ...(routed.faults.length > 0 ? { faults: routed.faults } : {}),
+  };
+  return finishedItem(held, node, routed, detail, options.mayHandOver);
+}
+
+function detailOf(
+  held: HeldExecution,
+  startedAt: number,
+  options: PerformOptions,
+  error: ExecutionError | undefined,
+): ExecutionDetail {
+  return {
     worker: options.workerId,
     started_at: startedAt,
     ended_at: Math.max(startedAt, options.now()),
     from: [...held.sources],
-    ...("error" in routed.outcome ? { error: routed.outcome.error } : {}),
-    ...(routed.faults.length > 0 ? { faults: routed.faults } : {}),
+    ...(error === undefined ? {} : { error }),
   };
-  return finishedItem(held, node, routed, detail, options.mayHandOver);
+}
+
+function deadLetter(deliveries: number): HitzeroError {
+  return new HitzeroError("DEAD_LETTER", `handed out ${deliveries} times without an answer: each worker was lost with it`, {
+    hint: "Does the handler kill its process or block it for longer than a lease?",
+  });
+}
+
+/** When the next attempt is due, if there is one. */
+function nextAttempt(thrown: unknown, held: HeldExecution, node: IRNode, options: PerformOptions): number | undefined {
+  if (held.attempt >= node.retry.max_attempts || !isRetryable(thrown) || options.lost.aborted) return undefined;
+  return options.now() + (requestedDelayMs(thrown) ?? backoffMs(node.retry, held.attempt, Math.random()));
+}
+
+/** What identifies the execution in a call. */
+function identityOf(held: HeldExecution, node: IRNode) {
+  return {
+    runId: held.runId,
+    generation: held.generation,
+    digest: held.digest,
+    queue: node.queue,
+    node: held.nodeIndex,
+    scope: held.scope,
+    attempt: held.attempt,
+    delivery: held.delivery,
+    nonce: held.nonce,
+  };
+}
+
+function retryItem(held: HeldExecution, node: IRNode, due: number, detail: ExecutionDetail): Performed {
+  return {
+    item: {
+      ...identityOf(held, node),
+      outcome: "R",
+      due,
+      arrivals: "",
+      unhandled: false,
+      hand: false,
+      needs: {},
+      detail: JSON.stringify(detail),
+      output: "",
+      outputInJournal: false,
+      keep: false,
+    },
+  };
 }
 
 function finishedItem(
@@ -263,14 +334,7 @@ function finishedItem(
     output = `b${blob}`;
   } else output = `j${outcome.text}`;
   const item: FinishedItem = {
-    runId: held.runId,
-    generation: held.generation,
-    digest: held.digest,
-    node: held.nodeIndex,
-    scope: held.scope,
-    attempt: held.attempt,
-    delivery: held.delivery,
-    nonce: held.nonce,
+    ...identityOf(held, node),
     outcome: failed ? "F" : "C",
     arrivals: routed.arrivals,
     unhandled: failed && routed.unhandled,

@@ -11,7 +11,7 @@ import { queuesOf } from "../redis/pack.ts";
 import { type ClaimItem, FenceError, type FinishedItem, type Partition, type SettleItem } from "../redis/partition.ts";
 import type { AdvanceReply } from "../redis/replies.ts";
 import type { IR } from "../workflow/ir.ts";
-import { CALLS_IN_FLIGHT, LEASE_MS, STEP_BATCH } from "./limits.ts";
+import { CALLS_IN_FLIGHT, STEP_BATCH } from "./limits.ts";
 
 export interface FinishedEntry {
   item: FinishedItem | SettleItem;
@@ -33,6 +33,7 @@ export interface Answer {
 export interface LaneOptions {
   workerId: string;
   queues: readonly string[];
+  leaseMs: number;
   log: Log;
   onAnswer: (lane: Lane, answer: Answer) => void;
   /** Aborted when the worker gives up waiting for Redis. */
@@ -110,11 +111,11 @@ export class Lane {
   }
 
   #call(finished: readonly FinishedEntry[], claims: readonly ClaimEntry[]) {
-    const { workerId, queues } = this.#options;
+    const { workerId, queues, leaseMs } = this.#options;
     const irs = new Set(finished.map(({ ir }) => ir));
     return this.partition.advance({
       worker: workerId,
-      leaseMs: LEASE_MS,
+      leaseMs,
       // A finished execution frees the slot that its successor may take.
       take: finished.filter(({ item }) => !("work" in item)).length,
       reads: queues,

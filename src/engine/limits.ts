@@ -18,8 +18,12 @@ export const STEP_BATCH = 32;
 export const CALLS_IN_FLIGHT = 8;
 /** Tokens that may be handed over in a row before one goes through the stream: others get their turn. */
 export const HAND_OVER_BOUND = 50;
-/** A token that is handed out belongs to its worker for this long, unless renewed. */
-export const LEASE_MS = 30_000;
+/** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */
+export const LEASE_MS = 10_000;
+/** A token that was handed out this often without an answer is a dead letter: its execution fails. */
+export const MAX_DELIVERIES = 5;
+/** Entries that were delivered and not claimed for this long are put back. */
+export const UNCLAIMED_MS = 10_000;
 /** An execution that lasts longer is recorded as RUNNING. */
 export const MOMENT_MS = 100;
 /** A blob without the step that refers to it vanishes after this time. */

@@ -69,6 +69,8 @@ class BatchBuilder {
 
   add(event: JournalEvent, entry: JournalEntry, ir: IR): void {
     if (event.kind === "running") return this.#running(event.running, ir);
+    if (event.kind === "retrying") return this.#retrying(event, entry, ir);
+    if (event.kind === "redelivered") return this.#redelivered(event.step, entry, ir);
     const { step } = event;
     let seq = step.q;
     if (event.kind === "started") {
@@ -124,6 +126,45 @@ class BatchBuilder {
     const key = executionKey(step.id, node.id, step.scope);
     const previous = this.#noted.delete(key) ? "RUNNING" : "PENDING";
     this.#change(step.id, [node.id, step.scope], previous, status, detail.ended_at, detail.error?.code ?? null, duration);
+  }
+
+  #retrying({ step, detail }: Extract<JournalEvent, { kind: "retrying" }>, entry: JournalEntry, ir: IR): void {
+    const node = nodeOf(ir, step.node);
+    const { error } = detail;
+    this.#execution({
+      runId: step.id,
+      nodeId: node.id,
+      scope: step.scope,
+      attempt: step.attempt,
+      status: "RETRYING",
+      reason: null,
+      workerId: detail.worker,
+      startedAt: detail.started_at,
+      endedAt: null,
+      output: null,
+      outputBlob: null,
+      error: error ?? null,
+      fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
+    });
+    const due = new Date(step.due).toISOString();
+    const message = `${node.id} failed in attempt ${step.attempt} of ${node.retry.max_attempts}: ${error?.message}; the next is due ${due}`;
+    this.#event(step.id, step.q, entry, "WARN", "node_retrying", [node.id, step.scope], message, {
+      attempt: step.attempt,
+      delivery: step.delivery,
+      due,
+      error,
+    });
+    const previous = this.#noted.delete(executionKey(step.id, node.id, step.scope)) ? "RUNNING" : "PENDING";
+    this.#change(step.id, [node.id, step.scope], previous, "RETRYING", detail.ended_at, error?.code ?? null);
+  }
+
+  #redelivered(step: Extract<JournalEvent, { kind: "redelivered" }>["step"], entry: JournalEntry, ir: IR): void {
+    const { id } = nodeOf(ir, step.node);
+    const message = `the worker of ${id} was lost; it is handed out for the ${step.delivery}. time`;
+    this.#event(step.id, step.q, entry, "WARN", "node_redelivered", [id, step.scope], message, {
+      attempt: step.attempt,
+      delivery: step.delivery,
+    });
   }
 
   #running(running: Extract<JournalEvent, { kind: "running" }>["running"], ir: IR): void {

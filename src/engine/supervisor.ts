@@ -25,8 +25,9 @@ import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
 import { queuesOf } from "../redis/pack.ts";
 import { FenceError, LAYOUT, newNonce, Partition } from "../redis/partition.ts";
+import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
 import { IRCache } from "./ir_cache.ts";
-import { HEARTBEAT_MS, READER_LEASE_MS, START_GRACE_MS } from "./limits.ts";
+import { HEARTBEAT_MS, READER_LEASE_MS, START_GRACE_MS, UNCLAIMED_MS } from "./limits.ts";
 import { HistoryLostError, Recorder } from "./recorder.ts";
 import { startRun } from "./start_run.ts";
 import { VERSION } from "./version.ts";
@@ -36,6 +37,8 @@ export interface SupervisorOptions {
   databaseUrl: string;
   /** Default `hitzero`. */
   namespace?: string;
+  /** Entries that a worker was given and did not claim within this time are put back, milliseconds. Default 10,000. */
+  unclaimedMs?: number;
   log?: Log;
 }
 
@@ -54,7 +57,7 @@ export class Supervisor {
   #stopped: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
-    this.#options = { namespace: "hitzero", ...options };
+    this.#options = { namespace: "hitzero", unclaimedMs: UNCLAIMED_MS, ...options };
     this.#log = options.log ?? createLog("silent");
   }
 
@@ -135,6 +138,7 @@ export class Supervisor {
     const partition = new Partition(connection, this.#options.namespace, row.partition);
     const irs = new IRCache(database);
     const opened = await openPartition(database, row, partition, this.#log);
+    await partition.ensureQueues(["default"]);
     const identity = await connection.identity();
     const recorder = new Recorder(opened, partition, database, irs, this.#log);
     await recorder.repeatCleanUp();
@@ -145,11 +149,25 @@ export class Supervisor {
       if (now - sweptAt >= SWEEP_MS) {
         sweptAt = now;
         await renewLease(database, row.partition, row.term, READER_LEASE_MS);
+        await this.#reclaim(partition);
         if (recorded === 0) await this.#startUnstarted(partition, irs, database);
       }
+      const nextDue = await fireTimers(partition);
       if (recorded > 0) continue;
       if ((await connection.identity()) !== identity) return; // another server: compare and open again
-      await waitForEntry(blocking, partition, opened.recorded_seq);
+      const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - connection.now());
+      if (idleMs > 0) await waitForEntry(blocking, partition, opened.recorded_seq, idleMs);
+    }
+  }
+
+  /** Tokens of workers that are lost are handed out again. */
+  async #reclaim(partition: Partition): Promise<void> {
+    const reclaimed = await reclaimExpired(partition);
+    const queues = await partition.queues();
+    let unclaimed = 0;
+    for (const queue of queues) unclaimed += await requeueUnclaimed(partition, queue, this.#options.unclaimedMs, this.id);
+    if (reclaimed + unclaimed > 0) {
+      this.#log.warn({ partition: partition.number, reclaimed, unclaimed }, "tokens of lost workers are handed out again");
     }
   }
 
@@ -170,10 +188,10 @@ export class Supervisor {
   }
 }
 
-/** Waits until the journal has an entry behind `recorded`, for a second at most. */
-async function waitForEntry(blocking: RedisConnection, partition: Partition, recorded: number): Promise<void> {
+/** Waits until the journal has an entry behind `recorded`. */
+async function waitForEntry(blocking: RedisConnection, partition: Partition, recorded: number, limitMs: number): Promise<void> {
   const key = partition.keys.journal(partition.epoch);
-  await blocking.redis.xread("COUNT", 1, "BLOCK", SWEEP_MS, "STREAMS", key, `${recorded}-0`);
+  await blocking.redis.xread("COUNT", 1, "BLOCK", Math.ceil(limitMs), "STREAMS", key, `${recorded}-0`);
 }
 
 /**

@@ -7,6 +7,7 @@
  */
 import { hostname } from "node:os";
 import { assert } from "../base/assert.ts";
+import { HitzeroError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { createLog } from "../base/log.ts";
 import { Bell, pause } from "../base/wait.ts";
@@ -17,7 +18,7 @@ import { heartbeat, signOff } from "../postgres/registry.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { FenceError, newNonce, Partition, type ReadyEntry, readReady } from "../redis/partition.ts";
 import type { HandedToken } from "../redis/replies.ts";
-import { decodeToken } from "../token/token.ts";
+import { decodeToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { type HeldExecution, perform, type StoredOutput } from "./execute.ts";
 import { IRCache } from "./ir_cache.ts";
@@ -27,8 +28,10 @@ import {
   DEFAULT_CONCURRENCY,
   HAND_OVER_BOUND,
   HEARTBEAT_MS,
+  LEASE_MS,
   MOMENT_MS,
 } from "./limits.ts";
+import { renewLeases } from "../redis/upkeep.ts";
 import { VERSION } from "./version.ts";
 
 export interface WorkerOptions {
@@ -41,6 +44,8 @@ export interface WorkerOptions {
   concurrency?: number;
   /** Queues to read. Default `["default"]`. */
   queues?: readonly string[];
+  /** A worker that is lost keeps its tokens for this long, milliseconds. Default 10,000. */
+  leaseMs?: number;
   log?: Log;
 }
 
@@ -55,6 +60,7 @@ interface Running {
   lane: Lane;
   startedAt: number;
   noted: boolean;
+  lost: AbortController;
 }
 
 export class Worker {
@@ -66,6 +72,8 @@ export class Worker {
   readonly #runnable: { held: HeldExecution; lane: Lane }[] = [];
   readonly #running = new Set<Running>();
   readonly #claiming = new Set<string>();
+  /** Kept form of every token held, from its arrival until its step is answered. */
+  readonly #held = new Map<string, { lane: Lane; held: HeldExecution }>();
   readonly #slotFreed = new Bell();
   readonly #abandoned = new AbortController();
   readonly #stopping = new AbortController();
@@ -83,6 +91,7 @@ export class Worker {
       namespace: "hitzero",
       concurrency: DEFAULT_CONCURRENCY,
       queues: ["default"],
+      leaseMs: LEASE_MS,
       ...options,
     };
     this.#log = options.log ?? createLog("silent");
@@ -90,7 +99,7 @@ export class Worker {
 
   /** Connects and begins to consume. @throws HitzeroError when a server cannot be used */
   async start(): Promise<void> {
-    const { redisUrl, databaseUrl, namespace, queues } = this.#options;
+    const { redisUrl, databaseUrl, namespace, queues, leaseMs } = this.#options;
     this.#database = new Database(databaseUrl);
     try {
       const numbers = await listPartitions(this.#database);
@@ -104,6 +113,7 @@ export class Worker {
           new Lane(partition, {
             workerId: this.id,
             queues,
+            leaseMs,
             log: this.#log,
             onAnswer: (lane, answer) => void this.#answered(lane, answer),
             abandoned: this.#abandoned.signal,
@@ -118,6 +128,7 @@ export class Worker {
     this.#timers = [
       setInterval(() => void this.#beat().catch(() => {}), HEARTBEAT_MS),
       setInterval(() => this.#noteLong(), MOMENT_MS),
+      setInterval(() => void this.#renew(), leaseMs / 3),
     ];
     this.#fetching = this.#fetch();
   }
@@ -255,6 +266,8 @@ export class Worker {
     finished.forEach(({ item }, index) => {
       if (reply.finished[index]?.word === "ir_missing") return; // it will be finished again
       this.#taken -= 1;
+      const origin = this.#origins.get(item);
+      if (origin) this.#held.delete(keptForm(origin.held));
       this.#origins.delete(item);
       if ("work" in item) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
     });
@@ -287,6 +300,7 @@ export class Worker {
         input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
         hops: origin ? origin.held.hops + 1 : 0,
       };
+      this.#held.set(keptForm(held), { lane, held });
       this.#runnable.push({ held, lane });
       this.#runNext();
     } catch (error) {
@@ -323,7 +337,7 @@ export class Worker {
     while (this.#running.size < this.#options.concurrency) {
       const next = this.#runnable.shift();
       if (!next) return;
-      const running: Running = { ...next, startedAt: this.#now(), noted: false };
+      const running: Running = { ...next, startedAt: this.#now(), noted: false, lost: new AbortController() };
       this.#running.add(running);
       void this.#perform(running);
     }
@@ -341,6 +355,7 @@ export class Worker {
       handlers: this.#options.handlers,
       now: () => this.#now(),
       log: this.#logFor(held.runId, node?.id ?? ""),
+      lost: running.lost.signal,
       mayHandOver: !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND,
     });
     if (performed.blob !== undefined) await this.#storeBlob(lane, held.runId, performed.item.blob as string, performed.blob);
@@ -357,6 +372,24 @@ export class Worker {
       } catch (error) {
         this.#log.warn({ run_id: runId, error: String(error) }, "a large output cannot be stored; it is tried again");
         await pause(500, this.#abandoned.signal);
+      }
+    }
+  }
+
+  /** Renews the leases of all tokens held. An execution whose lease is gone was given to another: its handler is told to stop. */
+  async #renew(): Promise<void> {
+    const byLane = new Map<Lane, string[]>();
+    for (const [kept, { lane }] of this.#held) {
+      const list = byLane.get(lane);
+      if (list) list.push(kept);
+      else byLane.set(lane, [kept]);
+    }
+    for (const [lane, kept] of byLane) {
+      const lost = await renewLeases(lane.partition, kept, this.#options.leaseMs).catch((): string[] => []);
+      for (const running of this.#running) {
+        if (!lost.includes(keptForm(running.held))) continue;
+        this.#log.warn({ run_id: running.held.runId, node: running.held.nodeIndex }, "the lease of an execution is lost");
+        running.lost.abort(new HitzeroError("LEASE_LOST", "this execution was handed to another worker"));
       }
     }
   }
@@ -381,4 +414,8 @@ export class Worker {
       lane.partition.noteRunning(this.id, notes).catch(() => {});
     }
   }
+}
+
+function keptForm(held: HeldExecution): string {
+  return encodeKept(held.ir.nodes[held.nodeIndex]?.queue ?? "default", { ...held, node: held.nodeIndex });
 }

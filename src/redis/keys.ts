@@ -19,6 +19,14 @@ export class PartitionKeys {
   get leases(): string {
     return `${this.#base}:leases`;
   }
+  /** sorted set: tokens that wait for a time, by that time */
+  get timers(): string {
+    return `${this.#base}:timers`;
+  }
+  /** set: names of the queues that have had a worker */
+  get queues(): string {
+    return `${this.#base}:queues`;
+  }
   /** stream: tokens that wait for a worker of this queue */
   ready(queue: string): string {
     return `${this.#base}:ready:${queue}`;

@@ -17,7 +17,7 @@ import { runScript, type ScriptName } from "./scripts.ts";
 export const LAYOUT = "1";
 
 /** Consumer group of the ready streams (created by `open`). */
-const GROUP = "workers";
+export const GROUP = "workers";
 
 /** Edges that one call settles at most; the rest becomes a settle token. */
 const SETTLE_LIMIT = 1_000;
@@ -58,7 +58,12 @@ export interface FinishedItem extends RunItem {
   attempt: number;
   delivery: number;
   nonce: string;
-  outcome: "C" | "F";
+  /** Queue of the node. */
+  queue: string;
+  /** Completed, failed, or to be tried again (at `due`). */
+  outcome: "C" | "F" | "R";
+  /** Redis's clock, ms; with outcome R. */
+  due?: number;
   /** `=` and one letter (t, n) for each outgoing edge, or `X`: an unhandled failure fails every edge. */
   arrivals: string;
   unhandled: boolean;
@@ -136,7 +141,7 @@ export interface Meta {
 }
 
 /** Collects the keys of a call; the call names them by position. */
-class KeyList {
+export class KeyList {
   readonly keys: string[];
   readonly #positions = new Map<string, number>();
 
@@ -171,7 +176,7 @@ export class Partition {
   }
 
   async readMeta(): Promise<Meta> {
-    const [layout, epoch, timeline, seq] = await this.#away(
+    const [layout, epoch, timeline, seq] = await this.orAway(
       this.connection.redis.hmget(this.keys.meta, "layout", "epoch", "timeline", "seq"),
     );
     return { layout: layout ?? null, epoch: epoch ?? null, timeline: timeline ?? null, seq: Number(seq ?? 0) };
@@ -189,20 +194,26 @@ export class Partition {
     const timeline = await this.connection.identity();
     const keys = [this.keys.meta, ...call.queues.map((queue) => this.keys.ready(queue))];
     const json = { layout: LAYOUT, epoch: call.epoch, timeline, create: call.create, expected: call.expected };
-    const { word } = await this.#call("open", keys, [JSON.stringify(json)], openReply);
+    const { word } = await this.call("open", keys, [JSON.stringify(json)], openReply);
     if (word === "opened") this.epoch = call.epoch;
     return word;
   }
 
   /** Makes sure that the ready streams of these queues can be read. */
   async ensureQueues(queues: readonly string[]): Promise<void> {
+    await this.orAway(this.connection.redis.sadd(this.keys.queues, ...queues));
     for (const queue of queues) {
-      await this.#away(
+      await this.orAway(
         this.connection.redis.xgroup("CREATE", this.keys.ready(queue), GROUP, "0", "MKSTREAM").catch((error: Error) => {
           if (!error.message.startsWith("BUSYGROUP")) throw error;
         }),
       );
     }
+  }
+
+  /** Queues that have had a worker. */
+  queues(): Promise<string[]> {
+    return this.orAway(this.connection.redis.smembers(this.keys.queues));
   }
 
   async start(call: StartCall) {
@@ -214,7 +225,7 @@ export class Partition {
       this.keys.ir(call.digest),
     ]);
     const json = {
-      ...(await this.#fence(call.epoch)),
+      ...(await this.fence(call.epoch)),
       id: call.runId,
       generation: call.generation,
       digest: call.digest,
@@ -223,17 +234,17 @@ export class Partition {
       queues: this.#queues(list, call.queues),
       settle_queue: call.queues[0],
     };
-    return (await this.#call("start", list.keys, [JSON.stringify(json), `j${call.input}`], startReply)).word;
+    return (await this.call("start", list.keys, [JSON.stringify(json), `j${call.input}`], startReply)).word;
   }
 
   /** The atomic step. The reply's payloads are the strings behind it, by position. */
   async advance(call: AdvanceCall): Promise<{ reply: AdvanceReply; payloads: string[] }> {
-    const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch), this.keys.leases]);
+    const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch), this.keys.leases, this.keys.timers]);
     const args = [""];
     const push = (value: string) => args.push(value);
     const now = this.connection.now();
     const json = {
-      ...(await this.#fence(this.epoch)),
+      ...(await this.fence(this.epoch)),
       worker: call.worker,
       lease_until: now + call.leaseMs,
       take: call.take,
@@ -253,7 +264,7 @@ export class Partition {
   async noteRunning(worker: string, notes: readonly RunningNote[]): Promise<void> {
     const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch)]);
     const json = {
-      ...(await this.#fence(this.epoch)),
+      ...(await this.fence(this.epoch)),
       worker,
       notes: notes.map((note) => ({
         run: list.position(this.keys.run(note.runId)),
@@ -267,7 +278,7 @@ export class Partition {
         started_at: note.startedAt,
       })),
     };
-    await this.#call("note_running", list.keys, [JSON.stringify(json)], okReply);
+    await this.call("note_running", list.keys, [JSON.stringify(json)], okReply);
   }
 
   /** Clears finished runs and trims the journal behind entry `recorded` (0: does not trim). */
@@ -280,14 +291,14 @@ export class Partition {
       unlink.push(list.position(this.keys.run(runId)));
       for (const blob of blobs) unlink.push(list.position(this.keys.blob(runId, blob)));
     }
-    const json = { ...(await this.#fence(this.epoch)), recorded, tombstone_ms: TOMBSTONE_MS, tombstones, unlink };
-    await this.#call("forget", list.keys, [JSON.stringify(json)], okReply);
+    const json = { ...(await this.fence(this.epoch)), recorded, tombstone_ms: TOMBSTONE_MS, tombstones, unlink };
+    await this.call("forget", list.keys, [JSON.stringify(json)], okReply);
   }
 
   /** Journal entries from number `from` on, as [id, fields]. */
   async readJournal(from: number, count: number): Promise<[string, string[]][]> {
     const key = this.keys.journal(this.epoch);
-    return this.#away(this.connection.redis.xrange(key, `${from}-0`, "+", "COUNT", count));
+    return this.orAway(this.connection.redis.xrange(key, `${from}-0`, "+", "COUNT", count));
   }
 
   /** Stores the packed adjacency of an IR for the scripts, in parts. Repeating it is harmless: the digest names the content. */
@@ -295,21 +306,22 @@ export class Partition {
     const key = this.keys.ir(digest);
     const fields = packIR(ir);
     for (let first = 0; first < fields.length; first += 2_000) {
-      await this.#away(this.connection.redis.hset(key, ...fields.slice(first, first + 2_000)));
+      await this.orAway(this.connection.redis.hset(key, ...fields.slice(first, first + 2_000)));
     }
-    await this.#away(this.connection.redis.hset(key, "complete", "1"));
+    await this.orAway(this.connection.redis.hset(key, "complete", "1"));
   }
 
   /** Stores a large output for the step that will refer to it; without that step it vanishes. */
   async storeBlob(runId: string, name: string, value: string, ttlMs: number): Promise<void> {
-    await this.#away(this.connection.redis.set(this.keys.blob(runId, name), value, "PX", ttlMs));
+    await this.orAway(this.connection.redis.set(this.keys.blob(runId, name), value, "PX", ttlMs));
   }
 
   async readBlob(runId: string, name: string): Promise<string | null> {
-    return this.#away(this.connection.redis.get(this.keys.blob(runId, name)));
+    return this.orAway(this.connection.redis.get(this.keys.blob(runId, name)));
   }
 
-  async #fence(epoch: string) {
+  /** What every call carries. */
+  async fence(epoch: string) {
     const timeline = await this.connection.identity();
     return { layout: LAYOUT, epoch, timeline, call: newNonce(), now: this.connection.now() };
   }
@@ -331,11 +343,13 @@ export class Partition {
     }
     return {
       ...common,
+      queue: item.queue,
       node: item.node,
       scope: item.scope,
       attempt: item.attempt,
       delivery: item.delivery,
       nonce: item.nonce,
+      due: item.due,
       outcome: item.outcome,
       arrivals: item.arrivals,
       unhandled: item.unhandled || undefined,
@@ -359,13 +373,15 @@ export class Partition {
       attempt: item.attempt,
       delivery: item.delivery,
       nonce: item.nonce,
+      queue: item.queue,
       stream: list.position(this.keys.ready(item.queue)),
       entry: item.entry,
       needs: item.needs.length > 0 ? item.needs : undefined,
     };
   }
 
-  async #call<T>(
+  /** Runs a script and parses its answer. @throws FenceError, RedisAwayError */
+  async call<T>(
     name: ScriptName,
     keys: readonly string[],
     args: readonly string[],
@@ -375,7 +391,7 @@ export class Partition {
   }
 
   #raw(name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<string[]> {
-    return this.#away(runScript(this.connection.redis, name, keys, args));
+    return this.orAway(runScript(this.connection.redis, name, keys, args));
   }
 
   #parse<T>(reply: readonly string[], schema: { parse(value: unknown): T }): T {
@@ -385,7 +401,8 @@ export class Partition {
     return schema.parse(body);
   }
 
-  async #away<T>(call: Promise<T>): Promise<T> {
+  /** A call whose failures of the connection come out as RedisAwayError. */
+  async orAway<T>(call: Promise<T>): Promise<T> {
     try {
       return await call;
     } catch (error) {

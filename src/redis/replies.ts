@@ -14,6 +14,10 @@ export const openReply = z.object({
 
 export const startReply = z.object({ word: z.enum(["started", "exists", "gone", "late", "ir_missing"]) });
 
+export const fireReply = z.object({ word: z.literal("ok"), fired: z.number() });
+export const renewReply = z.object({ word: z.literal("ok"), lost: z.array(z.number()).default([]) });
+export const reclaimReply = z.object({ word: z.literal("ok"), reclaimed: z.number() });
+
 export const okReply = z.object({ word: z.literal("ok") });
 
 const token = z.object({

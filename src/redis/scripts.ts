@@ -5,7 +5,16 @@ import type { Redis } from "ioredis";
 
 const LUA_FOLDER = new URL("../../lua/", import.meta.url);
 
-export type ScriptName = "open" | "start" | "advance" | "note_running" | "forget";
+export type ScriptName = 
+  | "open"
+  | "start"
+  | "advance"
+  | "note_running"
+  | "forget"
+  | "fire"
+  | "renew"
+  | "reclaim"
+  | "requeue";
 
 interface Script {
   source: string;

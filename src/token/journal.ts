@@ -4,6 +4,7 @@
  *
  * Stream fields: `call` (nonce of the call), `at` (ms), then in order
  *   s {started}                       · n {still running}
+ *   l {handed out again}              · r {to be tried again}, d detail, o
  *   f {finished}, d detail, o output  · w {settled rest}, d, o
  */
 import { z } from "zod";
@@ -53,6 +54,19 @@ const running = z.object({
   started_at: z.number(),
 });
 
+const retrying = z.object({
+  id: z.string(),
+  g: z.number(),
+  q: z.number(),
+  node: z.number(),
+  scope: z.string(),
+  attempt: z.number(),
+  delivery: z.number(),
+  /** When the next attempt is due. */
+  due: z.number(),
+});
+const redelivered = retrying.omit({ due: true });
+
 /** A recorded failure, as `node_executions.error` holds it. */
 export const executionError = z.object({
   code: z.string(),
@@ -83,6 +97,10 @@ export type Running = z.infer<typeof running>;
 export type JournalEvent =
   | { kind: "started"; step: Step }
   | { kind: "running"; running: Running }
+  /** The attempt failed; the next one is due later. */
+  | { kind: "retrying"; step: z.infer<typeof retrying>; detail: ExecutionDetail }
+  /** Its worker was lost; the token was handed out again. */
+  | { kind: "redelivered"; step: z.infer<typeof redelivered> }
   | { kind: "settled"; step: Step }
   /** `output`: `j<JSON>`, `b<name of a blob>`, or empty. */
   | { kind: "finished"; step: Finished; detail: ExecutionDetail; output: string };
@@ -103,10 +121,14 @@ export function decodeJournalEntry(id: string, fields: readonly string[]): Journ
     const body: unknown = JSON.parse(fields[index + 1] as string);
     if (name === "s") events.push({ kind: "started", step: step.parse(body) });
     else if (name === "n") events.push({ kind: "running", running: running.parse(body) });
+    else if (name === "l") events.push({ kind: "redelivered", step: redelivered.parse(body) });
     else {
-      assert(name === "f" || name === "w", `journal entry ${id} has an unknown field ${name}`);
+      assert(name === "f" || name === "w" || name === "r", `journal entry ${id} has an unknown field ${name}`);
       if (name === "w") events.push({ kind: "settled", step: step.parse(body) });
-      else {
+      else if (name === "r") {
+        const detail = executionDetail.parse(JSON.parse(fields[index + 3] as string));
+        events.push({ kind: "retrying", step: retrying.parse(body), detail });
+      } else {
         const detail = executionDetail.parse(JSON.parse(fields[index + 3] as string));
         events.push({ kind: "finished", step: finished.parse(body), detail, output: fields[index + 5] as string });
       }

@@ -33,6 +33,19 @@ export interface SettleToken {
 
 export type Token = ExecutionToken | SettleToken;
 
+/** A token that lies in no stream is kept with its queue before it. */
+export function decodeKept(kept: string): { queue: string; token: Token } | undefined {
+  const split = kept.indexOf("|");
+  const token = decodeToken(kept.slice(split + 1));
+  return split < 0 || !token ? undefined : { queue: kept.slice(0, split), token };
+}
+
+/** The kept form of an execution's token. */
+export function encodeKept(queue: string, token: Omit<ExecutionToken, "kind">): string {
+  const { runId, generation, digest, node, scope, attempt, delivery, nonce } = token;
+  return [queue, "n", runId, generation, digest, node, scope, attempt, delivery, nonce].join("|");
+}
+
 /** Reads a token as scripts write it; undefined when it is not one. */
 export function decodeToken(text: string): Token | undefined {
   const [kind, runId, generation, digest, ...rest] = text.split("|");

@@ -54,13 +54,6 @@ function checkNode(node: DraftNode, refuse: (path: string, what: string, instead
     const rules = [...SUPPORTED_RULES].join(", ");
     refuse(`${node.path}.trigger_rule`, "this trigger rule", `Use one of ${rules}.`);
   }
-  if (node.parsed.retry !== undefined && node.parsed.retry.max_attempts > 1) {
-    refuse(
-      `${node.path}.retry`,
-      "retry",
-      'Remove it (or set "max_attempts": 1) and retry inside the function.',
-    );
-  }
 }
 
 function isUnsupportedType(type: unknown): type is FileNodeType {

@@ -221,7 +221,7 @@ describe("Postgres", () => {
       // A worker that does not check: JSON that jsonb refuses.
       const output = token.runId === runIds[1] ? 'j"\\u0000"' : 'j"fine"';
       const detail = JSON.stringify({ worker: "by-hand", started_at: 1, ended_at: 2 });
-      return { ...token, outcome: "C" as const, arrivals: "=", unhandled: false, hand: false, needs: {}, detail, output, outputInJournal: true, keep: false };
+      return { ...token, queue: "default", outcome: "C" as const, arrivals: "=", unhandled: false, hand: false, needs: {}, detail, output, outputInJournal: true, keep: false };
     });
     for (const item of items) {
       await partition.advance({ worker: "by-hand", leaseMs: 1_000, take: 0, reads: ["default"], queues: ["default"], finished: [item], claims: [] });

@@ -56,6 +56,7 @@ function finished(game: Game, token: ExecutionToken, how: Partial<FinishedItem> 
   const out = game.ir.nodes[token.node]?.out.length ?? 0;
   return {
     ...token,
+    queue: "default",
     outcome: "C",
     arrivals: `=${"t".repeat(out)}`,
     unhandled: false,
@@ -306,7 +307,7 @@ describe("tokens", () => {
     const pending = (await connection.redis.xpending(game.partition.keys.ready("default"), "workers")) as [number];
     expect(pending[0]).toBe(1);
     await claim(game, list);
-    expect(await connection.redis.zrange(game.partition.keys.leases, 0, -1)).toEqual([`${game.runId}|0|`]);
+    expect(await connection.redis.zrange(game.partition.keys.leases, 0, -1)).toEqual([expect.stringContaining(`default|n|${game.runId}|1|`)]);
     await advance(game, [finished(game, list[0] as Waiting)]);
     expect(await connection.redis.zcard(game.partition.keys.leases)).toBe(0);
   });

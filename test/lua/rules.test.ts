@@ -45,6 +45,7 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
       finished: [
         {
           ...token,
+          queue: "default",
           outcome: letter === "f" ? "F" : "C",
           arrivals: letter === "f" ? "X" : `=${letter}`,
           unhandled: letter === "f",

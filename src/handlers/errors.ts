@@ -1,0 +1,53 @@
+/** What a handler may throw to say how its failure is to be taken. */
+
+/** The attempt failed and another would fail too: no retry, whatever the node's policy. */
+export class NonRetryableError extends Error {
+  /** Stable code for conditions and the record; default NON_RETRYABLE. */
+  readonly code: string;
+
+  constructor(message: string, options: { code?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "NonRetryableError";
+    this.code = options.code ?? "NON_RETRYABLE";
+  }
+}
+
+/** The attempt failed and is to be tried again after this delay, if the node's policy has attempts left. */
+export class RetryAfterError extends Error {
+  readonly code: string;
+  /** Milliseconds, from 0. */
+  readonly delayMs: number;
+
+  constructor(message: string, delayMs: number, options: { code?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "RetryAfterError";
+    this.code = options.code ?? "RETRY_AFTER";
+    this.delayMs = Math.max(0, delayMs);
+  }
+}
+
+/** Codes of hitzero's own failures that another attempt cannot mend. */
+const FINAL_CODES = new Set([
+  "CONDITION_FAILED",
+  "DEAD_LETTER",
+  "EXPRESSION_FAILED",
+  "FILTER_NOT_A_LIST",
+  "HANDLER_NOT_FOUND",
+  "NOT_SUPPORTED_YET",
+  "OUTPUT_NOT_JSON",
+  "OUTPUT_TOO_LARGE",
+  "AGGREGATE_NOT_A_NUMBER",
+  "AGGREGATE_NOT_AN_OBJECT",
+]);
+
+/** May what was thrown be tried again? Handlers are loaded in a module world of their own, so names count, not classes. */
+export function isRetryable(thrown: unknown): boolean {
+  const { name, code } = (thrown ?? {}) as { name?: unknown; code?: unknown };
+  return name !== "NonRetryableError" && !(typeof code === "string" && FINAL_CODES.has(code));
+}
+
+/** The delay that a RetryAfterError asks for, ms. */
+export function requestedDelayMs(thrown: unknown): number | undefined {
+  const { name, delayMs } = (thrown ?? {}) as { name?: unknown; delayMs?: unknown };
+  return name === "RetryAfterError" && typeof delayMs === "number" ? delayMs : undefined;
+}
