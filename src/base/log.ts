@@ -13,7 +13,9 @@ export function createLog(level: LogLevel, bindings: Record<string, unknown> = {
       level,
       base: bindings,
       timestamp: pino.stdTimeFunctions.isoTime,
-      redact: { paths: ["*.password", "*.authorization", "*.headers", "*.secrets", "*.redisUrl", "*.databaseUrl"] },
+      redact: {
+        paths: ["*.password", "*.authorization", "*.headers", "*.secrets", "*.redisUrl", "*.databaseUrl"],
+      },
     },
     pino.destination({ dest: 2, sync: true }),
   );

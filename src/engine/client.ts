@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
-import { HitzeroError, type Fault } from "../base/errors.ts";
+import { type Fault, HitzeroError } from "../base/errors.ts";
 import { createLog, type Log } from "../base/log.ts";
 import { Bell, pause } from "../base/wait.ts";
 import { Database } from "../postgres/database.ts";
@@ -85,7 +85,12 @@ export class Client {
   readonly #partitions: readonly Partition[];
   readonly #log: Log;
 
-  private constructor(database: Database, redis: RedisConnection, partitions: readonly Partition[], log: Log) {
+  private constructor(
+    database: Database,
+    redis: RedisConnection,
+    partitions: readonly Partition[],
+    log: Log,
+  ) {
     this.#database = database;
     this.#redis = redis;
     this.#partitions = partitions;
@@ -98,7 +103,9 @@ export class Client {
     try {
       const numbers = await listPartitions(database);
       const redis = await RedisConnection.open(options.redisUrl);
-      const partitions = numbers.map((number) => new Partition(redis, options.namespace ?? "hitzero", number));
+      const partitions = numbers.map(
+        (number) => new Partition(redis, options.namespace ?? "hitzero", number),
+      );
       return new Client(database, redis, partitions, options.log ?? createLog("silent"));
     } catch (error) {
       await database.close();
@@ -119,7 +126,9 @@ export class Client {
 
   /** Functions that the workflow names and no live worker offers. */
   async missingFunctions(ir: IR): Promise<string[]> {
-    const names = ir.nodes.flatMap((node) => (node.type === "function" ? [node.config.function_name as string] : []));
+    const names = ir.nodes.flatMap((node) =>
+      node.type === "function" ? [node.config.function_name as string] : [],
+    );
     return functionsWithoutWorker(this.#database, [...new Set(names)].sort());
   }
 
@@ -139,7 +148,9 @@ export class Client {
       });
     }
     if (idempotencyKey !== undefined && count > 1) {
-      throw new HitzeroError("BAD_COUNT", "an idempotency key stands for one run", { hint: "Leave out one of the two." });
+      throw new HitzeroError("BAD_COUNT", "an idempotency key stands for one run", {
+        hint: "Leave out one of the two.",
+      });
     }
     const input = encodeInput(workflow.ir, options.input);
     const submission: Submission = { runIds: [], existing: false, waiting: 0 };
@@ -149,7 +160,9 @@ export class Client {
         workflow,
         runs,
         tags,
-        ...(idempotencyKey === undefined ? {} : { idempotencyKey, inputDigest: digestOfInput(workflow.digest, input) }),
+        ...(idempotencyKey === undefined
+          ? {}
+          : { idempotencyKey, inputDigest: digestOfInput(workflow.digest, input) }),
       });
       submission.runIds.push(...accepted.runIds);
       submission.existing = accepted.existing;
@@ -184,7 +197,10 @@ export class Client {
         } catch (error) {
           // The run is accepted: that it does not start now is no failure of the submit.
           const expected = error instanceof FenceError || error instanceof RedisAwayError;
-          this.#log[expected ? "debug" : "warn"]({ run_id: runId, error: String(error) }, "the supervisor will start this run");
+          this.#log[expected ? "debug" : "warn"](
+            { run_id: runId, error: String(error) },
+            "the supervisor will start this run",
+          );
           waiting += 1;
         }
       }

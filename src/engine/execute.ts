@@ -65,7 +65,8 @@ const parseOutput = (stored: StoredOutput | null | undefined): unknown =>
   stored === null || stored === undefined ? null : JSON.parse(stored.slice(1));
 
 /** By name, an ancestor that did not complete has no output. */
-const parseCompleted = (stored: StoredOutput | null): unknown => (stored?.startsWith("j") ? parseOutput(stored) : null);
+const parseCompleted = (stored: StoredOutput | null): unknown =>
+  stored?.startsWith("j") ? parseOutput(stored) : null;
 
 /** Reads a JSON text once, when first asked. */
 function lazily(read: () => unknown): () => unknown {
@@ -99,7 +100,8 @@ function ancestorsOf(held: HeldExecution): Record<string, { output: unknown }> {
 }
 
 function errorOf(thrown: unknown, held: HeldExecution, workerId: string): ExecutionError {
-  const error = thrown instanceof Error ? thrown : new Error(`a value that is no Error was thrown: ${String(thrown)}`);
+  const error =
+    thrown instanceof Error ? thrown : new Error(`a value that is no Error was thrown: ${String(thrown)}`);
   const code = (error as { code?: unknown }).code;
   return {
     code: typeof code === "string" && /^[A-Z][A-Z0-9_]*$/.test(code) ? code : "HANDLER_ERROR",
@@ -244,7 +246,13 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     first = await withTimeout(node, abort, options.lost, () => produce(execution, options.handlers));
   } catch (thrown) {
     const due = nextAttempt(thrown, held, node, options);
-    if (due !== undefined) return retryItem(held, node, due, detailOf(held, startedAt, options, errorOf(thrown, held, options.workerId)));
+    if (due !== undefined)
+      return retryItem(
+        held,
+        node,
+        due,
+        detailOf(held, startedAt, options, errorOf(thrown, held, options.workerId)),
+      );
     first = { error: errorOf(thrown, held, options.workerId) };
   }
   const routed = route(execution, first, held, options.workerId);
@@ -271,14 +279,24 @@ function detailOf(
 }
 
 function deadLetter(deliveries: number): HitzeroError {
-  return new HitzeroError("DEAD_LETTER", `handed out ${deliveries} times without an answer: each worker was lost with it`, {
-    hint: "Does the handler kill its process or block it for longer than a lease?",
-  });
+  return new HitzeroError(
+    "DEAD_LETTER",
+    `handed out ${deliveries} times without an answer: each worker was lost with it`,
+    {
+      hint: "Does the handler kill its process or block it for longer than a lease?",
+    },
+  );
 }
 
 /** When the next attempt is due, if there is one. */
-function nextAttempt(thrown: unknown, held: HeldExecution, node: IRNode, options: PerformOptions): number | undefined {
-  if (held.attempt >= node.retry.max_attempts || !isRetryable(thrown) || options.lost.aborted) return undefined;
+function nextAttempt(
+  thrown: unknown,
+  held: HeldExecution,
+  node: IRNode,
+  options: PerformOptions,
+): number | undefined {
+  if (held.attempt >= node.retry.max_attempts || !isRetryable(thrown) || options.lost.aborted)
+    return undefined;
   return options.now() + (requestedDelayMs(thrown) ?? backoffMs(node.retry, held.attempt, Math.random()));
 }
 
@@ -329,7 +347,10 @@ function finishedItem(
   if (failed) {
     const { code, message } = outcome.error;
     output = `e${JSON.stringify({ error: { code, message } })}`;
-  } else if (outcome.text.length * 3 > INLINE_OUTPUT_BYTES && Buffer.byteLength(outcome.text) > INLINE_OUTPUT_BYTES) {
+  } else if (
+    outcome.text.length * 3 > INLINE_OUTPUT_BYTES &&
+    Buffer.byteLength(outcome.text) > INLINE_OUTPUT_BYTES
+  ) {
     blob = `${held.nodeIndex}${held.scope === "" ? "" : `@${held.scope}`}.${held.nonce}.${held.delivery}`;
     output = `b${blob}`;
   } else output = `j${outcome.text}`;

@@ -21,7 +21,11 @@ function terminalOutput(ir: IR, outputs: ReadonlyMap<string, RecordedOutput>): u
 }
 
 /** The final row of a run whose counter hit zero. `input` is the run's. */
-export function finalOf(hit: ZeroHit, outputs: ReadonlyMap<string, RecordedOutput>, input: unknown): FinalRecord {
+export function finalOf(
+  hit: ZeroHit,
+  outputs: ReadonlyMap<string, RecordedOutput>,
+  input: unknown,
+): FinalRecord {
   const { runId, ir, at } = hit;
   if (hit.unhandled !== undefined) {
     const error = outputs.get(hit.unhandled)?.error;

@@ -20,11 +20,17 @@ function pathOf(location: string): string {
  * @throws HitzeroError when it is no JSON or too large; InvalidInputError with every fault against the workflow's `input_schema`
  */
 export function encodeInput(ir: IR, input: unknown): string {
-  const text = encodeJson(input ?? null, { maxBytes: MAX_INPUT_BYTES, maxDepth: MAX_JSON_DEPTH, what: "the run's input" });
+  const text = encodeJson(input ?? null, {
+    maxBytes: MAX_INPUT_BYTES,
+    maxDepth: MAX_JSON_DEPTH,
+    what: "the run's input",
+  });
   if (ir.input_schema === undefined) return text;
   const result = new Validator(ir.input_schema as Schema, "2020-12", false).validate(JSON.parse(text));
   if (result.valid) return text;
-  const leaves = result.errors.filter((error) => !/^(properties|items|allOf|anyOf|oneOf|\$ref)$/.test(error.keyword));
+  const leaves = result.errors.filter(
+    (error) => !/^(properties|items|allOf|anyOf|oneOf|\$ref)$/.test(error.keyword),
+  );
   const faults = (leaves.length > 0 ? leaves : result.errors).slice(0, FAULTS_SHOWN).map(
     (error): Fault => ({
       code: "INPUT_SCHEMA",

@@ -8,7 +8,13 @@ import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
 import { RedisAwayError } from "../redis/connection.ts";
 import { queuesOf } from "../redis/pack.ts";
-import { type ClaimItem, FenceError, type FinishedItem, type Partition, type SettleItem } from "../redis/partition.ts";
+import {
+  type ClaimItem,
+  FenceError,
+  type FinishedItem,
+  type Partition,
+  type SettleItem,
+} from "../redis/partition.ts";
 import type { AdvanceReply } from "../redis/replies.ts";
 import type { IR } from "../workflow/ir.ts";
 import { CALLS_IN_FLIGHT, STEP_BATCH } from "./limits.ts";
@@ -93,7 +99,10 @@ export class Lane {
   }
 
   /** Calls until there is an answer. */
-  async #answered(finished: readonly FinishedEntry[], claims: readonly ClaimEntry[]): Promise<Answer | undefined> {
+  async #answered(
+    finished: readonly FinishedEntry[],
+    claims: readonly ClaimEntry[],
+  ): Promise<Answer | undefined> {
     const { abandoned, log } = this.#options;
     for (let tries = 0; !abandoned.aborted; tries += 1) {
       try {
@@ -101,7 +110,10 @@ export class Lane {
       } catch (error) {
         const expected = error instanceof RedisAwayError || error instanceof FenceError;
         if (tries === 0 || !expected) {
-          log[expected ? "warn" : "error"]({ partition: this.partition.number, error: String(error) }, "call is repeated");
+          log[expected ? "warn" : "error"](
+            { partition: this.partition.number, error: String(error) },
+            "call is repeated",
+          );
         }
         await pause(Math.min(50 * 2 ** Math.min(tries, 5), 1_000), abandoned);
         await this.partition.refresh().catch(() => {});

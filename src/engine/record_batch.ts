@@ -53,7 +53,14 @@ export function runIdsOf(entries: readonly JournalEntry[]): string[] {
 }
 
 class BatchBuilder {
-  readonly batch: RecordBatch = { executions: [], events: [], starts: [], zeroHits: [], blobs: [], changes: [] };
+  readonly batch: RecordBatch = {
+    executions: [],
+    events: [],
+    starts: [],
+    zeroHits: [],
+    blobs: [],
+    changes: [],
+  };
   /** One row for each execution: the last word in the batch. */
   readonly #executions = new Map<string, ExecutionRecord>();
   readonly #noted: Set<string>;
@@ -68,14 +75,24 @@ class BatchBuilder {
   }
 
   add(event: JournalEvent, entry: JournalEntry, ir: IR): void {
-    if (event.kind === "running") return this.#running(event.running, ir);
-    if (event.kind === "retrying") return this.#retrying(event, entry, ir);
-    if (event.kind === "redelivered") return this.#redelivered(event.step, entry, ir);
+    if (event.kind === "running") this.#running(event.running, ir);
+    else if (event.kind === "retrying") this.#retrying(event, entry, ir);
+    else if (event.kind === "redelivered") this.#redelivered(event.step, entry, ir);
+    else this.#step(event, entry, ir);
+  }
+
+  #step(
+    event: Extract<JournalEvent, { kind: "started" | "finished" | "settled" }>,
+    entry: JournalEntry,
+    ir: IR,
+  ): void {
     const { step } = event;
     let seq = step.q;
     if (event.kind === "started") {
       this.batch.starts.push({ runId: step.id, at: entry.at });
-      this.#event(step.id, seq++, entry, "INFO", "run_started", null, "the run started", { activated: step.activated });
+      this.#event(step.id, seq++, entry, "INFO", "run_started", null, "the run started", {
+        activated: step.activated,
+      });
       this.#change(step.id, undefined, "PENDING", "RUNNING", entry.at, null);
     }
     if (event.kind === "finished") this.#finished(event.step, seq++, entry, ir, event.detail, event.output);
@@ -95,7 +112,8 @@ class BatchBuilder {
     const failed = step.outcome === "F";
     const status = failed ? "FAILED" : "COMPLETED";
     const blob = output.startsWith("b") ? output.slice(1) : null;
-    if (blob !== null) this.batch.blobs.push({ runId: step.id, name: blob, nodeId: node.id, scope: step.scope });
+    if (blob !== null)
+      this.batch.blobs.push({ runId: step.id, name: blob, nodeId: node.id, scope: step.scope });
     this.#execution({
       runId: step.id,
       nodeId: node.id,
@@ -115,20 +133,41 @@ class BatchBuilder {
     const message = failed
       ? `${node.id} failed: ${presentable(detail.error?.message ?? "")}`
       : `${node.id} completed in ${duration} ms`;
-    this.#event(step.id, seq, entry, failed ? "ERROR" : "INFO", failed ? "node_failed" : "node_completed", [node.id, step.scope], message, {
-      attempt: step.attempt,
-      delivery: step.delivery,
-      arrivals: step.arrivals,
-      activated: step.activated,
-      ...(detail.error ? { code: detail.error.code } : {}),
-      ...(detail.faults ? { condition_faults: detail.faults } : {}),
-    });
+    this.#event(
+      step.id,
+      seq,
+      entry,
+      failed ? "ERROR" : "INFO",
+      failed ? "node_failed" : "node_completed",
+      [node.id, step.scope],
+      message,
+      {
+        attempt: step.attempt,
+        delivery: step.delivery,
+        arrivals: step.arrivals,
+        activated: step.activated,
+        ...(detail.error ? { code: detail.error.code } : {}),
+        ...(detail.faults ? { condition_faults: detail.faults } : {}),
+      },
+    );
     const key = executionKey(step.id, node.id, step.scope);
     const previous = this.#noted.delete(key) ? "RUNNING" : "PENDING";
-    this.#change(step.id, [node.id, step.scope], previous, status, detail.ended_at, detail.error?.code ?? null, duration);
+    this.#change(
+      step.id,
+      [node.id, step.scope],
+      previous,
+      status,
+      detail.ended_at,
+      detail.error?.code ?? null,
+      duration,
+    );
   }
 
-  #retrying({ step, detail }: Extract<JournalEvent, { kind: "retrying" }>, entry: JournalEntry, ir: IR): void {
+  #retrying(
+    { step, detail }: Extract<JournalEvent, { kind: "retrying" }>,
+    entry: JournalEntry,
+    ir: IR,
+  ): void {
     const node = nodeOf(ir, step.node);
     const { error } = detail;
     this.#execution({
@@ -158,7 +197,11 @@ class BatchBuilder {
     this.#change(step.id, [node.id, step.scope], previous, "RETRYING", detail.ended_at, error?.code ?? null);
   }
 
-  #redelivered(step: Extract<JournalEvent, { kind: "redelivered" }>["step"], entry: JournalEntry, ir: IR): void {
+  #redelivered(
+    step: Extract<JournalEvent, { kind: "redelivered" }>["step"],
+    entry: JournalEntry,
+    ir: IR,
+  ): void {
     const { id } = nodeOf(ir, step.node);
     const message = `the worker of ${id} was lost; it is handed out for the ${step.delivery}. time`;
     this.#event(step.id, step.q, entry, "WARN", "node_redelivered", [id, step.scope], message, {
@@ -207,7 +250,16 @@ class BatchBuilder {
       error: null,
       fromNodes: [],
     });
-    this.#event(runId, seq, entry, "INFO", "node_skipped", [node.id, scope], `${node.id} skipped: ${reason}`, { reason });
+    this.#event(
+      runId,
+      seq,
+      entry,
+      "INFO",
+      "node_skipped",
+      [node.id, scope],
+      `${node.id} skipped: ${reason}`,
+      { reason },
+    );
     this.#change(runId, [node.id, scope], "PENDING", "SKIPPED", entry.at, reason);
   }
 
@@ -222,7 +274,16 @@ class BatchBuilder {
       ...(unhandled === undefined ? {} : { unhandled }),
     });
     const message = failed ? `the run failed: node ${unhandled}` : "the run completed";
-    this.#event(step.id, seq, entry, failed ? "ERROR" : "INFO", failed ? "run_failed" : "run_completed", null, message, {});
+    this.#event(
+      step.id,
+      seq,
+      entry,
+      failed ? "ERROR" : "INFO",
+      failed ? "run_failed" : "run_completed",
+      null,
+      message,
+      {},
+    );
   }
 
   #execution(record: ExecutionRecord): void {
@@ -240,7 +301,17 @@ class BatchBuilder {
     data: object,
   ): void {
     const [nodeId, scope] = node ?? [null, null];
-    this.batch.events.push({ runId, seq, level, eventType, nodeId, scope, at: entry.at, message, data: { journal: entry.seq, ...data } });
+    this.batch.events.push({
+      runId,
+      seq,
+      level,
+      eventType,
+      nodeId,
+      scope,
+      at: entry.at,
+      message,
+      data: { journal: entry.seq, ...data },
+    });
   }
 
   #change(
@@ -276,7 +347,11 @@ function executionKey(runId: string, nodeId: string, scope: string): string {
  * What these entries mean. `noted` holds the executions that are on record as RUNNING; it is kept between batches. Events of
  * runs that `findIR` does not know are left out; the caller reports them.
  */
-export function buildRecordBatch(entries: readonly JournalEntry[], findIR: FindIR, noted: Set<string>): RecordBatch {
+export function buildRecordBatch(
+  entries: readonly JournalEntry[],
+  findIR: FindIR,
+  noted: Set<string>,
+): RecordBatch {
   const builder = new BatchBuilder(noted);
   for (const entry of entries) {
     for (const event of entry.events) {

@@ -5,11 +5,13 @@
  * while term, epoch and offset are what this reader took (compared in the transaction itself); what happens in Redis afterwards (forget
  * the finished, trim, announce) follows the commit. A crash between the two is mended by the next reader, which repeats it.
  */
-import type { Log } from "../base/log.ts";
+
 import { HitzeroError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
 import { type Database, isDataFault, type Queryable } from "../postgres/database.ts";
 import { moveOffset, type PartitionRow } from "../postgres/partitions.ts";
 import {
+  type RecordedOutput,
   readDigests,
   readInput,
   readOutputs,
@@ -17,7 +19,6 @@ import {
   recordEvents,
   recordExecutions,
   recordFinals,
-  type RecordedOutput,
   recordStarts,
 } from "../postgres/record.ts";
 import { stateChannel } from "../redis/keys.ts";
@@ -27,7 +28,13 @@ import type { IR } from "../workflow/ir.ts";
 import { finalOf, nodesWanted } from "./final_output.ts";
 import type { IRCache } from "./ir_cache.ts";
 import { READER_LEASE_MS, RECORD_BATCH } from "./limits.ts";
-import { buildRecordBatch, type RecordBatch, runIdsOf, type StateChange, type ZeroHit } from "./record_batch.ts";
+import {
+  buildRecordBatch,
+  type RecordBatch,
+  runIdsOf,
+  type StateChange,
+  type ZeroHit,
+} from "./record_batch.ts";
 
 /** The journal does not continue the record: Redis lost history. */
 export class HistoryLostError extends HitzeroError {
@@ -67,10 +74,12 @@ export class Recorder {
     if (recorded > 0) {
       const last = entries.shift();
       if (last?.seq !== recorded) throw new HistoryLostError(partition, `entry ${recorded} is missing`);
-      if (last.call !== call) throw new HistoryLostError(partition, `entry ${recorded} is another than the one recorded`);
+      if (last.call !== call)
+        throw new HistoryLostError(partition, `entry ${recorded} is another than the one recorded`);
     }
     entries.forEach((entry, index) => {
-      if (entry.seq !== recorded + index + 1) throw new HistoryLostError(partition, `entry ${recorded + index + 1} is missing`);
+      if (entry.seq !== recorded + index + 1)
+        throw new HistoryLostError(partition, `entry ${recorded + index + 1} is missing`);
     });
     if (entries.length > 0) await this.#recordBisecting(entries);
     return entries.length;
@@ -106,7 +115,10 @@ export class Recorder {
         return;
       }
       const entry = entries[0] as JournalEntry;
-      this.#log.error({ partition: this.row.partition, seq: entry.seq, error: String(error) }, "Postgres refuses an entry");
+      this.#log.error(
+        { partition: this.row.partition, seq: entry.seq, error: String(error) },
+        "Postgres refuses an entry",
+      );
       await this.#record([substitute(entry, (error as { code?: string }).code ?? "")]);
     }
   }
@@ -117,13 +129,20 @@ export class Recorder {
     const blobs = await Promise.all(
       batch.blobs.map(async (blob) => {
         const content = await this.#partition.readBlob(blob.runId, blob.name);
-        return { ...blob, content: content ?? JSON.stringify({ error: { code: "BLOB_LOST", message: "the output was lost" } }) };
+        return {
+          ...blob,
+          content:
+            content ?? JSON.stringify({ error: { code: "BLOB_LOST", message: "the output was lost" } }),
+        };
       }),
     );
     await this.#database.transaction(async (client) => {
       const written = await recordExecutions(client, batch.executions);
       if (written !== batch.executions.length) {
-        this.#log.error({ partition: this.row.partition, seq: last.seq, refused: batch.executions.length - written }, "illegal transitions were refused");
+        this.#log.error(
+          { partition: this.row.partition, seq: last.seq, refused: batch.executions.length - written },
+          "illegal transitions were refused",
+        );
       }
       await recordEvents(client, batch.events);
       await recordBlobs(client, blobs);
@@ -192,19 +211,27 @@ export class Recorder {
   async #findIRs(entries: readonly JournalEntry[]): Promise<(runId: string) => IR | undefined> {
     const runIds = runIdsOf(entries);
     const unknown = runIds.filter((runId) => !this.#digests.has(runId));
-    for (const [runId, digest] of await readDigests(this.#database, unknown)) this.#digests.set(runId, digest);
-    while (this.#digests.size > DIGESTS_KEPT + runIds.length) this.#digests.delete(this.#digests.keys().next().value as string);
+    for (const [runId, digest] of await readDigests(this.#database, unknown))
+      this.#digests.set(runId, digest);
+    while (this.#digests.size > DIGESTS_KEPT + runIds.length)
+      this.#digests.delete(this.#digests.keys().next().value as string);
     const irs = new Map<string, IR>();
     for (const runId of runIds) {
       const digest = this.#digests.get(runId);
-      if (digest === undefined) this.#log.error({ run_id: runId }, "the journal speaks of a run that the record does not know");
+      if (digest === undefined)
+        this.#log.error({ run_id: runId }, "the journal speaks of a run that the record does not know");
       else irs.set(runId, await this.#irs.get(digest));
     }
     return (runId) => irs.get(runId);
   }
 }
 
-function finalChange(final: { runId: string; status: "COMPLETED" | "FAILED"; completedAt: number; error: { code: string } | null }): StateChange {
+function finalChange(final: {
+  runId: string;
+  status: "COMPLETED" | "FAILED";
+  completedAt: number;
+  error: { code: string } | null;
+}): StateChange {
   return {
     instance_id: final.runId,
     previous_state: "RUNNING",
@@ -222,7 +249,9 @@ function substitute(entry: JournalEntry, sqlState: string): JournalEntry {
   };
   const events = entry.events.map(
     (event): JournalEvent =>
-      event.kind === "finished" ? { ...event, output: "", detail: { ...event.detail, error, faults: undefined } } : event,
+      event.kind === "finished"
+        ? { ...event, output: "", detail: { ...event.detail, error, faults: undefined } }
+        : event,
   );
   return { ...entry, events };
 }

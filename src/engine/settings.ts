@@ -36,7 +36,10 @@ function readConfigFile(path: string): z.infer<typeof file> {
     text = readFileSync(path, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
-    throw new HitzeroError("CONFIG_UNREADABLE", `${path} cannot be read`, { hint: "Check its permissions.", cause: error });
+    throw new HitzeroError("CONFIG_UNREADABLE", `${path} cannot be read`, {
+      hint: "Check its permissions.",
+      cause: error,
+    });
   }
   try {
     return file.parse(JSON.parse(text));
@@ -66,8 +69,14 @@ export function resolveSettings(
   folder: string = process.cwd(),
 ): Settings {
   const config = readConfigFile(resolve(folder, "hitzero.config.json"));
-  const first = (...values: (string | undefined)[]) => values.find((value) => value !== undefined && value !== "");
-  const redisUrl = first(flags.redisUrl, environment.HITZERO_REDIS_URL, environment.REDIS_URL, config.redis_url);
+  const first = (...values: (string | undefined)[]) =>
+    values.find((value) => value !== undefined && value !== "");
+  const redisUrl = first(
+    flags.redisUrl,
+    environment.HITZERO_REDIS_URL,
+    environment.REDIS_URL,
+    config.redis_url,
+  );
   const databaseUrl = first(
     flags.databaseUrl,
     environment.HITZERO_DATABASE_URL,

@@ -123,7 +123,8 @@ export class Supervisor {
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
         const level = error instanceof HitzeroError ? "warn" : "error";
-        if (text !== said && !stopping.aborted) this.#log[level]({ partition: number, error: text }, "reading is interrupted");
+        if (text !== said && !stopping.aborted)
+          this.#log[level]({ partition: number, error: text }, "reading is interrupted");
         said = text;
       } finally {
         for (const connection of connections) connection.close();
@@ -165,9 +166,13 @@ export class Supervisor {
     const reclaimed = await reclaimExpired(partition);
     const queues = await partition.queues();
     let unclaimed = 0;
-    for (const queue of queues) unclaimed += await requeueUnclaimed(partition, queue, this.#options.unclaimedMs, this.id);
+    for (const queue of queues)
+      unclaimed += await requeueUnclaimed(partition, queue, this.#options.unclaimedMs, this.id);
     if (reclaimed + unclaimed > 0) {
-      this.#log.warn({ partition: partition.number, reclaimed, unclaimed }, "tokens of lost workers are handed out again");
+      this.#log.warn(
+        { partition: partition.number, reclaimed, unclaimed },
+        "tokens of lost workers are handed out again",
+      );
     }
   }
 
@@ -183,13 +188,19 @@ export class Supervisor {
         input: run.input,
         queues: queuesOf(ir),
       });
-      if (word === "started") this.#log.info({ run_id: run.run_id }, "an accepted run that never started is started");
+      if (word === "started")
+        this.#log.info({ run_id: run.run_id }, "an accepted run that never started is started");
     }
   }
 }
 
 /** Waits until the journal has an entry behind `recorded`. */
-async function waitForEntry(blocking: RedisConnection, partition: Partition, recorded: number, limitMs: number): Promise<void> {
+async function waitForEntry(
+  blocking: RedisConnection,
+  partition: Partition,
+  recorded: number,
+  limitMs: number,
+): Promise<void> {
   const key = partition.keys.journal(partition.epoch);
   await blocking.redis.xread("COUNT", 1, "BLOCK", Math.ceil(limitMs), "STREAMS", key, `${recorded}-0`);
 }
@@ -213,9 +224,17 @@ async function openPartition(
     const loss = await findLoss(row, partition, meta.seq);
     if (loss === undefined) {
       if (meta.timeline !== timeline) {
-        const word = await partition.open({ epoch: meta.epoch, create: false, expected: meta.timeline ?? "", queues });
+        const word = await partition.open({
+          epoch: meta.epoch,
+          create: false,
+          expected: meta.timeline ?? "",
+          queues,
+        });
         if (word !== "opened") throw new FenceError(row.partition, "timeline");
-        log.info({ partition: row.partition }, "Redis restarted with its history; the partition is open again");
+        log.info(
+          { partition: row.partition },
+          "Redis restarted with its history; the partition is open again",
+        );
       }
       await noteOpening(database, row, { timeline });
       return row;
@@ -244,4 +263,3 @@ async function refuseLoss(database: Database, row: PartitionRow, what: string): 
   await noteOpening(database, row, { closedReason: `HISTORY_LOST: ${what}` });
   throw new HistoryLostError(row.partition, what);
 }
-

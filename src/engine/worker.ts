@@ -18,6 +18,7 @@ import { heartbeat, signOff } from "../postgres/registry.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { FenceError, newNonce, Partition, type ReadyEntry, readReady } from "../redis/partition.ts";
 import type { HandedToken } from "../redis/replies.ts";
+import { renewLeases } from "../redis/upkeep.ts";
 import { decodeToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { type HeldExecution, perform, type StoredOutput } from "./execute.ts";
@@ -31,7 +32,6 @@ import {
   LEASE_MS,
   MOMENT_MS,
 } from "./limits.ts";
-import { renewLeases } from "../redis/upkeep.ts";
 import { VERSION } from "./version.ts";
 
 export interface WorkerOptions {
@@ -153,7 +153,10 @@ export class Worker {
     this.#slotFreed.ring();
     await this.#unblock();
     await this.#fetching;
-    while (!this.#abandoned.signal.aborted && (this.#taken > 0 || [...this.#lanes.values()].some((lane) => !lane.idle))) {
+    while (
+      !this.#abandoned.signal.aborted &&
+      (this.#taken > 0 || [...this.#lanes.values()].some((lane) => !lane.idle))
+    ) {
       await Promise.race([this.#slotFreed.rung(), pause(50)]);
     }
     if (this.#database) await signOff(this.#database, this.id).catch(() => {});
@@ -271,7 +274,8 @@ export class Worker {
       this.#origins.delete(item);
       if ("work" in item) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
     });
-    for (const { item } of claims) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
+    for (const { item } of claims)
+      this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
     for (const token of reply.tokens) {
       const origin = token.after === undefined ? undefined : origins[token.after];
       void this.#hold(lane, token, payloads, origin);
@@ -279,7 +283,12 @@ export class Worker {
     this.#slotFreed.ring();
   }
 
-  async #hold(lane: Lane, token: HandedToken, payloads: readonly string[], origin: Origin | undefined): Promise<void> {
+  async #hold(
+    lane: Lane,
+    token: HandedToken,
+    payloads: readonly string[],
+    origin: Origin | undefined,
+  ): Promise<void> {
     const ir = origin?.held.ir ?? (await this.#loadIR(token.digest));
     const read = (position: number) => this.#readOutput(lane, token.id, position, payloads, origin);
     try {
@@ -296,7 +305,9 @@ export class Worker {
         nonce: token.nonce,
         sources: token.sources,
         inputs: await Promise.all(token.inputs.map(read)),
-        needs: new Map(await Promise.all(token.needs.map(async ([node, at]) => [node, await read(at)] as const))),
+        needs: new Map(
+          await Promise.all(token.needs.map(async ([node, at]) => [node, await read(at)] as const)),
+        ),
         input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
         hops: origin ? origin.held.hops + 1 : 0,
       };
@@ -358,7 +369,8 @@ export class Worker {
       lost: running.lost.signal,
       mayHandOver: !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND,
     });
-    if (performed.blob !== undefined) await this.#storeBlob(lane, held.runId, performed.item.blob as string, performed.blob);
+    if (performed.blob !== undefined)
+      await this.#storeBlob(lane, held.runId, performed.item.blob as string, performed.blob);
     this.#running.delete(running);
     this.#origins.set(performed.item, { held, output: performed.item.output });
     lane.finish({ ir: held.ir, item: performed.item });
@@ -370,7 +382,10 @@ export class Worker {
       try {
         return await lane.partition.storeBlob(runId, name, value, BLOB_TTL_MS);
       } catch (error) {
-        this.#log.warn({ run_id: runId, error: String(error) }, "a large output cannot be stored; it is tried again");
+        this.#log.warn(
+          { run_id: runId, error: String(error) },
+          "a large output cannot be stored; it is tried again",
+        );
         await pause(500, this.#abandoned.signal);
       }
     }
@@ -388,7 +403,10 @@ export class Worker {
       const lost = await renewLeases(lane.partition, kept, this.#options.leaseMs).catch((): string[] => []);
       for (const running of this.#running) {
         if (!lost.includes(keptForm(running.held))) continue;
-        this.#log.warn({ run_id: running.held.runId, node: running.held.nodeIndex }, "the lease of an execution is lost");
+        this.#log.warn(
+          { run_id: running.held.runId, node: running.held.nodeIndex },
+          "the lease of an execution is lost",
+        );
         running.lost.abort(new HitzeroError("LEASE_LOST", "this execution was handed to another worker"));
       }
     }

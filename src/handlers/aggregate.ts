@@ -15,7 +15,10 @@ function fieldOf(item: unknown, path: string | undefined): unknown {
   if (path === undefined) return item;
   let value = item;
   for (const name of path.split(".")) {
-    value = typeof value === "object" && value !== null && Object.hasOwn(value, name) ? (value as Record<string, unknown>)[name] : undefined;
+    value =
+      typeof value === "object" && value !== null && Object.hasOwn(value, name)
+        ? (value as Record<string, unknown>)[name]
+        : undefined;
   }
   return value;
 }
@@ -24,16 +27,22 @@ function numbersOf(values: readonly unknown[], field: string | undefined): numbe
   return values.map((item, position) => {
     const value = fieldOf(item, field);
     if (typeof value === "number") return value;
-    throw new HitzeroError("AGGREGATE_NOT_A_NUMBER", `item ${position} has no number${field === undefined ? "" : ` in field ${field}`}`, {
-      hint: "Name the numeric field in config.field, or filter the items first.",
-    });
+    throw new HitzeroError(
+      "AGGREGATE_NOT_A_NUMBER",
+      `item ${position} has no number${field === undefined ? "" : ` in field ${field}`}`,
+      {
+        hint: "Name the numeric field in config.field, or filter the items first.",
+      },
+    );
   });
 }
 
 const OPERATIONS: Record<string, (numbers: number[]) => number | null> = {
   sum: (numbers) => numbers.reduce((total, number) => total + number, 0),
-  avg: (numbers) => (numbers.length === 0 ? null : numbers.reduce((total, number) => total + number, 0) / numbers.length),
-  min: (numbers) => (numbers.length === 0 ? null : numbers.reduce((least, number) => Math.min(least, number))),
+  avg: (numbers) =>
+    numbers.length === 0 ? null : numbers.reduce((total, number) => total + number, 0) / numbers.length,
+  min: (numbers) =>
+    numbers.length === 0 ? null : numbers.reduce((least, number) => Math.min(least, number)),
   max: (numbers) => (numbers.length === 0 ? null : numbers.reduce((most, number) => Math.max(most, number))),
 };
 
@@ -46,7 +55,12 @@ function merge(values: readonly unknown[]): Record<string, unknown> {
       });
     }
     for (const [key, entry] of Object.entries(value)) {
-      Object.defineProperty(merged, key, { value: entry, enumerable: true, configurable: true, writable: true });
+      Object.defineProperty(merged, key, {
+        value: entry,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
     }
   });
   return merged;

@@ -11,7 +11,8 @@ import type { Handler, Handlers } from "./types.ts";
 export function handlersOf(exports: Record<string, unknown>): Handlers {
   const handlers = new Map<string, Handler>();
   const fromDefault = exports.default;
-  const sources = typeof fromDefault === "object" && fromDefault !== null ? [fromDefault, exports] : [exports];
+  const sources =
+    typeof fromDefault === "object" && fromDefault !== null ? [fromDefault, exports] : [exports];
   for (const source of sources) {
     for (const [name, value] of Object.entries(source)) {
       if (typeof value === "function" && name !== "default") handlers.set(name, value as Handler);
@@ -35,10 +36,14 @@ export async function loadHandlers(path: string): Promise<Handlers> {
   try {
     exports = (await tsImport(pathToFileURL(file).href, import.meta.url)) as Record<string, unknown>;
   } catch (error) {
-    throw new HitzeroError("HANDLERS_BROKEN", `handler module ${file} cannot be imported: ${presentable(String(error))}`, {
-      hint: "Mend the module; `node --check` or `npx tsx` on it shows the place.",
-      cause: error,
-    });
+    throw new HitzeroError(
+      "HANDLERS_BROKEN",
+      `handler module ${file} cannot be imported: ${presentable(String(error))}`,
+      {
+        hint: "Mend the module; `node --check` or `npx tsx` on it shows the place.",
+        cause: error,
+      },
+    );
   }
   const handlers = handlersOf(exports);
   if (handlers.size === 0) {

@@ -88,6 +88,7 @@ const EXECUTORS: Partial<Record<NodeType, NodeExecutor>> = {
 /** Performs one execution; the result is the node's output. Throws what the handler throws. */
 export async function performNode(execution: Execution, handlers: Handlers): Promise<unknown> {
   const executor = EXECUTORS[execution.node.type];
-  if (!executor) throw new HitzeroError("NOT_SUPPORTED_YET", `node type ${execution.node.type} is not supported yet`);
+  if (!executor)
+    throw new HitzeroError("NOT_SUPPORTED_YET", `node type ${execution.node.type} is not supported yet`);
   return executor(execution, handlers);
 }

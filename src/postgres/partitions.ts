@@ -123,4 +123,3 @@ export const READER_SETTINGS: Record<string, string> = {
   idle_in_transaction_session_timeout: "5000",
   lock_timeout: "5000",
 };
-

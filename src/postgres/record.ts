@@ -1,6 +1,7 @@
 /** The statements of the recording transaction. Rows come as one JSON text each, so that outputs pass through unparsed. */
-import { NODE_TRANSITIONS, type NodeStatus } from "../token/lifecycle.ts";
+
 import type { ExecutionError } from "../token/journal.ts";
+import { NODE_TRANSITIONS, type NodeStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
 
 /** Times in ms since 1970 throughout. */
@@ -59,7 +60,10 @@ const LEGAL_TRANSITIONS = Object.entries(NODE_TRANSITIONS)
 const raw = (text: string | null) => text ?? "null";
 
 /** Writes executions; one row each, moved along legal transitions only. Answers how many rows were written. */
-export async function recordExecutions(client: Queryable, records: readonly ExecutionRecord[]): Promise<number> {
+export async function recordExecutions(
+  client: Queryable,
+  records: readonly ExecutionRecord[],
+): Promise<number> {
   if (records.length === 0) return 0;
   const rows = records.map((record) => {
     const { output, ...plain } = record;
@@ -168,7 +172,10 @@ export async function readOutputs(
 }
 
 /** The digests of the IRs that these runs run. */
-export async function readDigests(client: Queryable, runIds: readonly string[]): Promise<Map<string, string>> {
+export async function readDigests(
+  client: Queryable,
+  runIds: readonly string[],
+): Promise<Map<string, string>> {
   if (runIds.length === 0) return new Map();
   const { rows } = await client.query<{ run_id: string; ir_digest: string }>(
     "select run_id, ir_digest from hitzero.runs where run_id = any ($1::uuid[])",
@@ -178,6 +185,9 @@ export async function readDigests(client: Queryable, runIds: readonly string[]):
 }
 
 export async function readInput(client: Queryable, runId: string): Promise<unknown> {
-  const { rows } = await client.query<{ input: unknown }>("select input from hitzero.runs where run_id = $1", [runId]);
+  const { rows } = await client.query<{ input: unknown }>(
+    "select input from hitzero.runs where run_id = $1",
+    [runId],
+  );
   return rows[0]?.input ?? null;
 }

@@ -42,7 +42,10 @@ export async function signOff(database: Database, workerId: string): Promise<voi
 }
 
 /** Which of these functions does no live worker offer? */
-export async function functionsWithoutWorker(database: Database, names: readonly string[]): Promise<string[]> {
+export async function functionsWithoutWorker(
+  database: Database,
+  names: readonly string[],
+): Promise<string[]> {
   const { rows } = await database.query<{ name: string }>(
     `select name from unnest($1::text[]) as wanted (name)
      where not exists (select 1 from hitzero.worker_registry w where w.kind = 'worker' and w.stopped_at is null

@@ -76,9 +76,13 @@ async function claimKey(client: Queryable, acceptance: Acceptance, key: string):
   );
   const existing = rows[0];
   if (existing && existing.input_digest === acceptance.inputDigest) return existing.run_id;
-  throw new HitzeroError("IDEMPOTENCY_CONFLICT", `idempotency key ${key} was used with another workflow or input`, {
-    hint: "Use another key, or submit exactly what was submitted first.",
-  });
+  throw new HitzeroError(
+    "IDEMPOTENCY_CONFLICT",
+    `idempotency key ${key} was used with another workflow or input`,
+    {
+      hint: "Use another key, or submit exactly what was submitted first.",
+    },
+  );
 }
 
 /** A run as the record has it. Times are ISO 8601. */
@@ -206,7 +210,10 @@ export async function listUnstarted(
 }
 
 /** How many of these runs have each final status. */
-export async function countFinal(database: Queryable, runIds: readonly string[]): Promise<Record<string, number>> {
+export async function countFinal(
+  database: Queryable,
+  runIds: readonly string[],
+): Promise<Record<string, number>> {
   const { rows } = await database.query<{ status: string; count: number }>(
     `select status, count(*) from hitzero.runs where run_id = any ($1::uuid[])
      and status in ('COMPLETED', 'FAILED', 'CANCELLED') group by status`,

@@ -11,11 +11,15 @@ import { HitzeroError } from "../base/errors.ts";
 /** The connection is away; the call may or may not have taken effect. */
 export class RedisAwayError extends HitzeroError {
   constructor(cause: unknown) {
-    super("REDIS_AWAY", `the connection to Redis was lost: ${cause instanceof Error ? cause.message : cause}`, {
-      hint: "Calls are repeated when Redis is back.",
-      exitCode: 3,
-      cause,
-    });
+    super(
+      "REDIS_AWAY",
+      `the connection to Redis was lost: ${cause instanceof Error ? cause.message : cause}`,
+      {
+        hint: "Calls are repeated when Redis is back.",
+        exitCode: 3,
+        cause,
+      },
+    );
   }
 }
 
@@ -37,10 +41,14 @@ function redisFault(error: unknown, url: string): HitzeroError {
       exitCode: 3,
     });
   }
-  return new HitzeroError("SERVER_UNREACHABLE", `Redis at ${redisAddress(url)} cannot be reached: ${message}`, {
-    hint: "Start Redis, or set HITZERO_REDIS_URL; `npx hitzero up` starts a local one.",
-    exitCode: 3,
-  });
+  return new HitzeroError(
+    "SERVER_UNREACHABLE",
+    `Redis at ${redisAddress(url)} cannot be reached: ${message}`,
+    {
+      hint: "Start Redis, or set HITZERO_REDIS_URL; `npx hitzero up` starts a local one.",
+      exitCode: 3,
+    },
+  );
 }
 
 const AWAY =
@@ -49,7 +57,10 @@ const AWAY =
 /** Is this error one of the connection (or a server that is starting), so that the call may be repeated? */
 export function isAway(error: unknown): boolean {
   if (error instanceof RedisAwayError) return true;
-  return error instanceof Error && (AWAY.test(error.message) || AWAY.test(String((error as { code?: string }).code)));
+  return (
+    error instanceof Error &&
+    (AWAY.test(error.message) || AWAY.test(String((error as { code?: string }).code)))
+  );
 }
 
 export interface ConnectionOptions {
@@ -140,7 +151,8 @@ export class RedisConnection {
       this.redis.info("replication"),
       this.redis.time(),
     ]);
-    const field = (text: string, name: string) => new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(text)?.[1] ?? "";
+    const field = (text: string, name: string) =>
+      new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(text)?.[1] ?? "";
     const version = field(server, "redis_version");
     if (Number.parseInt(version, 10) < 7) {
       throw new HitzeroError("SERVER_TOO_OLD", `Redis ${version} is too old`, {

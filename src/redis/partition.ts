@@ -10,7 +10,7 @@ import type { IR } from "../workflow/ir.ts";
 import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { PartitionKeys } from "./keys.ts";
 import { packIR } from "./pack.ts";
-import { advanceReply, type AdvanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
+import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
 import { runScript, type ScriptName } from "./scripts.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
@@ -179,7 +179,12 @@ export class Partition {
     const [layout, epoch, timeline, seq] = await this.orAway(
       this.connection.redis.hmget(this.keys.meta, "layout", "epoch", "timeline", "seq"),
     );
-    return { layout: layout ?? null, epoch: epoch ?? null, timeline: timeline ?? null, seq: Number(seq ?? 0) };
+    return {
+      layout: layout ?? null,
+      epoch: epoch ?? null,
+      timeline: timeline ?? null,
+      seq: Number(seq ?? 0),
+    };
   }
 
   /** Learns the epoch of the open partition. @throws FenceError when it is closed */
@@ -193,7 +198,13 @@ export class Partition {
   async open(call: { epoch: string; create: boolean; expected?: string; queues: readonly string[] }) {
     const timeline = await this.connection.identity();
     const keys = [this.keys.meta, ...call.queues.map((queue) => this.keys.ready(queue))];
-    const json = { layout: LAYOUT, epoch: call.epoch, timeline, create: call.create, expected: call.expected };
+    const json = {
+      layout: LAYOUT,
+      epoch: call.epoch,
+      timeline,
+      create: call.create,
+      expected: call.expected,
+    };
     const { word } = await this.call("open", keys, [JSON.stringify(json)], openReply);
     if (word === "opened") this.epoch = call.epoch;
     return word;
@@ -204,9 +215,11 @@ export class Partition {
     await this.orAway(this.connection.redis.sadd(this.keys.queues, ...queues));
     for (const queue of queues) {
       await this.orAway(
-        this.connection.redis.xgroup("CREATE", this.keys.ready(queue), GROUP, "0", "MKSTREAM").catch((error: Error) => {
-          if (!error.message.startsWith("BUSYGROUP")) throw error;
-        }),
+        this.connection.redis
+          .xgroup("CREATE", this.keys.ready(queue), GROUP, "0", "MKSTREAM")
+          .catch((error: Error) => {
+            if (!error.message.startsWith("BUSYGROUP")) throw error;
+          }),
       );
     }
   }
@@ -239,7 +252,12 @@ export class Partition {
 
   /** The atomic step. The reply's payloads are the strings behind it, by position. */
   async advance(call: AdvanceCall): Promise<{ reply: AdvanceReply; payloads: string[] }> {
-    const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch), this.keys.leases, this.keys.timers]);
+    const list = new KeyList([
+      this.keys.meta,
+      this.keys.journal(this.epoch),
+      this.keys.leases,
+      this.keys.timers,
+    ]);
     const args = [""];
     const push = (value: string) => args.push(value);
     const now = this.connection.now();
@@ -282,7 +300,10 @@ export class Partition {
   }
 
   /** Clears finished runs and trims the journal behind entry `recorded` (0: does not trim). */
-  async forget(recorded: number, finished: readonly { runId: string; blobs: readonly string[] }[]): Promise<void> {
+  async forget(
+    recorded: number,
+    finished: readonly { runId: string; blobs: readonly string[] }[],
+  ): Promise<void> {
     const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch)]);
     const tombstones: number[] = [];
     const unlink: number[] = [];
@@ -291,7 +312,13 @@ export class Partition {
       unlink.push(list.position(this.keys.run(runId)));
       for (const blob of blobs) unlink.push(list.position(this.keys.blob(runId, blob)));
     }
-    const json = { ...(await this.fence(this.epoch)), recorded, tombstone_ms: TOMBSTONE_MS, tombstones, unlink };
+    const json = {
+      ...(await this.fence(this.epoch)),
+      recorded,
+      tombstone_ms: TOMBSTONE_MS,
+      tombstones,
+      unlink,
+    };
     await this.call("forget", list.keys, [JSON.stringify(json)], okReply);
   }
 

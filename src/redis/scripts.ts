@@ -5,7 +5,7 @@ import type { Redis } from "ioredis";
 
 const LUA_FOLDER = new URL("../../lua/", import.meta.url);
 
-export type ScriptName = 
+export type ScriptName =
   | "open"
   | "start"
   | "advance"

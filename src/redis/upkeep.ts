@@ -10,7 +10,11 @@ import { fireReply, okReply, reclaimReply, renewReply } from "./replies.ts";
 const AT_ONCE = 500;
 
 /** Renews the leases of these kept tokens; answers those that are held no more. */
-export async function renewLeases(partition: Partition, held: readonly string[], leaseMs: number): Promise<string[]> {
+export async function renewLeases(
+  partition: Partition,
+  held: readonly string[],
+  leaseMs: number,
+): Promise<string[]> {
   const lost: string[] = [];
   for (let first = 0; first < held.length; first += AT_ONCE) {
     const part = held.slice(first, first + AT_ONCE);
@@ -34,7 +38,11 @@ export async function reclaimExpired(partition: Partition): Promise<number> {
     redis.zrangebyscore(partition.keys.leases, "-inf", now, "LIMIT", 0, AT_ONCE),
   );
   if (expired.length === 0) return 0;
-  const list = new KeyList([partition.keys.meta, partition.keys.journal(partition.epoch), partition.keys.leases]);
+  const list = new KeyList([
+    partition.keys.meta,
+    partition.keys.journal(partition.epoch),
+    partition.keys.leases,
+  ]);
   const items = expired.flatMap((kept) => {
     const known = decodeKept(kept);
     if (known?.token.kind !== "execution") return [];
@@ -57,7 +65,12 @@ export async function reclaimExpired(partition: Partition): Promise<number> {
 }
 
 /** Puts entries back that were delivered at least `idleMs` ago and never claimed; answers how many. */
-export async function requeueUnclaimed(partition: Partition, queue: string, idleMs: number, me: string): Promise<number> {
+export async function requeueUnclaimed(
+  partition: Partition,
+  queue: string,
+  idleMs: number,
+  me: string,
+): Promise<number> {
   const key = partition.keys.ready(queue);
   const [, entries] = (await partition.orAway(
     partition.connection.redis.xautoclaim(key, GROUP, me, idleMs, "0", "COUNT", AT_ONCE, "JUSTID"),

@@ -19,9 +19,7 @@ const skipped = z
   )
   .default([]);
 const activated = z
-  .array(
-    z.union([z.tuple([z.number(), z.string()]), z.tuple([z.number(), z.string(), z.array(z.number())])]),
-  )
+  .array(z.union([z.tuple([z.number(), z.string()]), z.tuple([z.number(), z.string(), z.array(z.number())])]))
   .default([]);
 
 const step = z.object({
@@ -123,14 +121,22 @@ export function decodeJournalEntry(id: string, fields: readonly string[]): Journ
     else if (name === "n") events.push({ kind: "running", running: running.parse(body) });
     else if (name === "l") events.push({ kind: "redelivered", step: redelivered.parse(body) });
     else {
-      assert(name === "f" || name === "w" || name === "r", `journal entry ${id} has an unknown field ${name}`);
+      assert(
+        name === "f" || name === "w" || name === "r",
+        `journal entry ${id} has an unknown field ${name}`,
+      );
       if (name === "w") events.push({ kind: "settled", step: step.parse(body) });
       else if (name === "r") {
         const detail = executionDetail.parse(JSON.parse(fields[index + 3] as string));
         events.push({ kind: "retrying", step: retrying.parse(body), detail });
       } else {
         const detail = executionDetail.parse(JSON.parse(fields[index + 3] as string));
-        events.push({ kind: "finished", step: finished.parse(body), detail, output: fields[index + 5] as string });
+        events.push({
+          kind: "finished",
+          step: finished.parse(body),
+          detail,
+          output: fields[index + 5] as string,
+        });
       }
       index += 4;
     }

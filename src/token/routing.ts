@@ -25,12 +25,7 @@ function edgesOf(ir: IR, node: IRNode): { index: number; edge: IREdge }[] {
   return node.out.map((index) => ({ index, edge: ir.edges[index] as IREdge }));
 }
 
-function ask(
-  routing: Routing,
-  index: number,
-  edge: IREdge,
-  evaluate: EvaluateCondition,
-): boolean {
+function ask(routing: Routing, index: number, edge: IREdge, evaluate: EvaluateCondition): boolean {
   if (edge.condition === undefined) return true;
   const result = evaluate(index);
   if (result.ok) return result.value;

@@ -17,7 +17,7 @@ import { Faults, quote } from "./faults.ts";
 import type { IR } from "./ir.ts";
 import { LIMITS } from "./limits.ts";
 import { toPlainJson } from "./plain_json.ts";
-import { checkSupported, supportWarnings } from "./supported.ts";
+import { checkSupported } from "./supported.ts";
 
 export interface Compiled {
   ir: IR;
@@ -51,7 +51,6 @@ export function compileWorkflow(document: unknown): Compiled {
   const ir = assemble(draft, checked, needs);
   const warnings = new Faults();
   graphWarnings(draft, warnings);
-  supportWarnings(draft, warnings);
   return { ir, digest: digestOf(ir), warnings: warnings.list() };
 }
 

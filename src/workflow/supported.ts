@@ -59,16 +59,3 @@ function checkNode(node: DraftNode, refuse: (path: string, what: string, instead
 function isUnsupportedType(type: unknown): type is FileNodeType {
   return UNSUPPORTED_TYPES.has(type as FileNodeType);
 }
-
-/** What is accepted but has no effect yet. */
-export function supportWarnings(draft: Draft, warnings: Faults): void {
-  if (draft.header?.input_schema !== undefined) {
-    const message = "input_schema is kept but a run's input is not checked against it yet";
-    warnings.add(
-      "INPUT_SCHEMA_NOT_CHECKED",
-      "$.input_schema",
-      message,
-      "Check the input in the first function.",
-    );
-  }
-}

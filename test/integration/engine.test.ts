@@ -7,7 +7,13 @@ import { PartitionKeys } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { until } from "../support/until.ts";
 
-type Context = { nodeId: string; data: unknown; input: unknown; params: Record<string, unknown>; signal: AbortSignal };
+type Context = {
+  nodeId: string;
+  data: unknown;
+  input: unknown;
+  params: Record<string, unknown>;
+  signal: AbortSignal;
+};
 
 const gates = new Map<string, () => void>();
 const handlers = {
@@ -19,8 +25,10 @@ const handlers = {
   fail: ({ params }: Context) => {
     throw Object.assign(new Error((params.message as string) ?? "it broke"), { code: params.code });
   },
-  hang: ({ signal }: Context) => new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
-  gate: ({ params }: Context) => new Promise<string>((resolve) => gates.set(params.gate as string, () => resolve("open"))),
+  hang: ({ signal }: Context) =>
+    new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+  gate: ({ params }: Context) =>
+    new Promise<string>((resolve) => gates.set(params.gate as string, () => resolve("open"))),
 };
 
 let engine: TestEngine;
@@ -43,14 +51,22 @@ const edge = (text: string, more: object = {}) => {
   return { from, to, ...more };
 };
 
-async function run(nodes: NodeFile[], edges: object[] = [], options: SubmitOptions & { workflow?: object } = {}) {
+async function run(
+  nodes: NodeFile[],
+  edges: object[] = [],
+  options: SubmitOptions & { workflow?: object } = {},
+) {
   const { workflow, ...submit } = options;
   const registered = await engine.client.register({ name: "integration", nodes, edges, ...workflow });
   const { runIds } = await engine.client.submit(registered, submit);
   const runId = runIds[0] as string;
   const row = await engine.client.wait(runId);
   const executions = await engine.client.listNodes(runId);
-  return { row, executions, by: Object.fromEntries(executions.map((execution) => [execution.node_id, execution])) };
+  return {
+    row,
+    executions,
+    by: Object.fromEntries(executions.map((execution) => [execution.node_id, execution])),
+  };
 }
 
 const wide = (count: number) => Array.from({ length: count }, (_, index) => `n${index}`);
@@ -58,8 +74,16 @@ const wide = (count: number) => Array.from({ length: count }, (_, index) => `n${
 describe("shapes", () => {
   test.each([
     ["1 -> 1", [node("a"), node("b")], [edge("a -> b")]],
-    ["1 -> 100 -> 1", [node("a"), ...wide(100).map((id) => node(id)), node("z")], wide(100).flatMap((id) => [edge(`a -> ${id}`), edge(`${id} -> z`)])],
-    ["A+B+C -> D", [node("a"), node("b"), node("c"), node("d")], [edge("a -> d"), edge("b -> d"), edge("c -> d")]],
+    [
+      "1 -> 100 -> 1",
+      [node("a"), ...wide(100).map((id) => node(id)), node("z")],
+      wide(100).flatMap((id) => [edge(`a -> ${id}`), edge(`${id} -> z`)]),
+    ],
+    [
+      "A+B+C -> D",
+      [node("a"), node("b"), node("c"), node("d")],
+      [edge("a -> d"), edge("b -> d"), edge("c -> d")],
+    ],
     ["one node", [node("a")], []],
   ])("%s completes, each node recorded once", async (_name, nodes, edges) => {
     const { row, executions } = await run(nodes, edges);
@@ -108,7 +132,11 @@ describe("shapes", () => {
 
   test("an ancestor's output is there by name, streamed or handed over", async () => {
     const { row } = await run(
-      [node("a", "give", { value: { n: 4 } }), node("b"), { id: "c", type: "transform", config: { expression: 'nodes["a"].output.n * 2' } }],
+      [
+        node("a", "give", { value: { n: 4 } }),
+        node("b"),
+        { id: "c", type: "transform", config: { expression: 'nodes["a"].output.n * 2' } },
+      ],
       [edge("a -> b"), edge("b -> c", { condition: 'nodes["a"].output.n == 4 && output.node == "b"' })],
     );
     expect(row.output).toBe(8);
@@ -118,12 +146,27 @@ describe("shapes", () => {
 describe("failure", () => {
   test("is recorded whole, skips what follows with the reason, and leaves other branches alone", async () => {
     const { row, by } = await run(
-      [node("a"), node("b", "fail", { message: "no disk at postgres://me:hunter2@host/db", code: "E_DISK" }), node("c"), node("d"), node("e")],
+      [
+        node("a"),
+        node("b", "fail", { message: "no disk at postgres://me:hunter2@host/db", code: "E_DISK" }),
+        node("c"),
+        node("d"),
+        node("e"),
+      ],
       [edge("a -> b"), edge("b -> c"), edge("c -> d"), edge("a -> e")],
     );
     expect(row.status).toBe("FAILED");
-    expect(row.error).toEqual({ code: "E_DISK", message: expect.stringContaining("node b failed"), node_id: "b" });
-    expect(by.b?.error).toMatchObject({ code: "E_DISK", attempt: 1, worker: by.b?.worker_id, stack: expect.stringContaining("at ") });
+    expect(row.error).toEqual({
+      code: "E_DISK",
+      message: expect.stringContaining("node b failed"),
+      node_id: "b",
+    });
+    expect(by.b?.error).toMatchObject({
+      code: "E_DISK",
+      attempt: 1,
+      worker: by.b?.worker_id,
+      stack: expect.stringContaining("at "),
+    });
     expect(JSON.stringify([row, by])).not.toContain("hunter2");
     expect([by.c, by.d].map((skipped) => [skipped?.status, skipped?.reason])).toEqual([
       ["SKIPPED", "upstream_failed: b"],
@@ -145,10 +188,16 @@ describe("failure", () => {
   test("a condition that fails is a failure of its node, never false", async () => {
     const { row, by } = await run(
       [node("a", "give", { value: {} }), node("b"), node("c")],
-      [edge("a -> b", { condition: "output.score >= 80" }), edge("a -> c", { condition: "!(output.score >= 80)" })],
+      [
+        edge("a -> b", { condition: "output.score >= 80" }),
+        edge("a -> c", { condition: "!(output.score >= 80)" }),
+      ],
     );
     expect(row.status).toBe("FAILED");
-    expect(by.a).toMatchObject({ status: "FAILED", error: { code: "CONDITION_FAILED", message: expect.stringContaining("edges[0]") } });
+    expect(by.a).toMatchObject({
+      status: "FAILED",
+      error: { code: "CONDITION_FAILED", message: expect.stringContaining("edges[0]") },
+    });
     expect([by.b?.status, by.c?.status]).toEqual(["SKIPPED", "SKIPPED"]);
   });
 
@@ -188,13 +237,19 @@ describe("data", () => {
   test("a large output travels as a blob and is found in Postgres; Redis keeps nothing of it", async () => {
     const { row, by } = await run([node("a", "big", { size: 100_000 }), node("b", "echo")], [edge("a -> b")]);
     expect((row.output as string).length).toBe(100_000);
-    expect((by.a?.output as string).length).toBe(100_000);
-    const { rows } = await engine.database.query("select name, bytes from hitzero.blobs where run_id = $1", [row.run_id]);
+    expect(by.a?.output).toHaveLength(100_000);
+    const { rows } = await engine.database.query("select name, bytes from hitzero.blobs where run_id = $1", [
+      row.run_id,
+    ]);
     expect(rows.map(({ bytes }) => bytes)).toEqual([100_002, 100_002]);
     const keys = new PartitionKeys(engine.settings.namespace, row.partition);
     const connection = await RedisConnection.open(engine.settings.redisUrl);
     await until(
-      async () => (await connection.redis.exists(keys.run(row.run_id), ...rows.map(({ name }) => keys.blob(row.run_id, name as string)))) === 0,
+      async () =>
+        (await connection.redis.exists(
+          keys.run(row.run_id),
+          ...rows.map(({ name }) => keys.blob(row.run_id, name as string)),
+        )) === 0,
       "the run and its blobs are gone from Redis",
     );
     connection.close();
@@ -205,13 +260,22 @@ describe("data", () => {
     const first = await engine.client.submit(workflow, { input: { n: 1 }, idempotencyKey: "k1" });
     const again = await engine.client.submit(workflow, { input: { n: 1 }, idempotencyKey: "k1" });
     expect(again).toEqual({ runIds: first.runIds, existing: true, waiting: 0 });
-    await expect(engine.client.submit(workflow, { input: { n: 2 }, idempotencyKey: "k1" })).rejects.toMatchObject({ code: "IDEMPOTENCY_CONFLICT" });
-    expect((await engine.client.listRuns({ workflow: "keyed" })).map(({ run_id }) => run_id)).toEqual(first.runIds);
+    await expect(
+      engine.client.submit(workflow, { input: { n: 2 }, idempotencyKey: "k1" }),
+    ).rejects.toMatchObject({ code: "IDEMPOTENCY_CONFLICT" });
+    expect((await engine.client.listRuns({ workflow: "keyed" })).map(({ run_id }) => run_id)).toEqual(
+      first.runIds,
+    );
   });
 
   test("an input that the workflow's schema refuses leaves nothing behind", async () => {
     const schema = { type: "object", required: ["n"], properties: { n: { type: "integer" } } };
-    const workflow = await engine.client.register({ name: "schemed", nodes: [node("a")], edges: [], input_schema: schema });
+    const workflow = await engine.client.register({
+      name: "schemed",
+      nodes: [node("a")],
+      edges: [],
+      input_schema: schema,
+    });
     await expect(engine.client.submit(workflow, { input: { n: "one" } })).rejects.toMatchObject({
       faults: [{ code: "INPUT_SCHEMA", path: "$.n" }],
     });
@@ -228,22 +292,40 @@ describe("data", () => {
 
 describe("the record", () => {
   test("shows long executions as RUNNING while they last, and announces every change after its commit", async () => {
-    const workflow = await engine.client.register({ name: "watched", nodes: [node("a", "gate", { gate: "g1" }), node("b")], edges: [edge("a -> b")] });
+    const workflow = await engine.client.register({
+      name: "watched",
+      nodes: [node("a", "gate", { gate: "g1" }), node("b")],
+      edges: [edge("a -> b")],
+    });
     const { runIds } = await engine.client.submit(workflow, {});
     const runId = runIds[0] as string;
     const changes: StateChange[] = [];
     const waiting = engine.client.wait(runId, { onChange: (change) => changes.push(change) });
-    await until(async () => (await engine.client.listNodes(runId))[0]?.status === "RUNNING", "node a is on record as RUNNING");
+    await until(
+      async () => (await engine.client.listNodes(runId))[0]?.status === "RUNNING",
+      "node a is on record as RUNNING",
+    );
     (gates.get("g1") as () => void)();
     expect((await waiting).status).toBe("COMPLETED");
-    const words = changes.map(({ node_id, previous_state, new_state }) => `${node_id ?? "run"} ${previous_state} ${new_state}`);
+    const words = changes.map(
+      ({ node_id, previous_state, new_state }) => `${node_id ?? "run"} ${previous_state} ${new_state}`,
+    );
     expect(words.slice(-3)).toEqual(["a RUNNING COMPLETED", "b PENDING COMPLETED", "run RUNNING COMPLETED"]);
-    for (const change of changes) expect(change).toMatchObject({ instance_id: runId, timestamp: expect.stringMatching(/Z$/) });
+    for (const change of changes)
+      expect(change).toMatchObject({ instance_id: runId, timestamp: expect.stringMatching(/Z$/) });
   });
 
   test("keeps totals of each finished run", async () => {
     const { row } = await run([node("a", "fail"), node("b"), node("c")], [edge("a -> c")]);
-    const { rows } = await engine.database.query("select * from hitzero.run_statistics where run_id = $1", [row.run_id]);
-    expect(rows[0]).toMatchObject({ executions: 3, completed: 1, failed: 1, skipped: 1, completion_checks_saved: 2 });
+    const { rows } = await engine.database.query("select * from hitzero.run_statistics where run_id = $1", [
+      row.run_id,
+    ]);
+    expect(rows[0]).toMatchObject({
+      executions: 3,
+      completed: 1,
+      failed: 1,
+      skipped: 1,
+      completion_checks_saved: 2,
+    });
   });
 });

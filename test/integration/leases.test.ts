@@ -1,9 +1,9 @@
 /** Leases, redelivery, retries and timers through the whole engine. */
 import { afterEach, describe, expect, test } from "vitest";
-import { NonRetryableError, RetryAfterError } from "../../src/handlers/errors.ts";
-import { handlersOf } from "../../src/handlers/load.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
+import { NonRetryableError, RetryAfterError } from "../../src/handlers/errors.ts";
+import { handlersOf } from "../../src/handlers/load.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { Partition, readReady } from "../../src/redis/partition.ts";
 import { reclaimExpired } from "../../src/redis/upkeep.ts";
@@ -16,9 +16,17 @@ afterEach(async () => {
   engine = undefined;
 });
 
-type Context = { attempt: number; nodeId: string; runId: string; idempotencyKey: string; signal: AbortSignal; params: Record<string, unknown> };
+type Context = {
+  attempt: number;
+  nodeId: string;
+  runId: string;
+  idempotencyKey: string;
+  signal: AbortSignal;
+  params: Record<string, unknown>;
+};
 const tries: { key: string; attempt: number; at: number }[] = [];
-const note = ({ idempotencyKey, attempt }: Context) => tries.push({ key: idempotencyKey, attempt, at: Date.now() });
+const note = ({ idempotencyKey, attempt }: Context) =>
+  tries.push({ key: idempotencyKey, attempt, at: Date.now() });
 const gates: (() => void)[] = [];
 const handlers = {
   noop: (context: Context) => {
@@ -27,7 +35,8 @@ const handlers = {
   },
   flaky: (context: Context) => {
     note(context);
-    if (context.attempt < (context.params.until as number)) throw Object.assign(new Error("not yet"), { code: "E_NOT_YET" });
+    if (context.attempt < (context.params.until as number))
+      throw Object.assign(new Error("not yet"), { code: "E_NOT_YET" });
     return context.attempt;
   },
   never: () => {
@@ -41,7 +50,9 @@ const handlers = {
   slow: (context: Context) => {
     note(context);
     return context.attempt === 1
-      ? new Promise((_resolve, reject) => context.signal.addEventListener("abort", () => reject(context.signal.reason)))
+      ? new Promise((_resolve, reject) =>
+          context.signal.addEventListener("abort", () => reject(context.signal.reason)),
+        )
       : "in time";
   },
   gate: (context: Context) => {
@@ -71,10 +82,12 @@ async function ended(runId: string) {
   const { client, database } = engine as TestEngine;
   const run = await client.wait(runId);
   const nodes = Object.fromEntries((await client.listNodes(runId)).map((node) => [node.node_id, node]));
-  const { rows: events } = await database.query<{ event_type: string; data: Record<string, unknown>; level: string; at: Date }>(
-    "select event_type, level, data, at from hitzero.event_log where run_id = $1 order by seq",
-    [runId],
-  );
+  const { rows: events } = await database.query<{
+    event_type: string;
+    data: Record<string, unknown>;
+    level: string;
+    at: Date;
+  }>("select event_type, level, data, at from hitzero.event_log where run_id = $1 order by seq", [runId]);
   return { run, nodes, events };
 }
 
@@ -98,9 +111,17 @@ describe("retries", () => {
     const [runId] = await submit(file("flaky", { until: 3 }, fast));
     const { run, nodes, events } = await ended(runId as string);
     expect(run.status).toBe("COMPLETED");
-    expect(nodes.a).toMatchObject({ status: "COMPLETED", attempt: 3, retry_count: 2, output: 3, error: null });
+    expect(nodes.a).toMatchObject({
+      status: "COMPLETED",
+      attempt: 3,
+      retry_count: 2,
+      output: 3,
+      error: null,
+    });
     const retries = events.filter(({ event_type }) => event_type === "node_retrying");
-    expect(retries.map(({ level, data }) => [level, data.attempt, (data.error as { code: string }).code])).toEqual([
+    expect(
+      retries.map(({ level, data }) => [level, data.attempt, (data.error as { code: string }).code]),
+    ).toEqual([
       ["WARN", 1, "E_NOT_YET"],
       ["WARN", 2, "E_NOT_YET"],
     ]);
@@ -116,30 +137,58 @@ describe("retries", () => {
     const [runId] = await submit(file("flaky", { until: 99 }, fast));
     const { run, nodes } = await ended(runId as string);
     expect(run.status).toBe("FAILED");
-    expect(nodes.a).toMatchObject({ status: "FAILED", attempt: 4, retry_count: 3, error: { code: "E_NOT_YET", attempt: 4 } });
+    expect(nodes.a).toMatchObject({
+      status: "FAILED",
+      attempt: 4,
+      retry_count: 3,
+      error: { code: "E_NOT_YET", attempt: 4 },
+    });
     expect(nodes.b).toMatchObject({ status: "SKIPPED", reason: "upstream_failed: a" });
   });
 
   test("NonRetryableError fails at once; RetryAfterError chooses the delay; a timeout is tried again", async () => {
     engine = await startEngine({ handlers });
     const [never] = await submit(file("never", {}, fast));
-    expect((await ended(never as string)).nodes.a).toMatchObject({ status: "FAILED", attempt: 1, error: { code: "E_NEVER" } });
-    const [later] = await submit(file("later", { delay: 300 }, { retry: { max_attempts: 2, backoff_ms: 60_000 } }));
-    expect((await ended(later as string)).nodes.a).toMatchObject({ status: "COMPLETED", attempt: 2, output: "came back" });
+    expect((await ended(never as string)).nodes.a).toMatchObject({
+      status: "FAILED",
+      attempt: 1,
+      error: { code: "E_NEVER" },
+    });
+    const [later] = await submit(
+      file("later", { delay: 300 }, { retry: { max_attempts: 2, backoff_ms: 60_000 } }),
+    );
+    expect((await ended(later as string)).nodes.a).toMatchObject({
+      status: "COMPLETED",
+      attempt: 2,
+      output: "came back",
+    });
     const [first, second] = tries.filter(({ key }) => key === `${later}/a/`);
     expect((second?.at as number) - (first?.at as number)).toBeGreaterThanOrEqual(290);
     const [slow] = await submit(file("slow", {}, { ...fast, timeout_ms: 50 }));
-    expect((await ended(slow as string)).nodes.a).toMatchObject({ status: "COMPLETED", attempt: 2, output: "in time" });
+    expect((await ended(slow as string)).nodes.a).toMatchObject({
+      status: "COMPLETED",
+      attempt: 2,
+      output: "in time",
+    });
   });
 
   test("a retry that waits survives its worker", async () => {
     engine = await startEngine({ handlers });
-    const [runId] = await submit(file("flaky", { until: 2 }, { retry: { max_attempts: 2, backoff_ms: 500, jitter: false } }));
-    await until(async () => (await engine?.client.listNodes(runId as string))?.[0]?.status === "RETRYING", "the first try failed");
+    const [runId] = await submit(
+      file("flaky", { until: 2 }, { retry: { max_attempts: 2, backoff_ms: 500, jitter: false } }),
+    );
+    await until(
+      async () => (await engine?.client.listNodes(runId as string))?.[0]?.status === "RETRYING",
+      "the first try failed",
+    );
     await engine.workers[0]?.stop();
     const second = new Worker({ ...engine.settings, handlers: handlersOf(handlers) });
     await second.start();
-    expect((await ended(runId as string)).nodes.a).toMatchObject({ status: "COMPLETED", attempt: 2, worker_id: second.id });
+    expect((await ended(runId as string)).nodes.a).toMatchObject({
+      status: "COMPLETED",
+      attempt: 2,
+      worker_id: second.id,
+    });
     await second.stop();
   });
 });
@@ -172,7 +221,11 @@ describe("a worker that is lost", () => {
     const connection = await RedisConnection.open(engine.settings.redisUrl);
     const { keys } = new Partition(connection, engine.settings.namespace, 0);
     const [, first] = await connection.redis.zrange(keys.leases, 0, -1, "WITHSCORES");
-    await until(async () => Number((await connection.redis.zrange(keys.leases, 0, -1, "WITHSCORES"))[1]) > Number(first) + 600, "renewed twice over");
+    await until(
+      async () =>
+        Number((await connection.redis.zrange(keys.leases, 0, -1, "WITHSCORES"))[1]) > Number(first) + 600,
+      "renewed twice over",
+    );
     expect(tries.filter(({ key }) => key === `${runId}/a/`)).toHaveLength(1);
     // Somebody takes the lease away: what was held is aborted, and the execution is performed anew.
     await takeLeaseAway(connection);
@@ -187,7 +240,9 @@ describe("a worker that is lost", () => {
     const [runId] = await submit(file("noop"));
     const connection = await RedisConnection.open(engine.settings.redisUrl);
     const partition = new Partition(connection, engine.settings.namespace, 0);
-    expect(await readReady(connection, [{ partition, queue: "default" }], "lost", { count: 10, blockMs: 1_000 })).toHaveLength(1);
+    expect(
+      await readReady(connection, [{ partition, queue: "default" }], "lost", { count: 10, blockMs: 1_000 }),
+    ).toHaveLength(1);
     connection.close();
     const worker = new Worker({ ...engine.settings, handlers: handlersOf(handlers) });
     await worker.start();
@@ -217,7 +272,9 @@ describe("a worker that is lost", () => {
 
 test("a supervisor that is gone is followed by another within its lease; timers go on", async () => {
   engine = await startEngine({ handlers });
-  const [runId] = await submit(file("flaky", { until: 2 }, { retry: { max_attempts: 2, backoff_ms: 300, jitter: false } }));
+  const [runId] = await submit(
+    file("flaky", { until: 2 }, { retry: { max_attempts: 2, backoff_ms: 300, jitter: false } }),
+  );
   await engine.supervisor.stop();
   const second = new Supervisor(engine.settings);
   await second.start();

@@ -31,12 +31,19 @@ const handlers = {
 };
 const chain = (...functions: string[]) => ({
   name: "recovery",
-  nodes: functions.map((function_name, index) => ({ id: `n${index}`, type: "function", config: { function_name } })),
+  nodes: functions.map((function_name, index) => ({
+    id: `n${index}`,
+    type: "function",
+    config: { function_name },
+  })),
   edges: functions.slice(1).map((_name, index) => ({ from: `n${index}`, to: `n${index + 1}` })),
 });
 
 const partitionRow = async (database: Database) =>
-  (await database.query("select * from hitzero.partitions where partition = 0")).rows[0] as Record<string, unknown>;
+  (await database.query("select * from hitzero.partitions where partition = 0")).rows[0] as Record<
+    string,
+    unknown
+  >;
 
 describe("accepted runs", () => {
   test("that were never started are started by the reader", async () => {
@@ -44,7 +51,11 @@ describe("accepted runs", () => {
     const workflow = await engine.client.register(chain("noop", "noop"));
     const runId = crypto.randomUUID();
     // What a submitter leaves behind that dies right after its commit.
-    await acceptRuns(engine.database, { workflow, runs: [{ runId, partition: 0, input: '{"n":1}' }], tags: [] });
+    await acceptRuns(engine.database, {
+      workflow,
+      runs: [{ runId, partition: 0, input: '{"n":1}' }],
+      tags: [],
+    });
     expect((await engine.client.wait(runId)).status).toBe("COMPLETED");
   });
 
@@ -54,7 +65,9 @@ describe("accepted runs", () => {
     const connection = await RedisConnection.open(engine.settings.redisUrl);
     await connection.redis.del(new Partition(connection, engine.settings.namespace, 0).keys.meta);
     connection.close();
-    const { runIds, waiting } = await engine.client.submit(await engine.client.register(chain("noop")), { count: 3 });
+    const { runIds, waiting } = await engine.client.submit(await engine.client.register(chain("noop")), {
+      count: 3,
+    });
     expect(waiting).toBe(3);
     const supervisor = new Supervisor(engine.settings);
     const worker = new Worker({ ...engine.settings, handlers: handlersOf(handlers) });
@@ -85,11 +98,15 @@ describe("Redis", () => {
     engine = await startEngine({ handlers, redisUrl: redis.url });
     const { runIds } = await engine.client.submit(await engine.client.register(chain("gate", "noop")), {});
     await until(() => gates.length > 0, "the run is at its gate");
-    await until(async () => (await engine?.client.getRun(runIds[0] as string))?.status === "RUNNING", "the run is on record");
+    await until(
+      async () => (await engine?.client.getRun(runIds[0] as string))?.status === "RUNNING",
+      "the run is on record",
+    );
     const connection = await RedisConnection.open(redis.url);
     await connection.redis.flushall();
     const reason = await until(
-      async () => ((await partitionRow((engine as TestEngine).database)).closed_reason as string | null) ?? undefined,
+      async () =>
+        ((await partitionRow((engine as TestEngine).database)).closed_reason as string | null) ?? undefined,
       "the loss is on record",
     );
     expect(reason).toContain("HISTORY_LOST");
@@ -106,7 +123,10 @@ describe("Redis", () => {
     const { runIds } = await engine.client.submit(workflow, {});
     await engine.client.waitAll(runIds);
     const gated = await engine.client.submit(await engine.client.register(chain("gate")), {});
-    await until(async () => (await engine?.client.getRun(gated.runIds[0] as string))?.status === "RUNNING", "a run is on record");
+    await until(
+      async () => (await engine?.client.getRun(gated.runIds[0] as string))?.status === "RUNNING",
+      "a run is on record",
+    );
     await engine.supervisor.stop();
     const connection = await RedisConnection.open(engine.settings.redisUrl);
     const partition = new Partition(connection, engine.settings.namespace, 0);
@@ -119,7 +139,8 @@ describe("Redis", () => {
     const supervisor = new Supervisor(engine.settings);
     await supervisor.start();
     const reason = await until(
-      async () => ((await partitionRow((engine as TestEngine).database)).closed_reason as string | null) ?? undefined,
+      async () =>
+        ((await partitionRow((engine as TestEngine).database)).closed_reason as string | null) ?? undefined,
       "the loss is on record",
     );
     expect(reason).toContain("another than the one recorded");
@@ -132,14 +153,19 @@ describe("Redis", () => {
     redis = await startPrivateRedis();
     engine = await startEngine({ handlers, redisUrl: redis.url, workers: 1 });
     calls.length = 0;
-    const workflow = await engine.client.register(chain("count", "count", "count", "count", "count", "count", "count", "count"));
+    const workflow = await engine.client.register(
+      chain("count", "count", "count", "count", "count", "count", "count", "count"),
+    );
     const { runIds } = await engine.client.submit(workflow, { count: 50 });
     const connection = await RedisConnection.open(redis.url);
     // The server drops the workers' connections again and again: whatever was under way loses its reply.
     const ended = engine.client.waitAll(runIds);
     for (let cuts = 0; cuts < 20; cuts += 1) {
       await connection.redis.client("KILL", "TYPE", "normal", "SKIPME", "yes");
-      await until(async () => Number(await connection.redis.eval("return #redis.call('KEYS', '*')", 0)) > 0, "Redis answers");
+      await until(
+        async () => Number(await connection.redis.eval("return #redis.call('KEYS', '*')", 0)) > 0,
+        "Redis answers",
+      );
     }
     expect(await ended).toEqual({ COMPLETED: 50 });
     connection.close();
@@ -155,7 +181,9 @@ describe("readers", () => {
     const row = await takeLease(engine.database, 0, "first", -1);
     expect(row).toBeDefined();
     expect(await takeLease(engine.database, 0, "second", 10_000)).toBeDefined();
-    const move = engine.database.transaction((client) => moveOffset(client, row as never, { seq: 1, call: "x" }, 1_000));
+    const move = engine.database.transaction((client) =>
+      moveOffset(client, row as never, { seq: 1, call: "x" }, 1_000),
+    );
     await expect(move).rejects.toMatchObject({ code: "LEASE_LOST" });
   });
 
@@ -169,7 +197,9 @@ describe("readers", () => {
   test("a transaction that stands still does not block the next reader", async () => {
     engine = await startEngine({ workers: 0 });
     await engine.supervisor.stop();
-    const stopped = new Database(engine.settings.databaseUrl, { settings: { idle_in_transaction_session_timeout: "300" } });
+    const stopped = new Database(engine.settings.databaseUrl, {
+      settings: { idle_in_transaction_session_timeout: "300" },
+    });
     let release = () => {};
     const held = stopped.transaction(async (client) => {
       await client.query("update hitzero.partitions set recorded_call = 'stale' where partition = 0");
@@ -182,7 +212,10 @@ describe("readers", () => {
       () => "committed",
       () => "ended by the server",
     );
-    const row = await until(() => takeLease((engine as TestEngine).database, 0, "standby", 10_000), "the standby has the lease");
+    const row = await until(
+      () => takeLease((engine as TestEngine).database, 0, "standby", 10_000),
+      "the standby has the lease",
+    );
     expect(row.recorded_call).not.toBe("stale");
     release();
     expect(await outcome).toBe("ended by the server");
@@ -215,16 +248,39 @@ describe("Postgres", () => {
     const connection = await RedisConnection.open(engine.settings.redisUrl);
     const partition = new Partition(connection, engine.settings.namespace, 0);
     await partition.refresh();
-    const entries = await readReady(connection, [{ partition, queue: "default" }], "by-hand", { count: 10, blockMs: 1_000 });
+    const entries = await readReady(connection, [{ partition, queue: "default" }], "by-hand", {
+      count: 10,
+      blockMs: 1_000,
+    });
     const items = entries.map(({ text }) => {
       const token = decodeToken(text) as ExecutionToken;
       // A worker that does not check: JSON that jsonb refuses.
       const output = token.runId === runIds[1] ? 'j"\\u0000"' : 'j"fine"';
       const detail = JSON.stringify({ worker: "by-hand", started_at: 1, ended_at: 2 });
-      return { ...token, queue: "default", outcome: "C" as const, arrivals: "=", unhandled: false, hand: false, needs: {}, detail, output, outputInJournal: true, keep: false };
+      return {
+        ...token,
+        queue: "default",
+        outcome: "C" as const,
+        arrivals: "=",
+        unhandled: false,
+        hand: false,
+        needs: {},
+        detail,
+        output,
+        outputInJournal: true,
+        keep: false,
+      };
     });
     for (const item of items) {
-      await partition.advance({ worker: "by-hand", leaseMs: 1_000, take: 0, reads: ["default"], queues: ["default"], finished: [item], claims: [] });
+      await partition.advance({
+        worker: "by-hand",
+        leaseMs: 1_000,
+        take: 0,
+        reads: ["default"],
+        queues: ["default"],
+        finished: [item],
+        claims: [],
+      });
     }
     connection.close();
     expect(await engine.client.waitAll(runIds)).toEqual({ COMPLETED: 4 });

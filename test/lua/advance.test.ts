@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
-import { newNonce, Partition, type FinishedItem, readReady } from "../../src/redis/partition.ts";
-import { decodeJournalEntry } from "../../src/token/journal.ts";
+import { type FinishedItem, newNonce, Partition, readReady } from "../../src/redis/partition.ts";
+import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import type { IR } from "../../src/workflow/ir.ts";
 import { irOf } from "../support/ir.ts";
@@ -48,7 +48,12 @@ function start(game: Game, input = "{}", more: object = {}) {
 type Waiting = ExecutionToken & { entry: string; queue: string };
 
 async function tokens(game: Game): Promise<Waiting[]> {
-  const found = await readReady(game.partition.connection, [{ partition: game.partition, queue: "default" }], WORKER, { count: 10_000, blockMs: 1 });
+  const found = await readReady(
+    game.partition.connection,
+    [{ partition: game.partition, queue: "default" }],
+    WORKER,
+    { count: 10_000, blockMs: 1 },
+  );
   return found.map(({ text, entry, queue }) => ({ ...(decodeToken(text) as ExecutionToken), entry, queue }));
 }
 
@@ -83,16 +88,23 @@ function advance(game: Game, items: FinishedItem[], more: object = {}) {
   });
 }
 
-const claim = (game: Game, list: Waiting[]) => advance(game, [], { claims: list.map((token) => ({ ...token, needs: [] })) });
+const claim = (game: Game, list: Waiting[]) =>
+  advance(game, [], { claims: list.map((token) => ({ ...token, needs: [] })) });
 
 async function journal(game: Game) {
   const raw = await game.partition.readJournal(0, 10_000);
   return raw.map(([id, fields]) => decodeJournalEntry(id, fields));
 }
 
-const state = (game: Game, field: string) => connection.redis.hget(game.partition.keys.run(game.runId), field);
+const stepsOf = (events: readonly JournalEvent[]): Step[] =>
+  events.flatMap((event) =>
+    event.kind === "started" || event.kind === "settled" || event.kind === "finished" ? [event.step] : [],
+  );
+const state = (game: Game, field: string) =>
+  connection.redis.hget(game.partition.keys.run(game.runId), field);
 const words = (answer: Awaited<ReturnType<typeof advance>>) => answer.reply.finished.map(({ word }) => word);
-const ids = (game: Game, list: readonly { node: number }[]) => list.map(({ node }) => game.ir.nodes[node]?.id);
+const ids = (game: Game, list: readonly { node: number }[]) =>
+  list.map(({ node }) => game.ir.nodes[node]?.id);
 
 /** Plays a game through the stream; `outcome` may fail nodes. Answers the ids in order of their resolution. */
 async function play(game: Game, how: (id: string) => Partial<FinishedItem> = () => ({})): Promise<string[]> {
@@ -118,7 +130,9 @@ describe("start", () => {
   test("answers in words when it must not start", async () => {
     const game = await startGame(irOf("a", []));
     expect(await start(game)).toBe("exists");
-    expect(await start({ ...game, runId: crypto.randomUUID() }, "{}", { deadline: connection.now() - 1_000 })).toBe("late");
+    expect(
+      await start({ ...game, runId: crypto.randomUUID() }, "{}", { deadline: connection.now() - 1_000 }),
+    ).toBe("late");
     expect(await start({ ...game, runId: crypto.randomUUID(), digest: "unknown" })).toBe("ir_missing");
   });
 
@@ -141,7 +155,10 @@ describe("the fence", () => {
     const game = await startGame(irOf("a b", ["a -> b"]));
     const [token] = await tokens(game);
     await connection.redis.hset(game.partition.keys.meta, change);
-    await expect(advance(game, [finished(game, token as Waiting)])).rejects.toMatchObject({ code: "PARTITION_FENCED", why });
+    await expect(advance(game, [finished(game, token as Waiting)])).rejects.toMatchObject({
+      code: "PARTITION_FENCED",
+      why,
+    });
     expect(await state(game, "c")).toBe("1");
     expect(await tokens(game)).toEqual([]);
   });
@@ -158,7 +175,8 @@ describe("the fence", () => {
   test("open reopens for a new timeline only when the old one is as expected", async () => {
     const game = await startGame(irOf("a", []));
     await connection.redis.hset(game.partition.keys.meta, "timeline", "before");
-    const again = (expected: string) => game.partition.open({ epoch: "1", create: false, expected, queues: [] });
+    const again = (expected: string) =>
+      game.partition.open({ epoch: "1", create: false, expected, queues: [] });
     expect(await again("another")).toBe("timeline");
     expect(await again("before")).toBe("opened");
     expect(await game.partition.open({ epoch: "1", create: true, queues: [] })).toBe("exists");
@@ -171,7 +189,9 @@ describe("the fence", () => {
   ] as const)("an answer with another %s is stale", async (_name, change) => {
     const game = await startGame(irOf("a b", ["a -> b"]));
     const [token] = await tokens(game);
-    expect(words(await advance(game, [finished(game, { ...(token as Waiting), ...change })]))).toEqual(["stale"]);
+    expect(words(await advance(game, [finished(game, { ...(token as Waiting), ...change })]))).toEqual([
+      "stale",
+    ]);
     expect(await state(game, "c")).toBe("1");
   });
 
@@ -188,14 +208,14 @@ describe("the counter", () => {
     const game = await startGame(irOf("a b c d", ["a -> b", "a -> c", "b -> d", "c -> d"]));
     expect(await play(game)).toEqual(["a", "b", "c", "d"]);
     expect(await state(game, "c")).toBe("0");
-    const zeros = (await journal(game)).flatMap(({ events }) => events.filter((event) => "step" in event && event.step.zero));
+    const zeros = (await journal(game)).flatMap(({ events }) => stepsOf(events).filter(({ zero }) => zero));
     expect(zeros).toHaveLength(1);
   });
 
   test("shows no false zero inside a step that ends one execution and begins another", async () => {
     const game = await startGame(irOf("a b c", ["a -> b", "b -> c"]));
     await play(game);
-    const zeros = (await journal(game)).map(({ events }) => events.map((event) => ("step" in event ? event.step.zero : undefined)));
+    const zeros = (await journal(game)).map(({ events }) => stepsOf(events).map(({ zero }) => zero));
     expect(zeros.flat()).toEqual([undefined, undefined, undefined, "C"]);
   });
 
@@ -208,7 +228,9 @@ describe("the counter", () => {
 
 describe("arrivals", () => {
   test("an AND-join behind an exclusive branch does not hang", async () => {
-    const game = await startGame(irOf("choose x y join", ["choose -> x", "choose -> y", "x -> join", "y -> join"]));
+    const game = await startGame(
+      irOf("choose x y join", ["choose -> x", "choose -> y", "x -> join", "y -> join"]),
+    );
     const order = await play(game, (id) => (id === "choose" ? { arrivals: "=tn" } : {}));
     expect(order).toEqual(["choose", "x", "join"]);
     expect(await state(game, "n2")).toBe("S:not_taken:");
@@ -232,14 +254,17 @@ describe("arrivals", () => {
     const order = await play(game);
     expect(order.filter((id) => id === "c")).toHaveLength(1);
     const fired = (await journal(game)).flatMap(({ events }) =>
-      events.flatMap((event) => ("step" in event ? event.step.activated : [])),
+      stepsOf(events).flatMap(({ activated }) => activated),
     );
     expect(fired).toContainEqual([2, "", [0]]);
   });
 
   test("more edges than one call may settle become a settle token that counts", async () => {
     const wide = Array.from({ length: 1_200 }, (_, index) => `n${index}`);
-    const ir = irOf(`a ${wide.join(" ")} z`, wide.flatMap((id) => [`a -> ${id}`, `${id} -> z`]));
+    const ir = irOf(
+      `a ${wide.join(" ")} z`,
+      wide.flatMap((id) => [`a -> ${id}`, `${id} -> z`]),
+    );
     const game = await startGame(ir);
     const [token] = await tokens(game);
     await claim(game, [token as Waiting]);
@@ -248,7 +273,12 @@ describe("arrivals", () => {
     expect(await state(game, "c")).toBe("1");
     let calls = 0;
     for (;;) {
-      const [entry] = await readReady(game.partition.connection, [{ partition: game.partition, queue: "default" }], WORKER, { count: 1, blockMs: 1 });
+      const [entry] = await readReady(
+        game.partition.connection,
+        [{ partition: game.partition, queue: "default" }],
+        WORKER,
+        { count: 1, blockMs: 1 },
+      );
       if (!entry) break;
       const settle = decodeToken(entry.text);
       if (settle?.kind !== "settle") throw new Error("only settle tokens are expected");
@@ -295,7 +325,10 @@ describe("a lost reply", () => {
     const list = await tokens(game);
     expect((await claim(game, list)).reply.tokens).toHaveLength(1);
     expect((await claim(game, list)).reply.tokens).toHaveLength(1);
-    const other = await advance(game, [], { worker: "worker-2", claims: list.map((token) => ({ ...token, needs: [] })) });
+    const other = await advance(game, [], {
+      worker: "worker-2",
+      claims: list.map((token) => ({ ...token, needs: [] })),
+    });
     expect(other.reply.claims).toEqual([{ word: "stale" }]);
   });
 });
@@ -304,17 +337,23 @@ describe("tokens", () => {
   test("stay in reach until their execution is resolved: claimed ones are leased", async () => {
     const game = await startGame(irOf("a", []));
     const list = await tokens(game);
-    const pending = (await connection.redis.xpending(game.partition.keys.ready("default"), "workers")) as [number];
+    const pending = (await connection.redis.xpending(game.partition.keys.ready("default"), "workers")) as [
+      number,
+    ];
     expect(pending[0]).toBe(1);
     await claim(game, list);
-    expect(await connection.redis.zrange(game.partition.keys.leases, 0, -1)).toEqual([expect.stringContaining(`default|n|${game.runId}|1|`)]);
+    expect(await connection.redis.zrange(game.partition.keys.leases, 0, -1)).toEqual([
+      expect.stringContaining(`default|n|${game.runId}|1|`),
+    ]);
     await advance(game, [finished(game, list[0] as Waiting)]);
     expect(await connection.redis.zcard(game.partition.keys.leases)).toBe(0);
   });
 
   test("are at most 200 bytes", async () => {
     const game = await startGame(irOf("a", []));
-    const [entry] = (await connection.redis.xrange(game.partition.keys.ready("default"), "-", "+")) as [[string, string[]]];
+    const [entry] = (await connection.redis.xrange(game.partition.keys.ready("default"), "-", "+")) as [
+      [string, string[]],
+    ];
     const digest = "0".repeat(64 - game.digest.length);
     expect(`${entry[1][1]}${digest}`.length).toBeLessThanOrEqual(200);
   });
@@ -344,7 +383,7 @@ describe("the journal", () => {
     const entries = await journal(game);
     expect(entries.map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
     const numbers = entries.flatMap(({ events }) =>
-      events.flatMap((event) => ("step" in event ? [event.step.q, ...event.step.skipped.map(() => 0)] : [])),
+      stepsOf(events).flatMap(({ q, skipped }) => [q, ...skipped.map(() => 0)]),
     );
     expect(numbers).toEqual([1, 2, 0, 4, 5]);
     expect(entries.at(-1)?.events[0]).toMatchObject({ kind: "finished", step: { zero: "C", q: 5 } });

@@ -25,13 +25,30 @@ afterAll(() => connection.close());
 /** Sends these arrivals to a join, one after the other; the join's state after each, in the script's letters. */
 async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): Promise<(string | null)[]> {
   const ids = arrivals.map((_letter, index) => `s${index}`);
-  const ir = irOf(`${ids.join(" ")} join`, ids.map((id) => `${id} -> join`), { join: rule });
+  const ir = irOf(
+    `${ids.join(" ")} join`,
+    ids.map((id) => `${id} -> join`),
+    { join: rule },
+  );
   const runId = crypto.randomUUID();
   const digest = newNonce();
   await partition.loadIR(digest, ir);
-  await partition.start({ runId, generation: 1, digest, epoch: "1", input: "{}", queues: ["default"], deadline: connection.now() + 5_000 });
-  const entries = await readReady(connection, [{ partition, queue: "default" }], "w", { count: 1_000, blockMs: 1 });
-  const mine = entries.map(({ text }) => decodeToken(text) as ExecutionToken).filter((token) => token.runId === runId);
+  await partition.start({
+    runId,
+    generation: 1,
+    digest,
+    epoch: "1",
+    input: "{}",
+    queues: ["default"],
+    deadline: connection.now() + 5_000,
+  });
+  const entries = await readReady(connection, [{ partition, queue: "default" }], "w", {
+    count: 1_000,
+    blockMs: 1,
+  });
+  const mine = entries
+    .map(({ text }) => decodeToken(text) as ExecutionToken)
+    .filter((token) => token.runId === runId);
   const states = [];
   for (const [index, letter] of arrivals.entries()) {
     const token = mine.find(({ node }) => node === index) as ExecutionToken;
@@ -88,7 +105,12 @@ test("a join's fate is the same in the script and in the table", async () => {
     fc.asyncProperty(fc.constantFrom(...RULES), letters, async (rule, arrivals) => {
       expect((await scriptVerdicts(rule, arrivals)).map(inWords)).toEqual(tableVerdicts(rule, arrivals));
     }),
-    { numRuns: 250, examples: RULES.flatMap((rule) => (["t", "n", "f"] as const).map((letter) => [rule, [letter]] as [TriggerRule, Letter[]])) },
+    {
+      numRuns: 250,
+      examples: RULES.flatMap((rule) =>
+        (["t", "n", "f"] as const).map((letter) => [rule, [letter]] as [TriggerRule, Letter[]]),
+      ),
+    },
   );
 });
 

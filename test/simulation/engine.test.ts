@@ -68,7 +68,9 @@ test("nothing of a finished run stays in Redis but its tombstone", async () => {
     expect([...kinds].sort()).toEqual(["gone", "ir", "journal", "meta", "ready"]);
     const ready = keys.find((key) => key.includes(":ready:")) as string;
     expect(await connection.redis.xlen(ready)).toBe(0);
-    expect(await connection.redis.xlen(keys.find((key) => key.includes(":journal:")) as string)).toBeLessThanOrEqual(1);
+    expect(
+      await connection.redis.xlen(keys.find((key) => key.includes(":journal:")) as string),
+    ).toBeLessThanOrEqual(1);
   } finally {
     connection.close();
   }

@@ -519,9 +519,9 @@ describe("node types", () => {
     expect(last(strategy("merge"), 1, {})).toBe("NOT_FIXED");
   });
 
-  it("aggregate takes several outputs in the order of the file's nodes, not of its edges", () => {
+  it("aggregate takes several outputs in the order of the file's edges, not of its nodes", () => {
     const reversed = workflow(["B", "A", strategy("concat")], ["A>L", "B>L"]);
-    expect(run(reversed).output).toEqual(["B", "A"]);
+    expect(run(reversed).output).toEqual(["A", "B"]);
   });
 
   it("parallel gives its data on", () => {

@@ -35,12 +35,23 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     namespace: testNamespace(),
   };
   const database = new Database(settings.databaseUrl);
-  const supervisor = new Supervisor({ ...settings, unclaimedMs: options.unclaimedMs ?? 10_000, log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never) });
+  const supervisor = new Supervisor({
+    ...settings,
+    unclaimedMs: options.unclaimedMs ?? 10_000,
+    log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),
+  });
   await supervisor.start();
   const handlers = handlersOf(options.handlers ?? {});
   const workers = Array.from(
     { length: options.workers ?? 1 },
-    () => new Worker({ ...settings, handlers, concurrency: options.concurrency ?? 16, leaseMs: options.leaseMs ?? 10_000, log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never) }),
+    () =>
+      new Worker({
+        ...settings,
+        handlers,
+        concurrency: options.concurrency ?? 16,
+        leaseMs: options.leaseMs ?? 10_000,
+        log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),
+      }),
   );
   for (const worker of workers) await worker.start();
   const client = await Client.connect(settings);

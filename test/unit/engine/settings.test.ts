@@ -11,8 +11,14 @@ function folder(config?: string): string {
 }
 
 test("flags win over the environment, that over hitzero.config.json", () => {
-  const config = folder('{"redis_url": "redis://file", "database_url": "postgres://file", "namespace": "from-file"}');
-  const environment = { REDIS_URL: "redis://fallback", HITZERO_REDIS_URL: "redis://environment", DATABASE_URL: "postgres://fallback" };
+  const config = folder(
+    '{"redis_url": "redis://file", "database_url": "postgres://file", "namespace": "from-file"}',
+  );
+  const environment = {
+    REDIS_URL: "redis://fallback",
+    HITZERO_REDIS_URL: "redis://environment",
+    DATABASE_URL: "postgres://fallback",
+  };
   expect(resolveSettings({ redisUrl: "redis://flag" }, environment, config)).toMatchObject({
     redisUrl: "redis://flag",
     databaseUrl: "postgres://fallback",
@@ -31,9 +37,16 @@ test.each([
   ['{"redis": "x"}', "BAD_CONFIG"],
   ['{"namespace": 1}', "BAD_CONFIG"],
 ])("%s in hitzero.config.json is refused with its place", (text, code) => {
-  expect(() => resolveSettings({}, {}, folder(text))).toThrow(expect.objectContaining({ faults: [expect.objectContaining({ code })] }));
+  expect(() => resolveSettings({}, {}, folder(text))).toThrow(
+    expect.objectContaining({ faults: [expect.objectContaining({ code })] }),
+  );
 });
 
-test.each(["", "Upper", "a b", "{a}", "x".repeat(33)].filter(Boolean))("namespace %j is refused", (namespace) => {
-  expect(() => resolveSettings({ namespace }, {}, folder())).toThrow(expect.objectContaining({ code: "BAD_NAMESPACE" }));
-});
+test.each(["", "Upper", "a b", "{a}", "x".repeat(33)].filter(Boolean))(
+  "namespace %j is refused",
+  (namespace) => {
+    expect(() => resolveSettings({ namespace }, {}, folder())).toThrow(
+      expect.objectContaining({ code: "BAD_NAMESPACE" }),
+    );
+  },
+);

@@ -4,7 +4,9 @@ import { expect, test } from "vitest";
 import { NODE_TRANSITIONS, RUN_TRANSITIONS } from "../../../src/token/lifecycle.ts";
 
 const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
-const diagrams = [...readme.matchAll(/```mermaid\nstateDiagram-v2\n([\s\S]*?)```/g)].map((match) => match[1] as string);
+const diagrams = [...readme.matchAll(/```mermaid\nstateDiagram-v2\n([\s\S]*?)```/g)].map(
+  (match) => match[1] as string,
+);
 
 function drawn(diagram: string): string[] {
   return [...diagram.matchAll(/^\s*(\w+) --> (\w+)/gm)].map(([, from, to]) => `${from} ${to}`).sort();

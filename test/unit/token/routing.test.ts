@@ -20,9 +20,15 @@ function play(edges: EdgeSpec[], node: Partial<IRNode> = {}) {
   const evaluate = (index: number): ConditionResult => {
     asked.push(index);
     const condition = edges[index]?.condition;
-    return condition === "broken" ? { ok: false, message: "no such key" } : { ok: true, value: condition as boolean };
+    return condition === "broken"
+      ? { ok: false, message: "no such key" }
+      : { ok: true, value: condition as boolean };
   };
-  return { success: () => routeSuccess(ir, full, evaluate), failure: () => routeFailure(ir, full, evaluate), asked };
+  return {
+    success: () => routeSuccess(ir, full, evaluate),
+    failure: () => routeFailure(ir, full, evaluate),
+    asked,
+  };
 }
 
 const conditional = { type: "conditional" as const };
@@ -32,12 +38,27 @@ test.each<[string, EdgeSpec[], Partial<IRNode>, boolean[]]>([
   ["every edge without condition is taken", [{}, {}], {}, [true, true]],
   ["each edge decides for itself", [{ condition: true }, { condition: false }, {}], {}, [true, false, true]],
   ["failure edges are not taken, always edges are", [{ on: "failure" }, { on: "always" }], {}, [false, true]],
-  ["a conditional takes the first match only", [{ condition: false }, { condition: true }, { condition: true }], conditional, [false, true, false]],
-  ["mode all takes every match", [{ condition: true }, { condition: false }, { condition: true }], all, [true, false, true]],
+  [
+    "a conditional takes the first match only",
+    [{ condition: false }, { condition: true }, { condition: true }],
+    conditional,
+    [false, true, false],
+  ],
+  [
+    "mode all takes every match",
+    [{ condition: true }, { condition: false }, { condition: true }],
+    all,
+    [true, false, true],
+  ],
   ["the default is taken when nothing matched", [{ condition: false }, {}], conditional, [false, true]],
   ["the default is not taken when something matched", [{ condition: true }, {}], conditional, [true, false]],
   ["no match and no default: nothing is taken", [{ condition: false }], conditional, [false]],
-  ["an always edge of a conditional decides for itself", [{ condition: true }, { on: "always" }], conditional, [true, true]],
+  [
+    "an always edge of a conditional decides for itself",
+    [{ condition: true }, { on: "always" }],
+    conditional,
+    [true, true],
+  ],
 ])("%s", (_name, edges, node, taken) => {
   expect(play(edges, node).success()).toEqual({ taken, faults: [] });
 });
@@ -56,8 +77,21 @@ test.each<[string, EdgeSpec[], boolean[], boolean]>([
   ["a failure edge handles", [{}, { on: "failure" }], [false, true], true],
   ["an always edge handles", [{ on: "always" }], [true], true],
   ["without either it is unhandled", [{}], [false], false],
-  ["a failure edge whose condition is false does not handle", [{ on: "failure", condition: false }], [false], false],
-  ["one taken edge is enough", [{ on: "failure", condition: false }, { on: "failure", condition: true }], [false, true], true],
+  [
+    "a failure edge whose condition is false does not handle",
+    [{ on: "failure", condition: false }],
+    [false],
+    false,
+  ],
+  [
+    "one taken edge is enough",
+    [
+      { on: "failure", condition: false },
+      { on: "failure", condition: true },
+    ],
+    [false, true],
+    true,
+  ],
 ])("after a failure %s", (_name, edges, taken, handled) => {
   expect(play(edges).failure()).toEqual({ taken, handled, faults: [] });
 });

@@ -1,6 +1,12 @@
 import { expect, test } from "vitest";
 import { decodeJournalEntry } from "../../../src/token/journal.ts";
-import { isFinalRunStatus, mayNodeBecome, mayRunBecome, NODE_STATUSES, RUN_STATUSES } from "../../../src/token/lifecycle.ts";
+import {
+  isFinalRunStatus,
+  mayNodeBecome,
+  mayRunBecome,
+  NODE_STATUSES,
+  RUN_STATUSES,
+} from "../../../src/token/lifecycle.ts";
 import { decodeToken } from "../../../src/token/token.ts";
 
 test("tokens are read as scripts write them", () => {
@@ -15,33 +21,63 @@ test("tokens are read as scripts write them", () => {
     delivery: 4,
     nonce: "nonce",
   });
-  expect(decodeToken("s|run|1|digest|w12.abc")).toEqual({ kind: "settle", runId: "run", generation: 1, digest: "digest", work: "w12.abc" });
+  expect(decodeToken("s|run|1|digest|w12.abc")).toEqual({
+    kind: "settle",
+    runId: "run",
+    generation: 1,
+    digest: "digest",
+    work: "w12.abc",
+  });
 });
 
-test.each(["", "n|run", "x|run|1|digest|w", "n|run|1|digest|7||1|1|", "s|run|1|digest|"])("%j is no token", (text) => {
-  expect(decodeToken(text)).toBeUndefined();
-});
+test.each(["", "n|run", "x|run|1|digest|w", "n|run|1|digest|7||1|1|", "s|run|1|digest|"])(
+  "%j is no token",
+  (text) => {
+    expect(decodeToken(text)).toBeUndefined();
+  },
+);
 
 test("an entry is read with its steps in order", () => {
-  const step = { id: "r", g: 1, q: 2, node: 0, scope: "", attempt: 1, delivery: 1, outcome: "C", arrivals: "=t" };
+  const step = {
+    id: "r",
+    g: 1,
+    q: 2,
+    node: 0,
+    scope: "",
+    attempt: 1,
+    delivery: 1,
+    outcome: "C",
+    arrivals: "=t",
+  };
   const detail = { worker: "w", started_at: 1, ended_at: 2, from: [3] };
   const entry = decodeJournalEntry("17-0", [
     ...["call", "nonce", "at", "5"],
     ...["s", JSON.stringify({ id: "q", g: 1, q: 1, activated: [[0, ""]] })],
-    ...["f", JSON.stringify({ ...step, skipped: [[2, "", "upstream_failed", 0]] }), "d", JSON.stringify(detail), "o", 'j{"a":1}'],
+    ...[
+      "f",
+      JSON.stringify({ ...step, skipped: [[2, "", "upstream_failed", 0]] }),
+      "d",
+      JSON.stringify(detail),
+      "o",
+      'j{"a":1}',
+    ],
     ...["w", JSON.stringify({ id: "r", g: 1, q: 4, zero: "F", unhandled: 0 }), "d", "", "o", ""],
   ]);
   expect(entry).toMatchObject({ seq: 17, call: "nonce", at: 5 });
   expect(entry.events.map(({ kind }) => kind)).toEqual(["started", "finished", "settled"]);
-  expect(entry.events[1]).toMatchObject({ output: 'j{"a":1}', detail, step: { skipped: [[2, "", "upstream_failed", 0]] } });
+  expect(entry.events[1]).toMatchObject({
+    output: 'j{"a":1}',
+    detail,
+    step: { skipped: [[2, "", "upstream_failed", 0]] },
+  });
 });
 
-test.each([
-  [["at", "5"]],
-  [["call", "n", "at", "5", "z", "{}"]],
-])("what is no entry is a broken invariant: %j", (fields) => {
-  expect(() => decodeJournalEntry("1-0", fields)).toThrow(/broken invariant/);
-});
+test.each([[["at", "5"]], [["call", "n", "at", "5", "z", "{}"]]])(
+  "what is no entry is a broken invariant: %j",
+  (fields) => {
+    expect(() => decodeJournalEntry("1-0", fields)).toThrow(/broken invariant/);
+  },
+);
 
 test("final is final", () => {
   const finals = RUN_STATUSES.filter(isFinalRunStatus);

@@ -140,11 +140,9 @@ describe("compile", () => {
       name: "x",
       nodes: [{ id: "c", type: "conditional" }, step("a")],
       edges: [{ from: "c", to: "a" }],
-      input_schema: { type: "object" },
     };
     expect(compile(document).warnings.map(({ code, path }) => `${code} ${path}`)).toEqual([
       "NO_CONDITIONS $.nodes[0]",
-      "INPUT_SCHEMA_NOT_CHECKED $.input_schema",
     ]);
     expect(compile(workflow("a")).warnings).toEqual([]);
   });

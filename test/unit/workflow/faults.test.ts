@@ -241,12 +241,6 @@ const NOT_YET: Case[] = [
     "$.nodes[0].trigger_rule",
     { name: "x", nodes: [step("a", { trigger_rule: { quorum: 2 } })] },
   ],
-  [
-    "NOT_SUPPORTED_YET",
-    "$.nodes[0].retry",
-    { name: "x", nodes: [step("a", { retry: { max_attempts: 2 } })] },
-  ],
-  ["NOT_SUPPORTED_YET", "$.nodes[0].retry", { name: "x", nodes: [step("a", { retry: {} })] }],
   ["NOT_SUPPORTED_YET", "$.fail_fast", workflow("a", "", { fail_fast: true })],
   ["NOT_SUPPORTED_YET", "$.max_parallel_nodes", workflow("a", "", { max_parallel_nodes: 3 })],
   ["NOT_SUPPORTED_YET", "$.timeout_ms", workflow("a", "", { timeout_ms: 1000 })],

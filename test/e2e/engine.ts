@@ -1,0 +1,49 @@
+/** A database of its own with a supervisor and workers as processes. */
+import { createEmptyDatabase, createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { redisUrl, testNamespace } from "../support/redis.ts";
+import { type CliOptions, type CliProcess, type CliResult, HANDLERS, runCli, startCli } from "./cli.ts";
+
+export interface CliEngine {
+  database: TestDatabase;
+  /** Names the servers. */
+  env: Record<string, string>;
+  processes: CliProcess[];
+  run(args: readonly string[], options?: CliOptions): Promise<CliResult>;
+  start(args: readonly string[], options?: CliOptions): CliProcess;
+  stop(): Promise<void>;
+}
+
+/** Servers without processes; the database is empty, or migrated already. */
+export async function connectCli(kind: "empty" | "migrated"): Promise<CliEngine> {
+  const database = await (kind === "empty" ? createEmptyDatabase() : createTestDatabase());
+  const env = {
+    HITZERO_REDIS_URL: redisUrl(),
+    HITZERO_DATABASE_URL: database.url,
+    HITZERO_NAMESPACE: testNamespace(),
+  };
+  const withEnv = (options: CliOptions = {}) => ({ ...options, env: { ...env, ...options.env } });
+  const processes: CliProcess[] = [];
+  return {
+    database,
+    env,
+    processes,
+    run: (args, options) => runCli(args, withEnv(options)),
+    start: (args, options) => startCli(args, withEnv(options)),
+    stop: async () => {
+      for (const process of processes) process.signal("SIGTERM");
+      await Promise.all(processes.map(({ ended }) => ended));
+      await database.drop();
+    },
+  };
+}
+
+/** Starts a supervisor and workers, and waits until they serve. */
+export async function serve(engine: CliEngine, workers: number): Promise<void> {
+  const supervisor = engine.start(["supervisor"]);
+  const started = Array.from({ length: workers }, () => engine.start(["worker", "--handlers", HANDLERS]));
+  engine.processes.push(supervisor, ...started);
+  await Promise.all([
+    supervisor.says("records runs"),
+    ...started.map((worker) => worker.says("serves queue")),
+  ]);
+}

@@ -1,0 +1,103 @@
+/** `up` as a process tree: what it starts, what it shares, and that nothing of it stays. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { readState } from "../../src/local/stack_state.ts";
+import { until } from "../support/until.ts";
+import { type CliProcess, HANDLERS, killAll, makeFolder, runCli, startCli } from "./cli.ts";
+import { isListening, isRunning, processesIn } from "./processes.ts";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await makeFolder();
+});
+afterEach(killAll);
+
+interface Ready {
+  redis_url: string;
+  database_url: string;
+  supervisor_pid: number;
+  worker_pids: number[];
+  functions: string[];
+}
+
+async function up(...more: string[]): Promise<{ process: CliProcess; ready: Ready }> {
+  const process = startCli(["up", "--handlers", HANDLERS, "--json", ...more], { cwd: folder });
+  await process.says(/^\{.*\}$/m);
+  return { process, ready: JSON.parse(/^\{.*\}$/m.exec(process.said)?.[0] ?? "") as Ready };
+}
+
+function serverPorts(): number[] {
+  const { redis, postgres } = readState(join(folder, ".hitzero"));
+  return [redis?.port, postgres?.port].filter((port) => port !== undefined);
+}
+
+async function expectNothingLeft(ports: readonly number[]): Promise<void> {
+  expect(processesIn(folder)).toEqual([]);
+  expect(ports).toHaveLength(2);
+  for (const port of ports) expect(await isListening(port), `port ${port}`).toBe(false);
+}
+
+test("one command runs everything, others in the folder find it, and Ctrl-C leaves nothing", async () => {
+  const { process, ready } = await up();
+  const ports = serverPorts();
+  expect(ready.worker_pids).toHaveLength(2);
+  expect(ready.functions).toContain("fetch_orders");
+  expect(process.said).not.toMatch(/:\/\/[^\s:]*:(?!\*\*\*)[^\s@]+@/);
+  const workflow =
+    "name: here\nnodes:\n  - { id: greet, type: function, config: { function_name: greet } }\n";
+  const options = { cwd: folder, input: workflow };
+  const run = await runCli(["submit", "-", "--input", '{"name": "Ada"}', "--wait", "--json"], options);
+  expect(JSON.parse(run.stdout), run.stderr).toMatchObject({
+    status: "COMPLETED",
+    output: { greeting: "Hello, Ada" },
+  });
+  const url = await runCli(["up", "--print-database-url"], { cwd: folder });
+  expect(url.stdout.trim()).toBe(readState(join(folder, ".hitzero")).postgres?.url);
+
+  process.signal("SIGINT");
+  expect((await process.ended).code).toBe(0);
+  await expectNothingLeft(ports);
+  const after = await runCli(["run", "list"], { cwd: folder });
+  expect(after.code).toBe(2);
+  expect(after.stderr).toContain("npx hitzero up");
+});
+
+test("a worker that dies is started again, and two in one folder share the servers", async () => {
+  const [first, second] = await Promise.all([up("--workers", "1"), up("--workers", "1")]);
+  expect(second.ready.database_url).toBe(first.ready.database_url);
+  const ports = serverPorts();
+  globalThis.process.kill(first.ready.worker_pids[0] as number, "SIGKILL");
+  await first.process.says("worker 1 ended unexpectedly (SIGKILL)");
+  await first.process.says("worker 1 serves again");
+
+  first.process.signal("SIGTERM");
+  expect((await first.process.ended).code).toBe(0);
+  for (const port of ports) expect(await isListening(port), `port ${port}`).toBe(true);
+  second.process.signal("SIGINT");
+  expect((await second.process.ended).code).toBe(0);
+  await expectNothingLeft(ports);
+});
+
+test("killed outright, its children end; the next one takes the servers over and ends them", async () => {
+  const { process, ready } = await up("--workers", "1");
+  const ports = serverPorts();
+  globalThis.process.kill(process.pid, "SIGKILL");
+  await process.ended;
+  await until(() => ![ready.supervisor_pid, ...ready.worker_pids].some(isRunning), "the children end");
+  const next = await up("--workers", "0");
+  expect(serverPorts()).toEqual(ports);
+  next.process.signal("SIGINT");
+  await next.process.ended;
+  await expectNothingLeft(ports);
+});
+
+test("a handler module that cannot be loaded is told, and nothing stays", async () => {
+  const result = await runCli(["up", "--handlers", "absent.ts", "--workers", "1"], { cwd: folder });
+  expect(result.code).toBe(2);
+  expect(result.stderr).toContain("HANDLERS_NOT_FOUND");
+  expect(processesIn(folder)).toEqual([]);
+  expect(JSON.parse(readFileSync(join(folder, ".hitzero/servers.json"), "utf8"))).toMatchObject({
+    users: [],
+  });
+});
