@@ -1,18 +1,19 @@
 #!lua flags=allow-oom
 -- The atomic step (DESIGN 2): applies finished executions, settles their arrivals, claims tokens, all in one call.
 -- Runs on low memory too, as it frees more than it takes.
--- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, IR, blob and ready-stream keys at the positions that the call names
+-- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, IR, blob and ready-stream keys at the positions that the call names
 -- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_until, take, limit, queues {name: position}, reads {name: true},
 --         settle_queue, finished [...], claims [...]}; then payloads at the positions that the call names
---   finished: {run, ir, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F, arrivals `=tn…` or X, unhandled, hand, needs {target: [node]},
---              detail, output, journal_output, keep, blob}
+--   finished: {run, ir, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, needs {target: [node]},
+--              detail, output, journal_output, keep, blob, parked, halt}
 --          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
 --          or {run, ir, id, g, settle, stream, entry}
---   claims:   {run, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [node]}
+--   claims:   {run, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [node], parked}
 -- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused
 --   finished: done | duplicate (its owed tokens come again) | stale | gone | ir_missing
---   claims:   run | stale | gone
--- Journal: one entry, when anything changed: f (execution), r (retry) or w (settled rest), each followed by d (detail) and o (output).
+--   claims:   run | parked | cancelled | stale | gone
+-- Journal: one entry, when anything changed: f (execution), r (retry) or w (settled rest), each followed by d (detail) and o (output);
+--   x (withdrawn before it ran).
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
@@ -32,6 +33,7 @@ local function run_of(item)
   local run = runs[item.run]
   if not run then
     run = open_run(KEYS[item.run], item.ir and KEYS[item.ir], item.id)
+    run.parked_key = KEYS[item.parked]
     runs[item.run] = run
     order[#order + 1] = run
   elseif item.ir then
@@ -44,6 +46,32 @@ local function payload(value)
   if not value then return 0 end
   payloads[#payloads + 1] = value
   return #payloads - 1
+end
+
+-- The execution that gives up its worker gives its permit to one that was put aside for want of one.
+local function give_back_permit(item, run)
+  if run.permits == 0 then return end
+  run.holding = run.holding - 1
+  for _ = 1, 100 do
+    local kept = redis.call('LINDEX', run.parked_key, run.parked_taken)
+    if kept then run.parked_taken = run.parked_taken + 1 else kept = table.remove(run.parked_new, 1) end
+    if not kept then return end
+    local queue, text, node, scope = string.match(kept, '^([^|]*)|(n|[^|]*|[^|]*|[^|]*|([^|]*)|([^|]*)|.*)$')
+    local field = 'n' .. node .. at_scope(scope)
+    local kind, nonce, delivery, rest = parse_execution(get(run, field))
+    if kind == 'A' then
+      local attempt, worker, sources = parse_active(rest)
+      if worker == '%' then
+        put_active(run, field, nonce, delivery, attempt, run.paused and '~' or '', sources)
+        if not run.paused then
+          local step = new_step(call)
+          step.queued[1] = { queue = queue, text = text }
+          steps[#steps + 1] = step
+        end
+        return
+      end
+    end
+  end
 end
 
 local function acknowledge(item)
@@ -74,18 +102,6 @@ local function hand_out(token, needs, after, after_node)
   leased[#leased + 1] = kept_token(token)
 end
 
-local function parse_execution(state)
-  local kind, nonce, delivery, rest = string.match(state or '', '^(%u):([^:]*):(%d+):(.*)$')
-  return kind, nonce, tonumber(delivery), rest
-end
-
-local function parse_active(rest)
-  local attempt, worker, sources = string.match(rest, '^(%d+):([^:]*):(.*)$')
-  local list = {}
-  for source in string.gmatch(sources, '%d+') do list[#list + 1] = tonumber(source) end
-  return tonumber(attempt), worker, list
-end
-
 local function queue_of(run, item, target)
   for _, edge in ipairs(edges_of(run, 'o' .. item.node) or {}) do
     if edge[2] == tonumber(target) then return edge[6] end
@@ -114,10 +130,11 @@ end
 
 -- The attempt failed and another is due later: the execution stays active, under a new nonce.
 local function retry_later(item, run, field, rest)
-  local _, _, sources = string.match(rest, '^(%d+):([^:]*):(.*)$')
+  local _, _, sources = parse_active(rest)
+  give_back_permit(item, run)
   run.events = run.events + 1
   run.changed = true
-  put(run, field, table.concat({ 'A', call.call, '1', integer(item.attempt + 1), '', sources }, ':'))
+  put_active(run, field, call.call, 1, item.attempt + 1, '', sources)
   released[#released + 1] = kept_item(run, item)
   timed[#timed + 1] = integer(item.due)
   timed[#timed + 1] = kept_token({ run = run, queue = item.queue, node = item.node, scope = item.scope,
@@ -131,13 +148,17 @@ local function finish(item, run, position)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
-  if kind == 'C' or kind == 'F' then return owed(item, run, position, rest) end
+  if kind == 'C' or kind == 'F' or kind == 'X' then return owed(item, run, position, rest) end
   if kind ~= 'A' then return 'stale' end
-  if item.outcome == 'R' then return retry_later(item, run, field, rest) end
+  local outcome = item.outcome
+  if outcome == 'X' and not run.halted then return 'stale' end
+  if outcome == 'R' and not run.halted then return retry_later(item, run, field, rest) end
+  if outcome == 'R' then outcome = 'X' end
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
 
   local step = new_step(call)
   step.hand = item.hand
+  step.halt = item.halt
   steps[#steps + 1] = step
   local first_event = run.events + 1
   run.events = first_event
@@ -145,18 +166,20 @@ local function finish(item, run, position)
   if item.unhandled and not run.unhandled then run.unhandled = integer(item.node) end
   put(run, field, 'A') -- resolved below, when it is known what was handed over
   if item.keep then put(run, 'o' .. item.node .. at_scope(item.scope), ARGV[item.output]) end
-  settle_and_count(step, run, { { item.node, item.scope, 1, item.arrivals } })
+  give_back_permit(item, run)
+  if run.halted then test_zero(step, run) -- a halted run goes no further
+  else settle_and_count(step, run, { { item.node, item.scope, 1, item.arrivals } }) end
 
   local handed = {}
   for index, token in ipairs(step.handed) do handed[index] = integer(token.node) end
-  put(run, field, table.concat({ item.outcome, nonce, integer(delivery), table.concat(handed, ',') }, ':'))
+  put(run, field, table.concat({ outcome, nonce, integer(delivery), table.concat(handed, ',') }, ':'))
   for _, token in ipairs(step.handed) do
     hand_out(token, item.needs and item.needs[integer(token.node)], position - 1, item.node)
   end
   released[#released + 1] = kept_item(run, item)
   if item.blob then persisted[#persisted + 1] = KEYS[item.blob] end
   journal_step('f', journal_record(step, run, first_event, { node = item.node, scope = item.scope, attempt = item.attempt,
-    delivery = item.delivery, outcome = item.outcome, arrivals = item.arrivals }),
+    delivery = item.delivery, outcome = outcome, arrivals = item.arrivals }),
     ARGV[item.detail], item.journal_output and ARGV[item.output] or '')
   return 'done'
 end
@@ -171,9 +194,22 @@ local function settle_rest(item, run)
   local first_event = run.events + 1
   run.counter = run.counter - 1
   put(run, item.settle, false)
-  settle_and_count(step, run, cjson.decode(packed))
+  if run.halted then test_zero(step, run) else settle_and_count(step, run, cjson.decode(packed)) end
   journal_step('w', journal_record(step, run, first_event, {}), '', '')
   return 'done'
+end
+
+-- A halted run's token is withdrawn instead of performed.
+local function withdraw(item, run, field)
+  local step = new_step(call)
+  put(run, field, table.concat({ 'X', item.nonce, integer(item.delivery), '' }, ':'))
+  run.counter = run.counter - 1
+  run.events = run.events + 1
+  local event = run.events
+  test_zero(step, run)
+  journal[#journal + 1] = 'x'
+  journal[#journal + 1] = journal_record(step, run, event, { node = item.node, scope = item.scope, attempt = item.attempt })
+  return 'cancelled'
 end
 
 local function claim(item, run)
@@ -183,8 +219,21 @@ local function claim(item, run)
   if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   local attempt, holder, sources = parse_active(rest)
   if attempt ~= item.attempt or (holder ~= '' and holder ~= call.worker) then return 'stale' end
-  put(run, field, table.concat({ 'A', nonce, integer(delivery), integer(attempt), call.worker, table.concat(sources, ',') }, ':'))
   run.changed = true
+  if run.halted then return withdraw(item, run, field) end
+  if run.paused then
+    put_active(run, field, nonce, delivery, attempt, '~', sources)
+    return 'parked'
+  end
+  if run.permits > 0 and holder == '' then
+    if run.holding >= run.permits then
+      put_active(run, field, nonce, delivery, attempt, '%', sources)
+      run.parked_new[#run.parked_new + 1] = kept_item(run, item)
+      return 'parked'
+    end
+    run.holding = run.holding + 1
+  end
+  put_active(run, field, nonce, delivery, attempt, call.worker, sources)
   hand_out({ run = run, node = item.node, scope = item.scope, attempt = attempt, delivery = delivery, nonce = nonce, sources = sources,
     queue = item.queue }, item.needs, nil, nil)
   return 'run'

@@ -30,6 +30,7 @@ for _, item in ipairs(call.expired) do
       local sources = string.match(state, '([^:]*)$')
       put(run, field, table.concat({ 'A', item.nonce, integer(item.delivery + 1), integer(item.attempt), '', sources }, ':'))
       run.events = run.events + 1
+      if run.permits > 0 then run.holding = run.holding - 1 end
       run.changed = true
       queued[#queued + 1] = { stream = item.stream, token = encode_token({ run = run, node = item.node, scope = item.scope,
         attempt = item.attempt, delivery = item.delivery + 1, nonce = item.nonce }) }

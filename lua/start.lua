@@ -1,8 +1,8 @@
 #!lua
 -- Starts one accepted run: its entry nodes get tokens. Refused on low memory (no allow-oom flag), after its deadline, and
 -- when the run was ever started here before (its state or its tombstone stands).
--- KEYS  1 meta · 2 journal · 3 run · 4 tombstone · 5 IR · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, queues, settle_queue}
+-- KEYS  1 meta · 2 journal · 3 run · 4 tombstone · 5 IR · 6 timers · then ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, queues, settle_queue, permits, times_out?}
 --       2 the run's input: j<JSON>
 -- reply started | exists | gone | late | ir_missing | refused
 -- The deadline is judged by this server's clock (the one script that reads it): a call that was held up on its way
@@ -27,15 +27,20 @@ if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missin
 call.take, call.worker, call.reads = 0, '', {}
 local run = {
   key = KEYS[3], ir_key = KEYS[5], id = call.id, digest = call.digest, generation = integer(call.generation),
-  counter = 0, events = 1, status = 'R', cache = {}, writes = {},
+  counter = 0, events = 1, status = 'R', permits = call.permits, holding = 0, paused = false,
+  parked_taken = 0, parked_new = {}, cache = {}, writes = {},
 }
 put(run, 'd', call.digest)
 put(run, 'g', run.generation)
 put(run, 'i', ARGV[2])
+if run.permits > 0 then put(run, 'm', integer(run.permits)) end
 local step = new_step(call)
 settle_and_count(step, run, { { 'root', '', 1, '=' .. string.rep('t', #edges_of(run, 'oroot')) } })
 
 write_run(run)
 emit_queued(step)
+if call.times_out then
+  redis.call('ZADD', KEYS[6], integer(call.times_out), '!|time_out|' .. call.id .. '|' .. run.generation)
+end
 append_journal(meta, call, { 's', journal_record(step, run, 1, {}) })
 return answer('started')

@@ -24,7 +24,7 @@ end
 
 local function emit_queued(step)
   for _, token in ipairs(step.queued) do
-    redis.call('XADD', KEYS[step.call.queues[token.queue]], '*', 't', encode_token(token))
+    redis.call('XADD', KEYS[step.call.queues[token.queue]], '*', 't', token.text or encode_token(token))
   end
 end
 
@@ -34,8 +34,8 @@ local function journal_record(step, run, first_event, more)
   record.id, record.g, record.q = run.id, tonumber(run.generation), first_event
   record.skipped = #step.skipped > 0 and step.skipped or nil
   record.activated = #step.activated > 0 and step.activated or nil
-  record.zero = step.zero
-  if step.zero == 'F' then record.unhandled = tonumber(run.unhandled) end
+  record.zero, record.halted = step.zero, step.halted or (step.zero and run.halted) or nil
+  if step.zero == 'F' and run.unhandled then record.unhandled = tonumber(run.unhandled) end
   return cjson.encode(record)
 end
 

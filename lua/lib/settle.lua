@@ -52,17 +52,19 @@ end
 
 local function activate(step, run, edge, scope, sources)
   local target, queue = edge[2], edge[6]
-  local handed = step.hand and step.call.take > 0 and step.call.reads[queue]
+  local permitted = run.permits == 0 or run.holding < run.permits
+  local handed = step.hand and permitted and not run.paused and step.call.take > 0 and step.call.reads[queue]
   run.counter = run.counter + 1
-  put(run, 'n' .. target .. at_scope(scope), table.concat({
-    'A', step.call.call, '1', '1', handed and step.call.worker or '', table.concat(sources, ',') }, ':'))
+  put_active(run, 'n' .. target .. at_scope(scope), step.call.call, 1, 1,
+    handed and step.call.worker or run.paused and '~' or '', sources)
   step.activated[#step.activated + 1] = { target, scope, #sources > 0 and sources or nil }
   local token = { run = run, node = target, scope = scope, attempt = 1, delivery = 1, nonce = step.call.call, sources = sources,
     queue = queue }
   if handed then
     step.call.take = step.call.take - 1
+    run.holding = run.holding + 1
     step.handed[#step.handed + 1] = token
-  else
+  elseif not run.paused then
     step.queued[#step.queued + 1] = token
   end
 end
@@ -135,10 +137,9 @@ local function settle_and_count(step, run, work)
     run.counter = run.counter + 1
     step.queued[#step.queued + 1] = { run = run, settle = name, queue = step.call.settle_queue }
   end
-  if run.counter == 0 and run.status == 'R' then
-    run.status = run.unhandled and 'F' or 'C'
-    run.events = run.events + 1
-    step.zero = run.status
+  if step.halt and not run.halted then
+    run.halted = step.halt
+    step.halted = step.halt
   end
-  run.changed = true
+  test_zero(step, run)
 end

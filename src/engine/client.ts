@@ -5,6 +5,7 @@ import { z } from "zod";
 import { type Fault, HitzeroError } from "../base/errors.ts";
 import { createLog, type Log } from "../base/log.ts";
 import { Bell, pause } from "../base/wait.ts";
+import { acceptCommand, type UserCommand } from "../postgres/commands.ts";
 import { Database } from "../postgres/database.ts";
 import { listPartitions } from "../postgres/partitions.ts";
 import { countLive, functionsWithoutWorker, type LiveProcesses } from "../postgres/registry.ts";
@@ -21,8 +22,8 @@ import {
 import { findVersion, registerVersion, type WorkflowVersion } from "../postgres/workflows.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { stateChannel } from "../redis/keys.ts";
-import { queuesOf } from "../redis/pack.ts";
 import { FenceError, Partition } from "../redis/partition.ts";
+import { nudgeReader } from "../redis/upkeep.ts";
 import { isFinalRunStatus } from "../token/lifecycle.ts";
 import { compile } from "../workflow/compile.ts";
 import type { IR } from "../workflow/ir.ts";
@@ -183,7 +184,6 @@ export class Client {
     epochs: ReadonlyMap<number, string>,
   ): Promise<number> {
     const { ir, digest } = workflow;
-    const queues = queuesOf(ir);
     let waiting = 0;
     const rest = [...runs];
     const startSome = async () => {
@@ -192,7 +192,7 @@ export class Client {
         const epoch = epochs.get(run.partition) ?? "0";
         const { runId, input } = run;
         try {
-          const word = await startRun(partition, ir, { runId, generation: 1, digest, epoch, input, queues });
+          const word = await startRun(partition, ir, { runId, generation: 1, digest, epoch, input });
           if (word === "late" || word === "ir_missing") waiting += 1;
         } catch (error) {
           // The run is accepted: that it does not start now is no failure of the submit.
@@ -207,6 +207,43 @@ export class Client {
     };
     await Promise.all(Array.from({ length: STARTS_AT_ONCE }, startSome));
     return waiting;
+  }
+
+  /**
+   * Gives a command to a run. When this returns it is on record and will be applied once, or its refusal is.
+   * @throws HitzeroError RUN_NOT_FOUND, RUN_FINAL (the run is over; the message says how it ended)
+   */
+  async command(
+    runId: string,
+    kind: UserCommand,
+    commandId: string = uuidv7(),
+  ): Promise<{ commandId: string }> {
+    const run = await this.getRun(runId);
+    if (isFinalRunStatus(run.status)) {
+      throw new HitzeroError("RUN_FINAL", `run ${runId} is over: it is ${run.status}`, {
+        hint: "A final status never changes.",
+      });
+    }
+    await acceptCommand(this.#database, { commandId, runId, partition: run.partition, kind });
+    const partition = this.#partitions.find(({ number }) => number === run.partition);
+    // The reader finds the row by itself within a second; this only saves the wait.
+    if (partition) await nudgeReader(partition).catch(() => {});
+    return { commandId };
+  }
+
+  /** Cancels a run: what waits is CANCELLED, what runs is told to stop, what completed is kept. See `command`. */
+  cancel(runId: string): Promise<{ commandId: string }> {
+    return this.command(runId, "cancel");
+  }
+
+  /** Pauses a run: nothing new is handed out. See `command`. */
+  pause(runId: string): Promise<{ commandId: string }> {
+    return this.command(runId, "pause");
+  }
+
+  /** Ends a pause. See `command`. */
+  resume(runId: string): Promise<{ commandId: string }> {
+    return this.command(runId, "resume");
   }
 
   /** @throws HitzeroError RUN_NOT_FOUND */

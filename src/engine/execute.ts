@@ -61,6 +61,12 @@ export interface PerformOptions {
   lost: AbortSignal;
 }
 
+/** The reason of `lost` when the run was halted: the execution is then CANCELLED. */
+export const RUN_HALTED = "RUN_HALTED";
+
+/** A handler that is told to stop has this long to do so. */
+const GRACE_MS = 200;
+
 const parseOutput = (stored: StoredOutput | null | undefined): unknown =>
   stored === null || stored === undefined ? null : JSON.parse(stored.slice(1));
 
@@ -120,7 +126,14 @@ async function withTimeout<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const giveUp = () => abort.abort(lost.reason);
+  let giveUp = () => {};
+  const gone = new Promise<never>((_resolve, reject) => {
+    giveUp = () => {
+      abort.abort(lost.reason);
+      // A success that still arrives is recorded; a handler that ignores its signal is left alone.
+      setTimeout(() => reject(lost.reason), GRACE_MS);
+    };
+  });
   lost.addEventListener("abort", giveUp, { once: true });
   const timedOut = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => {
@@ -132,7 +145,7 @@ async function withTimeout<T>(
     }, node.timeout_ms);
   });
   try {
-    return await Promise.race([work(), timedOut]);
+    return await Promise.race([work(), timedOut, gone]);
   } finally {
     clearTimeout(timer);
     lost.removeEventListener("abort", giveUp);
@@ -245,15 +258,13 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     if (held.delivery > MAX_DELIVERIES) throw deadLetter(held.delivery - 1);
     first = await withTimeout(node, abort, options.lost, () => produce(execution, options.handlers));
   } catch (thrown) {
-    const due = nextAttempt(thrown, held, node, options);
-    if (due !== undefined)
-      return retryItem(
-        held,
-        node,
-        due,
-        detailOf(held, startedAt, options, errorOf(thrown, held, options.workerId)),
-      );
-    first = { error: errorOf(thrown, held, options.workerId) };
+    const halted = isHalted(options.lost);
+    const error = errorOf(halted ? options.lost.reason : thrown, held, options.workerId);
+    const due = halted ? undefined : nextAttempt(thrown, held, node, options);
+    if (halted || due !== undefined) {
+      return bareItem(held, node, halted ? "X" : "R", detailOf(held, startedAt, options, error), due);
+    }
+    first = { error };
   }
   const routed = route(execution, first, held, options.workerId);
   const detail = {
@@ -312,17 +323,30 @@ function identityOf(held: HeldExecution, node: IRNode) {
     attempt: held.attempt,
     delivery: held.delivery,
     nonce: held.nonce,
+    limited: held.ir.max_parallel_nodes > 0,
   };
 }
 
-function retryItem(held: HeldExecution, node: IRNode, due: number, detail: ExecutionDetail): Performed {
+function isHalted(lost: AbortSignal): boolean {
+  return lost.aborted && (lost.reason as { code?: string }).code === RUN_HALTED;
+}
+
+/** An item without output or arrivals: cancelled, or to be tried again. */
+function bareItem(
+  held: HeldExecution,
+  node: IRNode,
+  outcome: "R" | "X",
+  detail: ExecutionDetail,
+  due?: number,
+): Performed {
   return {
     item: {
       ...identityOf(held, node),
-      outcome: "R",
-      due,
+      outcome,
+      ...(due === undefined ? {} : { due }),
       arrivals: "",
       unhandled: false,
+      halt: false,
       hand: false,
       needs: {},
       detail: JSON.stringify(detail),
@@ -359,6 +383,7 @@ function finishedItem(
     outcome: failed ? "F" : "C",
     arrivals: routed.arrivals,
     unhandled: failed && routed.unhandled,
+    halt: failed && routed.unhandled && held.ir.fail_fast,
     hand: mayHandOver,
     needs: needsOfTargets(held.ir, node),
     detail: JSON.stringify(detail),

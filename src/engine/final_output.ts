@@ -9,6 +9,7 @@ import type { ZeroHit } from "./record_batch.ts";
 /** The executions whose outputs (or error) the final status is made of. */
 export function nodesWanted(hit: ZeroHit): string[] {
   if (hit.unhandled !== undefined) return [hit.unhandled];
+  if (hit.status !== "COMPLETED") return [];
   const indexes = hit.ir.output === undefined ? hit.ir.terminals : hit.ir.output_needs;
   return indexes.map((index) => hit.ir.nodes[index]?.id as string);
 }
@@ -27,6 +28,20 @@ export function finalOf(
   input: unknown,
 ): FinalRecord {
   const { runId, ir, at } = hit;
+  if (hit.status === "CANCELLED") {
+    const error = { code: "CANCELLED", message: "the run was cancelled" };
+    return { runId, status: "CANCELLED", completedAt: at, output: null, error };
+  }
+  if (hit.halted === "time_out") {
+    const message = `the run timed out after ${ir.timeout_ms} ms`;
+    return {
+      runId,
+      status: "FAILED",
+      completedAt: at,
+      output: null,
+      error: { code: "RUN_TIMED_OUT", message },
+    };
+  }
   if (hit.unhandled !== undefined) {
     const error = outputs.get(hit.unhandled)?.error;
     const message = `node ${hit.unhandled} failed: ${error?.message ?? "unknown"}`;

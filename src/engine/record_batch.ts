@@ -3,8 +3,8 @@
  * and the recorder's transaction writes it.
  */
 import { presentable } from "../base/text.ts";
-import type { BlobRecord, EventRecord, ExecutionRecord } from "../postgres/record.ts";
-import type { Finished, JournalEntry, JournalEvent, Step } from "../token/journal.ts";
+import type { BlobRecord, DeadLetterRecord, EventRecord, ExecutionRecord } from "../postgres/record.ts";
+import type { Commanded, Finished, JournalEntry, JournalEvent, Step, Withdrawn } from "../token/journal.ts";
 import type { NodeStatus, RunStatus } from "../token/lifecycle.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
 
@@ -26,8 +26,10 @@ export interface StateChange {
 export interface ZeroHit {
   runId: string;
   ir: IR;
-  status: "COMPLETED" | "FAILED";
+  status: "COMPLETED" | "FAILED" | "CANCELLED";
   at: number;
+  /** Why the run was halted, if it was. */
+  halted?: NonNullable<Step["halted"]>;
   /** The first node that failed unhandled. */
   unhandled?: string;
 }
@@ -37,6 +39,14 @@ export interface RecordBatch {
   events: EventRecord[];
   starts: { runId: string; at: number }[];
   zeroHits: ZeroHit[];
+  /** Changes between RUNNING and PAUSED. */
+  statuses: { runId: string; status: "RUNNING" | "PAUSED" }[];
+  /** Commands that took effect. */
+  commands: number[];
+  /** Runs whose waiting executions must be brought in line: halted or resumed. */
+  sweeps: { runId: string; halted: boolean }[];
+  /** Executions given up after too many deliveries. */
+  deadLetters: DeadLetterRecord[];
   /** Large outputs, whose content is to be read from Redis. */
   blobs: Omit<BlobRecord, "content">[];
   changes: StateChange[];
@@ -58,6 +68,10 @@ class BatchBuilder {
     events: [],
     starts: [],
     zeroHits: [],
+    statuses: [],
+    commands: [],
+    sweeps: [],
+    deadLetters: [],
     blobs: [],
     changes: [],
   };
@@ -77,6 +91,8 @@ class BatchBuilder {
   add(event: JournalEvent, entry: JournalEntry, ir: IR): void {
     if (event.kind === "running") this.#running(event.running, ir);
     else if (event.kind === "retrying") this.#retrying(event, entry, ir);
+    else if (event.kind === "withdrawn") this.#withdrawn(event.step, entry, ir);
+    else if (event.kind === "commanded") this.#commanded(event.step, entry, ir);
     else if (event.kind === "redelivered") this.#redelivered(event.step, entry, ir);
     else this.#step(event, entry, ir);
   }
@@ -109,8 +125,7 @@ class BatchBuilder {
     output: string,
   ): void {
     const node = nodeOf(ir, step.node);
-    const failed = step.outcome === "F";
-    const status = failed ? "FAILED" : "COMPLETED";
+    const status = ({ C: "COMPLETED", F: "FAILED", X: "CANCELLED" } as const)[step.outcome];
     const blob = output.startsWith("b") ? output.slice(1) : null;
     if (blob !== null)
       this.batch.blobs.push({ runId: step.id, name: blob, nodeId: node.id, scope: step.scope });
@@ -130,26 +145,32 @@ class BatchBuilder {
       fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
     });
     const duration = detail.ended_at - detail.started_at;
-    const message = failed
-      ? `${node.id} failed: ${presentable(detail.error?.message ?? "")}`
-      : `${node.id} completed in ${duration} ms`;
-    this.#event(
-      step.id,
-      seq,
-      entry,
-      failed ? "ERROR" : "INFO",
-      failed ? "node_failed" : "node_completed",
-      [node.id, step.scope],
-      message,
+    const [level, type, message] = (
       {
-        attempt: step.attempt,
-        delivery: step.delivery,
-        arrivals: step.arrivals,
-        activated: step.activated,
-        ...(detail.error ? { code: detail.error.code } : {}),
-        ...(detail.faults ? { condition_faults: detail.faults } : {}),
-      },
-    );
+        C: ["INFO", "node_completed", `${node.id} completed in ${duration} ms`],
+        F: ["ERROR", "node_failed", `${node.id} failed: ${presentable(detail.error?.message ?? "")}`],
+        X: ["INFO", "node_cancelled", `${node.id} was cancelled after ${duration} ms`],
+      } as const
+    )[step.outcome];
+    this.#event(step.id, seq, entry, level, type, [node.id, step.scope], message, {
+      attempt: step.attempt,
+      delivery: step.delivery,
+      arrivals: step.arrivals,
+      activated: step.activated,
+      ...(detail.error ? { code: detail.error.code } : {}),
+      ...(detail.faults ? { condition_faults: detail.faults } : {}),
+      ...(step.halted ? { halted: step.halted } : {}),
+    });
+    if (detail.error?.code === "DEAD_LETTER") {
+      const { worker } = detail;
+      this.batch.deadLetters.push({
+        ...{ runId: step.id, nodeId: node.id, scope: step.scope },
+        deliveries: step.delivery - 1,
+        workerId: worker,
+        diedAt: detail.ended_at,
+      });
+    }
+    if (step.halted === "fail_fast") this.batch.sweeps.push({ runId: step.id, halted: true });
     const key = executionKey(step.id, node.id, step.scope);
     const previous = this.#noted.delete(key) ? "RUNNING" : "PENDING";
     this.#change(
@@ -263,27 +284,76 @@ class BatchBuilder {
     this.#change(runId, [node.id, scope], "PENDING", "SKIPPED", entry.at, reason);
   }
 
+  #withdrawn(step: Withdrawn, entry: JournalEntry, ir: IR): void {
+    const { id } = nodeOf(ir, step.node);
+    this.#execution({
+      runId: step.id,
+      nodeId: id,
+      scope: step.scope,
+      attempt: step.attempt,
+      status: "CANCELLED",
+      reason: "run_halted",
+      workerId: null,
+      startedAt: null,
+      endedAt: entry.at,
+      output: null,
+      outputBlob: null,
+      error: null,
+      fromNodes: [],
+    });
+    const message = `${id} was cancelled before it ran`;
+    this.#event(step.id, step.q, entry, "INFO", "node_cancelled", [id, step.scope], message, {
+      attempt: step.attempt,
+    });
+    this.#change(step.id, [id, step.scope], "PENDING", "CANCELLED", entry.at, "run_halted");
+    if (step.zero) this.#zero(step, step.q + 1, entry, ir);
+  }
+
+  #commanded(step: Commanded, entry: JournalEntry, ir: IR): void {
+    if (step.seq > 0) this.batch.commands.push(step.seq);
+    const [type, message] = (
+      {
+        cancel: ["run_cancelling", "the run is being cancelled"],
+        time_out: ["run_timed_out", `the run timed out after ${ir.timeout_ms} ms`],
+        pause: ["run_paused", "the run is paused"],
+        resume: ["run_resumed", "the run goes on"],
+      } as const
+    )[step.kind];
+    this.#event(step.id, step.q, entry, step.kind === "time_out" ? "ERROR" : "INFO", type, null, message, {
+      command: step.seq,
+    });
+    if (step.kind === "pause") {
+      this.batch.statuses.push({ runId: step.id, status: "PAUSED" });
+      this.#change(step.id, undefined, "RUNNING", "PAUSED", entry.at, null);
+    } else if (step.kind !== "cancel") {
+      this.batch.statuses.push({ runId: step.id, status: "RUNNING" });
+      if (step.kind === "resume") this.#change(step.id, undefined, "PAUSED", "RUNNING", entry.at, null);
+    }
+    if (step.kind !== "pause" && !step.zero) {
+      this.batch.sweeps.push({ runId: step.id, halted: step.kind !== "resume" });
+    }
+    if (step.zero) this.#zero(step, step.q + 1, entry, ir);
+  }
+
   #zero(step: Step, seq: number, entry: JournalEntry, ir: IR): void {
-    const failed = step.zero === "F";
     const unhandled = step.unhandled === undefined ? undefined : nodeOf(ir, step.unhandled).id;
+    const why = step.halted === "time_out" ? "it timed out" : `node ${unhandled}`;
+    const [status, level, type, message] = (
+      {
+        C: ["COMPLETED", "INFO", "run_completed", "the run completed"],
+        F: ["FAILED", "ERROR", "run_failed", `the run failed: ${why}`],
+        X: ["CANCELLED", "INFO", "run_cancelled", "the run is cancelled"],
+      } as const
+    )[step.zero as "C" | "F" | "X"];
     this.batch.zeroHits.push({
       runId: step.id,
       ir,
-      status: failed ? "FAILED" : "COMPLETED",
+      status,
       at: entry.at,
       ...(unhandled === undefined ? {} : { unhandled }),
+      ...(step.halted === undefined ? {} : { halted: step.halted }),
     });
-    const message = failed ? `the run failed: node ${unhandled}` : "the run completed";
-    this.#event(
-      step.id,
-      seq,
-      entry,
-      failed ? "ERROR" : "INFO",
-      failed ? "run_failed" : "run_completed",
-      null,
-      message,
-      {},
-    );
+    this.#event(step.id, seq, entry, level, type, null, message, {});
   }
 
   #execution(record: ExecutionRecord): void {

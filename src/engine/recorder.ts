@@ -8,6 +8,7 @@
 
 import { HitzeroError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { closeCommands } from "../postgres/commands.ts";
 import { type Database, isDataFault, type Queryable } from "../postgres/database.ts";
 import { moveOffset, type PartitionRow } from "../postgres/partitions.ts";
 import {
@@ -16,13 +17,17 @@ import {
   readInput,
   readOutputs,
   recordBlobs,
+  recordDeadLetters,
   recordEvents,
   recordExecutions,
   recordFinals,
+  recordNeverActivated,
   recordStarts,
+  recordStatuses,
 } from "../postgres/record.ts";
 import { stateChannel } from "../redis/keys.ts";
 import type { Partition } from "../redis/partition.ts";
+import { dropTimeLimits } from "../redis/upkeep.ts";
 import { decodeJournalEntry, type JournalEntry, type JournalEvent } from "../token/journal.ts";
 import type { IR } from "../workflow/ir.ts";
 import { finalOf, nodesWanted } from "./final_output.ts";
@@ -51,6 +56,10 @@ const DIGESTS_KEPT = 50_000;
 export class Recorder {
   /** The lease under which this recorder writes; its offset moves with every batch. */
   readonly row: PartitionRow;
+  /** Runs that were halted (true) or resumed: their waiting executions are to be brought in line. */
+  readonly sweeps = new Map<string, boolean>();
+  /** Some of them came since the last sweep. */
+  unswept = false;
   readonly #partition: Partition;
   readonly #database: Database;
   readonly #irs: IRCache;
@@ -147,11 +156,27 @@ export class Recorder {
       await recordEvents(client, batch.events);
       await recordBlobs(client, blobs);
       await recordStarts(client, batch.starts);
+      await recordDeadLetters(client, batch.deadLetters);
+      await recordStatuses(client, batch.statuses);
+      await closeCommands(client, batch.commands, "applied");
+      const halted = batch.zeroHits.filter((hit) => hit.halted !== undefined);
+      await recordNeverActivated(
+        client,
+        halted.map(({ runId, ir, at, halted: reason }) => ({
+          runId,
+          nodeIds: ir.nodes.map(({ id }) => id),
+          at,
+          reason: reason as string,
+        })),
+      );
       const finals = await this.#finals(client, batch.zeroHits);
       await recordFinals(client, finals);
       for (const final of finals) batch.changes.push(finalChange(final));
       await moveOffset(client, this.row, { seq: last.seq, call: last.call }, READER_LEASE_MS);
     });
+    for (const { runId, halted } of batch.sweeps) this.sweeps.set(runId, halted);
+    this.unswept ||= batch.sweeps.length > 0;
+    for (const { runId } of batch.zeroHits) this.sweeps.delete(runId);
     this.row.recorded_seq = last.seq;
     this.row.recorded_call = last.call;
     await this.#cleanUp(batch, last.seq);
@@ -185,6 +210,10 @@ export class Recorder {
       for (const row of rows) blobs.get(row.run_id)?.push(row.name);
     }
     for (const runId of finished) this.#digests.delete(runId);
+    await dropTimeLimits(
+      this.#partition,
+      batch.zeroHits.filter(({ ir }) => ir.timeout_ms > 0).map(({ runId }) => ({ runId, generation: 1 })),
+    );
     await this.#partition.forget(
       recorded,
       [...blobs].map(([runId, names]) => ({ runId, blobs: names })),
@@ -208,6 +237,12 @@ export class Recorder {
     if (pipeline.length > 0) await pipeline.exec();
   }
 
+  /** The IR of a run that this recorder has just read of. */
+  async irOf(runId: string): Promise<IR | undefined> {
+    const digest = this.#digests.get(runId) ?? (await readDigests(this.#database, [runId])).get(runId);
+    return digest === undefined ? undefined : this.#irs.get(digest);
+  }
+
   async #findIRs(entries: readonly JournalEntry[]): Promise<(runId: string) => IR | undefined> {
     const runIds = runIdsOf(entries);
     const unknown = runIds.filter((runId) => !this.#digests.has(runId));
@@ -228,7 +263,7 @@ export class Recorder {
 
 function finalChange(final: {
   runId: string;
-  status: "COMPLETED" | "FAILED";
+  status: "COMPLETED" | "FAILED" | "CANCELLED";
   completedAt: number;
   error: { code: string } | null;
 }): StateChange {

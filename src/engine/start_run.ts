@@ -1,4 +1,5 @@
 /** Starting an accepted run, by its submitter or later by the reader. */
+import { queuesOf } from "../redis/pack.ts";
 import type { Partition, StartCall } from "../redis/partition.ts";
 import type { IR } from "../workflow/ir.ts";
 import { START_DEADLINE_MS } from "./limits.ts";
@@ -9,11 +10,17 @@ export type StartWord = "started" | "exists" | "gone" | "late" | "ir_missing";
 export async function startRun(
   partition: Partition,
   ir: IR,
-  call: Omit<StartCall, "deadline">,
+  call: Omit<StartCall, "deadline" | "queues" | "permits" | "timeoutMs">,
 ): Promise<StartWord> {
-  const deadline = partition.connection.now() + START_DEADLINE_MS;
-  const word = await partition.start({ ...call, deadline });
+  const full: StartCall = {
+    ...call,
+    queues: queuesOf(ir),
+    permits: ir.max_parallel_nodes,
+    timeoutMs: ir.timeout_ms,
+    deadline: partition.connection.now() + START_DEADLINE_MS,
+  };
+  const word = await partition.start(full);
   if (word !== "ir_missing") return word;
   await partition.loadIR(call.digest, ir);
-  return partition.start({ ...call, deadline });
+  return partition.start(full);
 }

@@ -23,11 +23,11 @@ import {
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
-import { queuesOf } from "../redis/pack.ts";
 import { FenceError, LAYOUT, newNonce, Partition } from "../redis/partition.ts";
 import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
 import { IRCache } from "./ir_cache.ts";
 import { HEARTBEAT_MS, READER_LEASE_MS, START_GRACE_MS, UNCLAIMED_MS } from "./limits.ts";
+import { Obedience } from "./obey.ts";
 import { HistoryLostError, Recorder } from "./recorder.ts";
 import { startRun } from "./start_run.ts";
 import { VERSION } from "./version.ts";
@@ -143,21 +143,29 @@ export class Supervisor {
     const identity = await connection.identity();
     const recorder = new Recorder(opened, partition, database, irs, this.#log);
     await recorder.repeatCleanUp();
+    const obedience = new Obedience(partition, database, recorder, this.#options.namespace, this.#log);
+    await obedience.takeOver();
+    const bell = new JournalBell(blocking, partition);
     let sweptAt = 0;
     while (!this.#stopping.signal.aborted) {
       const recorded = await recorder.recordNext();
-      const now = Date.now();
-      if (now - sweptAt >= SWEEP_MS) {
-        sweptAt = now;
+      const due = Date.now() - sweptAt >= SWEEP_MS;
+      if (due) {
+        sweptAt = Date.now();
         await renewLease(database, row.partition, row.term, READER_LEASE_MS);
         await this.#reclaim(partition);
         if (recorded === 0) await this.#startUnstarted(partition, irs, database);
       }
-      const nextDue = await fireTimers(partition);
+      if (due || bell.nudged) {
+        bell.nudged = false;
+        await obedience.applyCommands();
+      }
+      if (due || recorder.unswept) await obedience.sweep();
+      const nextDue = await fireTimers(partition, (runId) => obedience.timeOut(runId));
       if (recorded > 0) continue;
       if ((await connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - connection.now());
-      if (idleMs > 0) await waitForEntry(blocking, partition, opened.recorded_seq, idleMs);
+      if (idleMs > 0) await bell.wait(opened.recorded_seq, idleMs);
     }
   }
 
@@ -186,7 +194,6 @@ export class Supervisor {
         digest: run.ir_digest,
         epoch: partition.epoch,
         input: run.input,
-        queues: queuesOf(ir),
       });
       if (word === "started")
         this.#log.info({ run_id: run.run_id }, "an accepted run that never started is started");
@@ -194,15 +201,39 @@ export class Supervisor {
   }
 }
 
-/** Waits until the journal has an entry behind `recorded`. */
-async function waitForEntry(
-  blocking: RedisConnection,
-  partition: Partition,
-  recorded: number,
-  limitMs: number,
-): Promise<void> {
-  const key = partition.keys.journal(partition.epoch);
-  await blocking.redis.xread("COUNT", 1, "BLOCK", Math.ceil(limitMs), "STREAMS", key, `${recorded}-0`);
+/** Waits, on a connection of its own, until the journal goes on or somebody gave a command. */
+class JournalBell {
+  /** A command may be waiting. */
+  nudged = true;
+  readonly #blocking: RedisConnection;
+  readonly #partition: Partition;
+  #lastNudge = "0-0";
+
+  constructor(blocking: RedisConnection, partition: Partition) {
+    this.#blocking = blocking;
+    this.#partition = partition;
+  }
+
+  async wait(recorded: number, limitMs: number): Promise<void> {
+    const { keys, epoch } = this.#partition;
+    const streams = [keys.journal(epoch), keys.nudge];
+    const positions = [`${recorded}-0`, this.#lastNudge];
+    const reply = await this.#blocking.redis.xread(
+      ...(["COUNT", 1, "BLOCK", Math.ceil(limitMs), "STREAMS", ...streams, ...positions] as [
+        "COUNT",
+        number,
+        "BLOCK",
+        number,
+        "STREAMS",
+        ...string[],
+      ]),
+    );
+    for (const [key, entries] of reply ?? []) {
+      if (key !== keys.nudge) continue;
+      this.nudged = true;
+      this.#lastNudge = entries.at(-1)?.[0] ?? this.#lastNudge;
+    }
+  }
 }
 
 /**

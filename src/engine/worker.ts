@@ -16,12 +16,13 @@ import { Database } from "../postgres/database.ts";
 import { listPartitions } from "../postgres/partitions.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
+import { controlChannel } from "../redis/keys.ts";
 import { FenceError, newNonce, Partition, type ReadyEntry, readReady } from "../redis/partition.ts";
 import type { HandedToken } from "../redis/replies.ts";
-import { renewLeases } from "../redis/upkeep.ts";
+import { haltedRuns, renewLeases } from "../redis/upkeep.ts";
 import { decodeToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
-import { type HeldExecution, perform, type StoredOutput } from "./execute.ts";
+import { type HeldExecution, perform, RUN_HALTED, type StoredOutput } from "./execute.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, Lane } from "./lane.ts";
 import {
@@ -80,6 +81,7 @@ export class Worker {
   #taken = 0;
   #connection: RedisConnection | undefined;
   #blocking: RedisConnection | undefined;
+  #listener: RedisConnection | undefined;
   #database: Database | undefined;
   #irs: IRCache | undefined;
   #fetching: Promise<void> | undefined;
@@ -106,6 +108,7 @@ export class Worker {
       this.#irs = new IRCache(this.#database);
       this.#connection = await RedisConnection.open(redisUrl);
       this.#blocking = await this.#connection.duplicate();
+      await this.#listen();
       for (const number of numbers) {
         const partition = new Partition(this.#connection, namespace, number);
         this.#lanes.set(
@@ -175,6 +178,7 @@ export class Worker {
     for (const timer of this.#timers) clearInterval(timer);
     this.#connection?.close();
     this.#blocking?.close();
+    this.#listener?.close();
     await this.#database?.close();
     this.#database = undefined;
   }
@@ -244,7 +248,7 @@ export class Worker {
       lane.finish({ ir, item: { ...common, work: token.work } });
     } else {
       const needs = ir.nodes[token.node]?.needs ?? [];
-      lane.claim({ ir, item: { ...common, ...token, needs } });
+      lane.claim({ ir, item: { ...common, ...token, needs, limited: ir.max_parallel_nodes > 0 } });
     }
   }
 
@@ -391,6 +395,21 @@ export class Worker {
     }
   }
 
+  /** Tells the handlers of a halted run to stop. */
+  #halt(runId: string): void {
+    for (const { held, lost } of this.#running) {
+      if (held.runId === runId) lost.abort(new HitzeroError(RUN_HALTED, "the run was halted"));
+    }
+  }
+
+  /** Hears of halted runs at once; what is missed here is found with the next renewal. */
+  async #listen(): Promise<void> {
+    const listener = await (this.#connection as RedisConnection).duplicate();
+    this.#listener = listener;
+    listener.redis.on("message", (_channel: string, runId: string) => this.#halt(runId));
+    await listener.redis.subscribe(controlChannel(this.#options.namespace));
+  }
+
   /** Renews the leases of all tokens held. An execution whose lease is gone was given to another: its handler is told to stop. */
   async #renew(): Promise<void> {
     const byLane = new Map<Lane, string[]>();
@@ -409,6 +428,10 @@ export class Worker {
         );
         running.lost.abort(new HitzeroError("LEASE_LOST", "this execution was handed to another worker"));
       }
+      // The announcement of a halt may have been missed.
+      const runIds = [...new Set([...this.#running].map(({ held }) => held.runId))];
+      for (const runId of await haltedRuns(lane.partition, runIds).catch((): string[] => []))
+        this.#halt(runId);
     }
   }
 

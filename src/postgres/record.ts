@@ -45,7 +45,7 @@ export interface BlobRecord {
 
 export interface FinalRecord {
   runId: string;
-  status: "COMPLETED" | "FAILED";
+  status: "COMPLETED" | "FAILED" | "CANCELLED";
   completedAt: number;
   /** JSON text. */
   output: string | null;
@@ -132,7 +132,8 @@ export async function recordFinals(client: Queryable, finals: readonly FinalReco
     `update hitzero.runs r set status = new.status, completed_at = to_timestamp(new."completedAt" / 1000), output = new.output,
        error = new.error
      from json_to_recordset($1::json) as new ("runId" uuid, status text, "completedAt" double precision, output jsonb, error jsonb)
-     where r.run_id = new."runId" and r.status = 'RUNNING'`,
+     where r.run_id = new."runId"
+       and (r.status = 'RUNNING' or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'))`,
     [`[${rows.join(",")}]`],
   );
   await client.query(
@@ -145,6 +146,58 @@ export async function recordFinals(client: Queryable, finals: readonly FinalReco
      on conflict (run_id) do nothing`,
     [finals.map((record) => record.runId)],
   );
+}
+
+export interface DeadLetterRecord {
+  runId: string;
+  nodeId: string;
+  scope: string;
+  deliveries: number;
+  workerId: string;
+  diedAt: number;
+}
+
+export async function recordDeadLetters(
+  client: Queryable,
+  records: readonly DeadLetterRecord[],
+): Promise<void> {
+  if (records.length === 0) return;
+  await client.query(
+    `insert into hitzero.dead_letters (run_id, node_id, scope, deliveries, worker_id, died_at)
+     select "runId", "nodeId", scope, deliveries, "workerId", to_timestamp("diedAt" / 1000)
+     from json_to_recordset($1::json) as new ("runId" uuid, "nodeId" text, scope text, deliveries int, "workerId" text,
+       "diedAt" double precision)
+     on conflict (run_id, node_id, scope) do nothing`,
+    [JSON.stringify(records)],
+  );
+}
+
+/** Moves runs between RUNNING and PAUSED, in order. */
+export async function recordStatuses(
+  client: Queryable,
+  statuses: readonly { runId: string; status: "RUNNING" | "PAUSED" }[],
+): Promise<void> {
+  for (const { runId, status } of statuses) {
+    await client.query(
+      `update hitzero.runs set status = $2 where run_id = $1 and status in ('RUNNING', 'PAUSED')`,
+      [runId, status],
+    );
+  }
+}
+
+/** The nodes of a halted run that were never activated are CANCELLED, too. */
+export async function recordNeverActivated(
+  client: Queryable,
+  halted: readonly { runId: string; nodeIds: readonly string[]; at: number; reason: string }[],
+): Promise<void> {
+  for (const { runId, nodeIds, at, reason } of halted) {
+    await client.query(
+      `insert into hitzero.node_executions (run_id, node_id, scope, attempt, status, reason, ended_at)
+       select $1, id, '', 0, 'CANCELLED', $4, to_timestamp($3::double precision / 1000) from unnest($2::text[]) as node (id)
+       on conflict (run_id, node_id, scope) do nothing`,
+      [runId, nodeIds, at, reason],
+    );
+  }
 }
 
 export interface RecordedOutput extends Row {

@@ -23,6 +23,10 @@ export class PartitionKeys {
   get timers(): string {
     return `${this.#base}:timers`;
   }
+  /** stream of one entry: wakes the reader */
+  get nudge(): string {
+    return `${this.#base}:nudge`;
+  }
   /** set: names of the queues that have had a worker */
   get queues(): string {
     return `${this.#base}:queues`;
@@ -34,6 +38,10 @@ export class PartitionKeys {
   /** hash: one run's state (fields: lua/lib/run.lua) */
   run(runId: string): string {
     return `${this.#base}:run:${runId}`;
+  }
+  /** list: tokens of a run that wait for another to give its permit back (max_parallel_nodes) */
+  parked(runId: string): string {
+    return `${this.#base}:parked:${runId}`;
   }
   /** string with a TTL: this run was here and is over */
   tombstone(runId: string): string {
@@ -47,6 +55,11 @@ export class PartitionKeys {
   blob(runId: string, name: string): string {
     return `${this.#base}:blob:${runId}:${name}`;
   }
+}
+
+/** Pub/Sub channel on which workers hear of halted runs. */
+export function controlChannel(namespace: string): string {
+  return `${namespace}:control`;
 }
 
 /** Pub/Sub channel of a run's state changes. */

@@ -23,7 +23,7 @@ export const GROUP = "workers";
 const SETTLE_LIMIT = 1_000;
 
 /** Longer than any start may be under way. */
-const TOMBSTONE_MS = 300_000;
+export const TOMBSTONE_MS = 300_000;
 
 /** The partition does not take this call: it is closed, or belongs to another epoch, server or release. */
 export class FenceError extends HitzeroError {
@@ -60,8 +60,12 @@ export interface FinishedItem extends RunItem {
   nonce: string;
   /** Queue of the node. */
   queue: string;
-  /** Completed, failed, or to be tried again (at `due`). */
-  outcome: "C" | "F" | "R";
+  /** Completed, failed, cancelled, or to be tried again (at `due`). */
+  outcome: "C" | "F" | "X" | "R";
+  /** Does this failure halt the run (fail_fast)? */
+  halt: boolean;
+  /** Does the run limit how many of its executions hold a worker? */
+  limited: boolean;
   /** Redis's clock, ms; with outcome R. */
   due?: number;
   /** `=` and one letter (t, n) for each outgoing edge, or `X`: an unhandled failure fails every edge. */
@@ -98,6 +102,7 @@ export interface ClaimItem extends RunItem, StreamPosition {
   delivery: number;
   nonce: string;
   needs: number[];
+  limited: boolean;
 }
 
 export interface AdvanceCall {
@@ -120,6 +125,10 @@ export interface StartCall extends RunItem {
   /** JSON of the run's input. */
   input: string;
   queues: readonly string[];
+  /** Executions that may hold a worker at once; 0: no limit. */
+  permits: number;
+  /** Limit of the whole run, ms; 0: none. */
+  timeoutMs: number;
 }
 
 export interface RunningNote {
@@ -236,6 +245,7 @@ export class Partition {
       this.keys.run(call.runId),
       this.keys.tombstone(call.runId),
       this.keys.ir(call.digest),
+      this.keys.timers,
     ]);
     const json = {
       ...(await this.fence(call.epoch)),
@@ -246,6 +256,8 @@ export class Partition {
       limit: SETTLE_LIMIT,
       queues: this.#queues(list, call.queues),
       settle_queue: call.queues[0],
+      permits: call.permits,
+      times_out: call.timeoutMs > 0 ? this.connection.now() + call.timeoutMs : undefined,
     };
     return (await this.call("start", list.keys, [JSON.stringify(json), `j${call.input}`], startReply)).word;
   }
@@ -309,7 +321,7 @@ export class Partition {
     const unlink: number[] = [];
     for (const { runId, blobs } of finished) {
       tombstones.push(list.position(this.keys.tombstone(runId)));
-      unlink.push(list.position(this.keys.run(runId)));
+      unlink.push(list.position(this.keys.run(runId)), list.position(this.keys.parked(runId)));
       for (const blob of blobs) unlink.push(list.position(this.keys.blob(runId, blob)));
     }
     const json = {
@@ -381,6 +393,8 @@ export class Partition {
       arrivals: item.arrivals,
       unhandled: item.unhandled || undefined,
       hand: item.hand || undefined,
+      halt: item.halt ? "fail_fast" : undefined,
+      parked: item.limited ? list.position(this.keys.parked(item.runId)) : undefined,
       needs: Object.keys(item.needs).length > 0 ? item.needs : undefined,
       detail: push(item.detail),
       output: push(item.output),
@@ -404,6 +418,7 @@ export class Partition {
       stream: list.position(this.keys.ready(item.queue)),
       entry: item.entry,
       needs: item.needs.length > 0 ? item.needs : undefined,
+      parked: item.limited ? list.position(this.keys.parked(item.runId)) : undefined,
     };
   }
 

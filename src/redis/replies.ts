@@ -16,6 +16,10 @@ export const startReply = z.object({ word: z.enum(["started", "exists", "gone", 
 
 export const fireReply = z.object({ word: z.literal("ok"), fired: z.number() });
 export const renewReply = z.object({ word: z.literal("ok"), lost: z.array(z.number()).default([]) });
+export const commandReply = z.object({
+  word: z.enum(["applied", "repeated", "final", "gone", "unstarted"]),
+});
+export const sweepReply = z.object({ word: z.literal("ok"), changed: z.number() });
 export const reclaimReply = z.object({ word: z.literal("ok"), reclaimed: z.number() });
 
 export const okReply = z.object({ word: z.literal("ok") });
@@ -45,7 +49,7 @@ export const advanceReply = z.object({
   finished: z
     .array(word.extend({ word: z.enum(["done", "duplicate", "stale", "gone", "ir_missing"]) }))
     .default([]),
-  claims: z.array(word.extend({ word: z.enum(["run", "stale", "gone"]) })).default([]),
+  claims: z.array(word.extend({ word: z.enum(["run", "parked", "cancelled", "stale", "gone"]) })).default([]),
   tokens: z.array(token).default([]),
 });
 export type AdvanceReply = z.infer<typeof advanceReply>;

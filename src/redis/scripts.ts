@@ -14,7 +14,9 @@ export type ScriptName =
   | "fire"
   | "renew"
   | "reclaim"
-  | "requeue";
+  | "requeue"
+  | "command"
+  | "sweep";
 
 interface Script {
   source: string;

@@ -3,8 +3,10 @@
  * compares before it writes, so it matters neither who calls nor how often.
  */
 import { decodeKept } from "../token/token.ts";
-import { GROUP, KeyList, type Partition } from "./partition.ts";
-import { fireReply, okReply, reclaimReply, renewReply } from "./replies.ts";
+import type { IR } from "../workflow/ir.ts";
+import { controlChannel } from "./keys.ts";
+import { GROUP, KeyList, type Partition, TOMBSTONE_MS } from "./partition.ts";
+import { commandReply, fireReply, okReply, reclaimReply, renewReply, sweepReply } from "./replies.ts";
 
 /** Members of one upkeep call at most. */
 const AT_ONCE = 500;
@@ -81,8 +83,55 @@ export async function requeueUnclaimed(
   return entries.length;
 }
 
-/** Fires the timers that are due; answers when the next one is (Redis's clock, ms), if any. */
-export async function fireTimers(partition: Partition): Promise<number | undefined> {
+export type CommandKind = "cancel" | "pause" | "resume" | "time_out";
+
+/** Applies one command to a run, once. `seq` orders a run's commands; 0 for its own time limit. */
+export async function applyCommand(partition: Partition, runId: string, kind: CommandKind, seq: number) {
+  const { keys } = partition;
+  const json = {
+    ...(await partition.fence(partition.epoch)),
+    tombstone_ms: TOMBSTONE_MS,
+    id: runId,
+    seq,
+    kind,
+  };
+  const names = [keys.meta, keys.journal(partition.epoch), keys.run(runId), keys.tombstone(runId)];
+  return (await partition.call("command", names, [JSON.stringify(json)], commandReply)).word;
+}
+
+/** Brings a run's waiting executions in line with its state (halted, resumed), a part of its nodes at a time. */
+export async function sweepRun(partition: Partition, runId: string, ir: IR): Promise<void> {
+  for (let first = 0; first < ir.nodes.length; first += AT_ONCE) {
+    const { keys } = partition;
+    const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.timers, keys.run(runId)]);
+    const part = ir.nodes.slice(first, first + AT_ONCE);
+    const json = {
+      ...(await partition.fence(partition.epoch)),
+      id: runId,
+      queues: Object.fromEntries(part.map(({ queue }) => [queue, list.position(keys.ready(queue))])),
+      nodes: part.map(({ queue }, index) => ({ node: first + index, queue })),
+    };
+    await partition.call("sweep", list.keys, [JSON.stringify(json)], sweepReply);
+  }
+}
+
+/** Forgets a run's own time limit. */
+export async function dropTimeLimits(
+  partition: Partition,
+  runs: readonly { runId: string; generation: number }[],
+): Promise<void> {
+  const members = runs.map(({ runId, generation }) => `!|time_out|${runId}|${generation}`);
+  if (members.length > 0)
+    await partition.orAway(partition.connection.redis.zrem(partition.keys.timers, ...members));
+}
+
+/**
+ * Fires the timers that are due; answers when the next one is (Redis's clock, ms), if any. `onTimeOut` hears of runs whose time is up.
+ */
+export async function fireTimers(
+  partition: Partition,
+  onTimeOut: (runId: string) => Promise<void>,
+): Promise<number | undefined> {
   const { redis } = partition.connection;
   for (;;) {
     const first = await partition.orAway(
@@ -95,12 +144,43 @@ export async function fireTimers(partition: Partition): Promise<number | undefin
       due.push(first[index] as string);
     }
     if (due.length === 0) return first.length === 0 ? undefined : Number(first[1]);
+    for (const kept of due.filter((member) => member.startsWith("!"))) {
+      await onTimeOut(kept.split("|")[2] as string);
+      await partition.orAway(redis.zrem(partition.keys.timers, kept));
+    }
     const list = new KeyList([partition.keys.meta, partition.keys.timers]);
-    const items = due.map((kept) => ({
-      kept,
-      stream: list.position(partition.keys.ready(decodeKept(kept)?.queue ?? "default")),
-    }));
+    const items = due
+      .filter((member) => !member.startsWith("!"))
+      .map((kept) => ({
+        kept,
+        stream: list.position(partition.keys.ready(decodeKept(kept)?.queue ?? "default")),
+      }));
     const json = { ...(await partition.fence(partition.epoch)), due: items };
     await partition.call("fire", list.keys, [JSON.stringify(json)], fireReply);
   }
+}
+
+/** Which of these runs of the partition are halted? */
+export async function haltedRuns(partition: Partition, runIds: readonly string[]): Promise<string[]> {
+  const { redis } = partition.connection;
+  const reasons = await partition.orAway(
+    Promise.all(runIds.map((runId) => redis.hget(partition.keys.run(runId), "x"))),
+  );
+  return runIds.filter((_runId, index) => reasons[index] !== null);
+}
+
+/** Tells every worker that these runs are halted. */
+export async function announceHalt(
+  partition: Partition,
+  namespace: string,
+  runIds: readonly string[],
+): Promise<void> {
+  const { redis } = partition.connection;
+  await partition.orAway(Promise.all(runIds.map((runId) => redis.publish(controlChannel(namespace), runId))));
+}
+
+/** Wakes the partition's reader: there is a command. Losing it costs at most the reader's own look around. */
+export async function nudgeReader(partition: Partition): Promise<void> {
+  const { redis } = partition.connection;
+  await partition.orAway(redis.xadd(partition.keys.nudge, "MAXLEN", 1, "*", "n", "1"));
 }

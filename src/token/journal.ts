@@ -4,6 +4,7 @@
  *
  * Stream fields: `call` (nonce of the call), `at` (ms), then in order
  *   s {started}                       · n {still running}
+ *   x {withdrawn}                     · c {commanded}
  *   l {handed out again}              · r {to be tried again}, d detail, o
  *   f {finished}, d detail, o output  · w {settled rest}, d, o
  */
@@ -29,8 +30,10 @@ const step = z.object({
   q: z.number(),
   skipped,
   activated,
-  /** Zero-hit: C completed, F failed. */
-  zero: z.enum(["C", "F"]).optional(),
+  /** Zero-hit: C completed, F failed, X cancelled. */
+  zero: z.enum(["C", "F", "X"]).optional(),
+  /** Why the run was halted: where it was, and again with the zero-hit. */
+  halted: z.enum(["cancel", "time_out", "fail_fast"]).optional(),
   /** First unhandled failure (node index), with zero F. */
   unhandled: z.number().optional(),
 });
@@ -39,9 +42,11 @@ const finished = step.extend({
   scope: z.string(),
   attempt: z.number(),
   delivery: z.number(),
-  outcome: z.enum(["C", "F"]),
+  outcome: z.enum(["C", "F", "X"]),
   arrivals: z.string(),
 });
+const withdrawn = step.extend({ node: z.number(), scope: z.string(), attempt: z.number() });
+const commanded = step.extend({ kind: z.enum(["cancel", "pause", "resume", "time_out"]), seq: z.number() });
 const running = z.object({
   id: z.string(),
   g: z.number(),
@@ -89,6 +94,8 @@ export const executionDetail = z.object({
 export type ExecutionDetail = z.infer<typeof executionDetail>;
 
 export type Step = z.infer<typeof step>;
+export type Withdrawn = z.infer<typeof withdrawn>;
+export type Commanded = z.infer<typeof commanded>;
 export type Finished = z.infer<typeof finished>;
 export type Running = z.infer<typeof running>;
 
@@ -99,6 +106,10 @@ export type JournalEvent =
   | { kind: "retrying"; step: z.infer<typeof retrying>; detail: ExecutionDetail }
   /** Its worker was lost; the token was handed out again. */
   | { kind: "redelivered"; step: z.infer<typeof redelivered> }
+  /** Cancelled before it ran. */
+  | { kind: "withdrawn"; step: Withdrawn }
+  /** A command was applied. */
+  | { kind: "commanded"; step: Commanded }
   | { kind: "settled"; step: Step }
   /** `output`: `j<JSON>`, `b<name of a blob>`, or empty. */
   | { kind: "finished"; step: Finished; detail: ExecutionDetail; output: string };
@@ -119,6 +130,8 @@ export function decodeJournalEntry(id: string, fields: readonly string[]): Journ
     const body: unknown = JSON.parse(fields[index + 1] as string);
     if (name === "s") events.push({ kind: "started", step: step.parse(body) });
     else if (name === "n") events.push({ kind: "running", running: running.parse(body) });
+    else if (name === "x") events.push({ kind: "withdrawn", step: withdrawn.parse(body) });
+    else if (name === "c") events.push({ kind: "commanded", step: commanded.parse(body) });
     else if (name === "l") events.push({ kind: "redelivered", step: redelivered.parse(body) });
     else {
       assert(

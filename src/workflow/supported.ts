@@ -28,15 +28,6 @@ const SUPPORTED_RULES: ReadonlySet<unknown> = new Set([
 export function checkSupported(draft: Draft, faults: Faults): void {
   const refuse = (path: string, what: string, instead: string) =>
     faults.add("NOT_SUPPORTED_YET", path, `${what} is not supported by this version yet`, instead);
-  const { header } = draft;
-  if (header?.fail_fast)
-    refuse("$.fail_fast", "fail_fast", "Remove it: other branches go on after a failure.");
-  if (header !== undefined && header.max_parallel_nodes > 0) {
-    refuse("$.max_parallel_nodes", "max_parallel_nodes", "Remove it and bound the workers' concurrency.");
-  }
-  if (header !== undefined && header.timeout_ms > 0) {
-    refuse("$.timeout_ms", "a limit of the whole run", "Remove it and set timeout_ms on the nodes.");
-  }
   for (const node of draft.nodes) checkNode(node, refuse);
 }
 

@@ -263,6 +263,8 @@ describe("Postgres", () => {
         outcome: "C" as const,
         arrivals: "=",
         unhandled: false,
+        halt: false,
+        limited: false,
         hand: false,
         needs: {},
         detail,

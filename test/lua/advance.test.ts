@@ -41,6 +41,8 @@ function start(game: Game, input = "{}", more: object = {}) {
     input,
     queues: queuesOf(game.ir),
     deadline: connection.now() + 5_000,
+    permits: 0,
+    timeoutMs: 0,
     ...more,
   });
 }
@@ -65,6 +67,8 @@ function finished(game: Game, token: ExecutionToken, how: Partial<FinishedItem> 
     outcome: "C",
     arrivals: `=${"t".repeat(out)}`,
     unhandled: false,
+    halt: false,
+    limited: false,
     hand: false,
     needs: {},
     detail: JSON.stringify({ worker: WORKER, started_at: 1, ended_at: 2 }),

@@ -41,6 +41,8 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
     input: "{}",
     queues: ["default"],
     deadline: connection.now() + 5_000,
+    permits: 0,
+    timeoutMs: 0,
   });
   const entries = await readReady(connection, [{ partition, queue: "default" }], "w", {
     count: 1_000,
@@ -66,6 +68,8 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
           outcome: letter === "f" ? "F" : "C",
           arrivals: letter === "f" ? "X" : `=${letter}`,
           unhandled: letter === "f",
+          halt: false,
+          limited: false,
           hand: false,
           needs: {},
           detail: "{}",

@@ -241,9 +241,6 @@ const NOT_YET: Case[] = [
     "$.nodes[0].trigger_rule",
     { name: "x", nodes: [step("a", { trigger_rule: { quorum: 2 } })] },
   ],
-  ["NOT_SUPPORTED_YET", "$.fail_fast", workflow("a", "", { fail_fast: true })],
-  ["NOT_SUPPORTED_YET", "$.max_parallel_nodes", workflow("a", "", { max_parallel_nodes: 3 })],
-  ["NOT_SUPPORTED_YET", "$.timeout_ms", workflow("a", "", { timeout_ms: 1000 })],
 ];
 
 const IRS: Case[] = [
@@ -256,7 +253,6 @@ const IRS: Case[] = [
   ["IR_INCONSISTENT", "$.nodes[0].level", withIr((ir) => ir.nodes.reverse())],
   ["UNKNOWN_NODE", "$.edges[0].to", withIr((ir) => (ir.edges[0]!.to = 99))],
   ["EXPRESSION_SYNTAX", "$.edges[0].condition", withIr((ir) => (ir.edges[0]!.condition = "1 +"))],
-  ["NOT_SUPPORTED_YET", "$.fail_fast", withIr((ir) => (ir.fail_fast = true))],
   ["UNKNOWN_PROPERTY", "$.nodes[0].handler", withIr((ir) => Object.assign(ir.nodes[0]!, { handler: 1 }))],
   ["WRONG_TYPE", "$.levels", withIr((ir) => Object.assign(ir, { levels: "2" }))],
 ];

@@ -1,0 +1,52 @@
+#!lua flags=allow-oom
+-- Applies one command to a run, once: cancel, pause, resume, or time_out (its own limit). What it means for executions that wait is
+-- `sweep`'s; those in flight hear of it from their workers.
+-- KEYS  1 meta · 2 journal · 3 run · 4 tombstone
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, tombstone_ms, id, seq, kind}: seq orders a run's commands; 0 for time_out
+-- reply applied | repeated | final | gone | unstarted | refused
+-- Journal: c.
+--@include lib/fence.lua
+--@include lib/run.lua
+--@include lib/emit.lua
+
+local call = cjson.decode(ARGV[1])
+local meta = read_meta(KEYS[1])
+local word = refusal(meta, call)
+if word then return refuse(word) end
+local function answer(reply) return { cjson.encode({ word = reply }) } end
+local function journal(step, run, event)
+  append_journal(meta, call, { 'c', journal_record(step, run, event, { kind = call.kind, seq = call.seq }) })
+  return answer('applied')
+end
+
+local run = open_run(KEYS[3], nil, call.id)
+local step = new_step(call)
+if not run.exists then
+  if redis.call('EXISTS', KEYS[4]) == 1 then return answer('gone') end
+  if call.kind ~= 'cancel' then return answer('unstarted') end
+  -- It never starts: the tombstone refuses every start that may still be on its way.
+  redis.call('SET', KEYS[4], '1', 'PX', integer(call.tombstone_ms))
+  run.generation, step.zero, step.halted = '1', 'X', 'cancel'
+  return journal(step, run, 1)
+end
+if call.seq > 0 and call.seq <= run.last_command then return answer('repeated') end
+if run.status ~= 'R' then return answer('final') end
+run.events = run.events + 1
+local event = run.events
+if call.kind == 'pause' then
+  run.paused = true
+  put(run, 'p', '1')
+elseif call.kind == 'resume' then
+  run.paused = false
+  put(run, 'p', '0')
+else
+  -- Cancelling ends a pause: CANCELLED is the one final status that a paused run may reach.
+  run.paused = false
+  put(run, 'p', '0')
+  run.halted = run.halted or call.kind
+  step.halted = run.halted
+end
+if call.seq > 0 then put(run, 'k', integer(call.seq)) end
+test_zero(step, run)
+write_run(run)
+return journal(step, run, event)

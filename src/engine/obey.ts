@@ -1,0 +1,65 @@
+/**
+ * What the partition's reader does about commands, time limits and halted runs. Owns nothing: commands are rows, their effect is
+ * the scripts', and whatever is interrupted here is found again by the next look around.
+ */
+import type { Log } from "../base/log.ts";
+import { closeCommands, listCommanded, listOpenCommands } from "../postgres/commands.ts";
+import type { Database } from "../postgres/database.ts";
+import type { Partition } from "../redis/partition.ts";
+import { announceHalt, applyCommand, sweepRun } from "../redis/upkeep.ts";
+import type { Recorder } from "./recorder.ts";
+
+const COMMANDS_AT_ONCE = 200;
+
+export class Obedience {
+  readonly #partition: Partition;
+  readonly #database: Database;
+  readonly #recorder: Recorder;
+  readonly #namespace: string;
+  readonly #log: Log;
+
+  constructor(partition: Partition, database: Database, recorder: Recorder, namespace: string, log: Log) {
+    this.#partition = partition;
+    this.#database = database;
+    this.#recorder = recorder;
+    this.#namespace = namespace;
+    this.#log = log;
+  }
+
+  /** What a former reader may have left undone. */
+  async takeOver(): Promise<void> {
+    for (const { run_id, halted } of await listCommanded(this.#database, this.#partition.number)) {
+      this.#recorder.sweeps.set(run_id, halted);
+    }
+  }
+
+  /** Applies the commands that are open. One for a run that has not started yet waits, unless it cancels. */
+  async applyCommands(): Promise<void> {
+    for (const command of await listOpenCommands(this.#database, this.#partition.number, COMMANDS_AT_ONCE)) {
+      const word = await applyCommand(this.#partition, command.run_id, command.kind, command.command_seq);
+      this.#log.info({ run_id: command.run_id, kind: command.kind, word }, "a command was given to a run");
+      // What took effect is closed by the transaction that records it.
+      if (word === "final" || word === "gone") {
+        await closeCommands(this.#database, [command.command_seq], "refused: the run is over");
+      }
+    }
+  }
+
+  /** A run whose own time is up. */
+  async timeOut(runId: string): Promise<void> {
+    await applyCommand(this.#partition, runId, "time_out", 0);
+  }
+
+  /** Brings waiting executions in line; halted runs are looked at again until they are final. */
+  async sweep(): Promise<void> {
+    const halted: string[] = [];
+    this.#recorder.unswept = false;
+    for (const [runId, isHalted] of this.#recorder.sweeps) {
+      const ir = await this.#recorder.irOf(runId);
+      if (isHalted && ir) halted.push(runId);
+      else this.#recorder.sweeps.delete(runId);
+      if (ir) await sweepRun(this.#partition, runId, ir);
+    }
+    if (halted.length > 0) await announceHalt(this.#partition, this.#namespace, halted);
+  }
+}

@@ -1,0 +1,75 @@
+/** Commands to runs: rows first, then applied once, in order. */
+import type { Queryable, Row } from "./database.ts";
+
+export type UserCommand = "cancel" | "pause" | "resume";
+
+export interface OpenCommand extends Row {
+  command_seq: number;
+  run_id: string;
+  kind: UserCommand;
+  ir_digest: string;
+}
+
+/** Accepts a command: once this returns it will be applied, or refused on record. The same id again is the same command. */
+export async function acceptCommand(
+  database: Queryable,
+  command: { commandId: string; runId: string; partition: number; kind: UserCommand },
+): Promise<void> {
+  await database.query(
+    `insert into hitzero.commands (command_id, run_id, partition, kind) values ($1, $2, $3, $4)
+     on conflict (command_id) do nothing`,
+    [command.commandId, command.runId, command.partition, command.kind],
+  );
+}
+
+/** Commands of a partition that are not applied yet, in order. */
+export async function listOpenCommands(
+  database: Queryable,
+  partition: number,
+  limit: number,
+): Promise<OpenCommand[]> {
+  const { rows } = await database.query<OpenCommand>(
+    `select c.command_seq, c.run_id, c.kind, r.ir_digest from hitzero.commands c join hitzero.runs r using (run_id)
+     where c.partition = $1 and c.applied_at is null order by c.command_seq limit $2`,
+    [partition, limit],
+  );
+  return rows;
+}
+
+/** Notes what became of commands. */
+export async function closeCommands(
+  client: Queryable,
+  seqs: readonly number[],
+  outcome: string,
+): Promise<void> {
+  if (seqs.length === 0) return;
+  await client.query(
+    "update hitzero.commands set applied_at = now(), outcome = $2 where command_seq = any ($1::bigint[]) and applied_at is null",
+    [seqs, outcome],
+  );
+}
+
+/** What became of a command; undefined while it is under way. */
+export async function commandOutcome(database: Queryable, commandId: string): Promise<string | undefined> {
+  const { rows } = await database.query<{ outcome: string | null }>(
+    "select outcome from hitzero.commands where command_id = $1",
+    [commandId],
+  );
+  return rows[0]?.outcome ?? undefined;
+}
+
+/** Unfinished runs of a partition that were halted or resumed: a new reader sees to it that this went through. */
+export async function listCommanded(
+  database: Queryable,
+  partition: number,
+): Promise<{ run_id: string; halted: boolean }[]> {
+  const { rows } = await database.query<{ run_id: string; halted: boolean }>(
+    `select r.run_id, bool_or(e.event_type <> 'run_resumed') as halted
+     from hitzero.runs r join hitzero.event_log e using (run_id)
+     where r.partition = $1 and r.status in ('RUNNING', 'PAUSED')
+       and (e.event_type in ('run_cancelling', 'run_timed_out', 'run_resumed') or e.data ? 'halted')
+     group by r.run_id`,
+    [partition],
+  );
+  return rows;
+}
