@@ -9,7 +9,10 @@ export default defineConfig({
     maxWorkers: 2,
     coverage: { provider: "v8", include: ["src/**"], reporter: ["text-summary", "text"] },
     projects: [
-      { extends: true, test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/simulation/reference.test.ts"] } },
+      {
+        extends: true,
+        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/simulation/reference.test.ts"] },
+      },
       {
         extends: true,
         test: {

@@ -9,7 +9,7 @@ import { readState } from "../local/stack_state.ts";
 import { Terminal } from "./terminal.ts";
 
 /** Flags that every command has. */
-export interface GlobalFlags {
+interface GlobalFlags {
   redisUrl?: string;
   databaseUrl?: string;
   namespace?: string;
@@ -18,7 +18,7 @@ export interface GlobalFlags {
 }
 
 /** Settings with servers in them. */
-export type ServerSettings = Settings & { redisUrl: string; databaseUrl: string };
+type ServerSettings = Settings & { redisUrl: string; databaseUrl: string };
 
 /** Folder, inside the project's, that holds the servers of `up`. */
 export const SERVERS_FOLDER = ".hitzero";
@@ -79,9 +79,13 @@ export function localServers(folder: string): { redisUrl?: string; databaseUrl?:
 function noServers(redis: boolean, postgres: boolean): HitzeroError {
   const missing = [...(redis ? ["Redis"] : []), ...(postgres ? ["Postgres"] : [])].join(" and no ");
   const variables = [...(redis ? ["HITZERO_REDIS_URL"] : []), ...(postgres ? ["HITZERO_DATABASE_URL"] : [])];
-  return new HitzeroError("NO_SERVERS", `no ${missing} is named, and \`hitzero up\` runs none in this folder`, {
-    hint: `Start local servers here with \`npx hitzero up\`, or set ${variables.join(" and ")} (or the flags, or hitzero.config.json).`,
-  });
+  return new HitzeroError(
+    "NO_SERVERS",
+    `no ${missing} is named, and \`hitzero up\` runs none in this folder`,
+    {
+      hint: `Start local servers here with \`npx hitzero up\`, or set ${variables.join(" and ")} (or the flags, or hitzero.config.json).`,
+    },
+  );
 }
 
 /** Passwords of these URLs, to be masked wherever they would be printed. */

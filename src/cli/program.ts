@@ -1,5 +1,6 @@
 /** The command line as a whole: global flags, commands, and the place where every error ends. */
-import { Command, CommanderError, Option } from "commander";
+import { Command, Option } from "commander";
+import { HitzeroError } from "../base/errors.ts";
 import { LOG_LEVELS } from "../base/log.ts";
 import { VERSION } from "../engine/version.ts";
 import { addCompile } from "./commands/compile.ts";
@@ -11,11 +12,11 @@ import { addSupervisor } from "./commands/supervisor.ts";
 import { addUp } from "./commands/up.ts";
 import { addWorker } from "./commands/worker.ts";
 import { Invocation, passwordsIn } from "./invocation.ts";
-import { Ended, reportJson, reportOf, reportText } from "./report.ts";
+import { reportJson, reportOf, reportText, UsageError } from "./report.ts";
 import { Terminal } from "./terminal.ts";
 
 /** What a command does; answers the exit code. */
-export type Work<Flags extends object> = (invocation: Invocation<Flags>) => Promise<number>;
+type Work<Flags extends object> = (invocation: Invocation<Flags>) => Promise<number>;
 
 /** Makes a commander action of it. */
 export type Act = <Flags extends object>(work: Work<Flags>) => (...args: unknown[]) => Promise<void>;
@@ -23,17 +24,17 @@ export type Act = <Flags extends object>(work: Work<Flags>) => (...args: unknown
 /** Performs a command line (without `node` and the program's name); answers the exit code. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   const report = (error: unknown) => showError(error, argv);
-  process.on("uncaughtException", (error) => process.exit(report(error)));
+  process.on("uncaughtException", (error) => process.exit(report(uncaught(error))));
   for (const stream of [process.stdout, process.stderr]) {
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      // Whoever read along has gone (`| head`): nobody is left to tell.
-      if (error.code === "EPIPE") process.exit(0);
-    });
+    // Whoever read along has gone (`| head`, a parent that died): what is printed is lost, the work goes on.
+    stream.on("error", () => {});
   }
   let exitCode = 0;
-  const act: Act = (work) => async (...args) => {
-    exitCode = await work(new Invocation(args.at(-1) as Command));
-  };
+  const act: Act =
+    (work) =>
+    async (...args) => {
+      exitCode = await work(new Invocation(args.at(-1) as Command));
+    };
   try {
     await createProgram(act).parseAsync([...argv], { from: "user" });
     return exitCode;
@@ -42,20 +43,27 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   }
 }
 
+function uncaught(error: unknown): HitzeroError {
+  return new HitzeroError("INTERNAL", `an error that nothing caught ended the process: ${error}`, {
+    hint: "In a worker it comes from a handler's stray promise or timer. Run it again with --log-level debug to see where.",
+    exitCode: 1,
+    cause: error,
+  });
+}
+
 function showError(error: unknown, argv: readonly string[]): number {
-  if (error instanceof Ended) return error.exitCode;
   // Help and version are printed by commander, which ends by throwing. Help for want of a command is a wrong usage.
-  if (error instanceof CommanderError && /^commander\.(help|helpDisplayed|version)$/.test(error.code)) {
-    return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof UsageError && /^commander\.(help|helpDisplayed|version)$/.test(error.cause.code)) {
+    return error.cause.exitCode === 0 ? 0 : 2;
   }
-  const valueOf = (flag: string) =>
-    argv.find((arg, index) => argv[index - 1] === flag) ?? argv.find((arg) => arg.startsWith(`${flag}=`));
+  const flagValue = (flag: string) =>
+    argv.find((_, index) => argv[index - 1] === flag) ?? argv.find((arg) => arg.startsWith(`${flag}=`));
   const { env } = process;
-  const urls = [valueOf("--redis-url"), valueOf("--database-url"), env.HITZERO_REDIS_URL, env.REDIS_URL];
+  const urls = [flagValue("--redis-url"), flagValue("--database-url"), env.HITZERO_REDIS_URL, env.REDIS_URL];
   const secrets = passwordsIn([...urls, env.HITZERO_DATABASE_URL, env.DATABASE_URL]);
   const shown = reportOf(error, secrets);
   const terminal = new Terminal(argv.includes("--json"));
-  const debug = /(^|=)debug$/.test(valueOf("--log-level") ?? env.HITZERO_LOG_LEVEL ?? "");
+  const debug = /(^|=)debug$/.test(flagValue("--log-level") ?? env.HITZERO_LOG_LEVEL ?? "");
   if (terminal.json) terminal.document(reportJson(shown));
   if (!terminal.json || debug) terminal.remark(reportText(shown, terminal.remarkColors, debug));
   return shown.exitCode;
@@ -68,7 +76,10 @@ function createProgram(act: Act): Command {
     .helpOption("-h, --help", "explain a command")
     .helpCommand("help [command]", "explain a command")
     .option("--redis-url <url>", "Redis, as redis://user:password@host:port/db (env HITZERO_REDIS_URL)")
-    .option("--database-url <url>", "Postgres, as postgres://user:password@host:port/db (env HITZERO_DATABASE_URL)")
+    .option(
+      "--database-url <url>",
+      "Postgres, as postgres://user:password@host:port/db (env HITZERO_DATABASE_URL)",
+    )
     .option("--namespace <name>", "prefix of all keys in Redis (env HITZERO_NAMESPACE; default hitzero)")
     .option("--json", "print one JSON document instead of text")
     .addOption(
@@ -86,17 +97,21 @@ Examples:
 
 Exit codes: 0 success, 1 the run FAILED or was CANCELLED, 2 wrong usage or input, 3 a server cannot be reached.`,
     );
-  for (const add of [addUp, addDemo, addMigrate, addCompile, addSubmit, addWorker, addSupervisor, addRun]) add(program, act);
+  for (const add of [addUp, addDemo, addMigrate, addCompile, addSubmit, addWorker, addSupervisor, addRun])
+    add(program, act);
   configure(program);
   return program;
 }
 
 /** Errors are thrown and shown in one place; help shows the global flags too. */
-function configure(command: Command): void {
+function configure(command: Command, parents = ""): void {
+  const name = `${parents}${command.name()}`;
   command
-    .exitOverride()
+    .exitOverride((error) => {
+      throw new UsageError(error, name);
+    })
     .showSuggestionAfterError(true)
     .configureOutput({ outputError: () => {}, writeErr: (help) => process.stdout.write(help) })
     .configureHelp({ showGlobalOptions: true, sortSubcommands: false });
-  for (const child of command.commands) configure(child);
+  for (const child of command.commands) configure(child, `${name} `);
 }

@@ -1,10 +1,10 @@
 /** The one way in which errors reach the user: what, where, what to do. Never a stack, never a password. */
-import { CommanderError } from "commander";
+import type { CommanderError } from "commander";
 import { type Fault, HitzeroError, InvalidInputError } from "../base/errors.ts";
 import { presentable } from "../base/text.ts";
 import type { Colors } from "./terminal.ts";
 
-export interface ErrorReport {
+interface ErrorReport {
   code: string;
   message: string;
   hint: string;
@@ -14,41 +14,39 @@ export interface ErrorReport {
   stack: string;
 }
 
-/** A failure that was shown already, or needs no words: only its exit code counts. */
-export class Ended extends Error {
-  readonly exitCode: number;
+/** A command line that commander refused. */
+export class UsageError extends Error {
+  override readonly cause: CommanderError;
+  /** With all its names: `hitzero run show`. */
+  readonly command: string;
 
-  constructor(exitCode: number) {
-    super(`ended with exit code ${exitCode}`);
-    this.exitCode = exitCode;
+  constructor(cause: CommanderError, command: string) {
+    super(cause.message);
+    this.cause = cause;
+    this.command = command;
   }
 }
 
-/** What to tell of anything that was thrown. Texts in `secrets` are masked wherever they stand. */
+/**
+ * What to tell of anything that was thrown. Coded errors hold no secrets; in all other texts URLs lose their passwords, and
+ * `secrets` are masked wherever they stand.
+ */
 export function reportOf(error: unknown, secrets: readonly string[] = []): ErrorReport {
   const clean = (text: string) =>
     secrets.reduce((masked, secret) => masked.replaceAll(secret, "***"), presentable(text));
   const report = rawReport(error);
-  return {
-    ...report,
-    message: clean(report.message),
-    hint: clean(report.hint),
-    faults: report.faults.map((fault) => ({
-      code: fault.code,
-      path: clean(fault.path),
-      message: clean(fault.message),
-      hint: clean(fault.hint),
-    })),
-    stack: clean(report.stack),
-  };
+  const stack = clean(report.stack);
+  return report.code === "INTERNAL"
+    ? { ...report, message: clean(report.message), stack }
+    : { ...report, stack };
 }
 
 function rawReport(error: unknown): ErrorReport {
   const stack = error instanceof Error ? stackOf(error) : "";
-  if (error instanceof CommanderError) return { ...usageReport(error), stack };
+  if (error instanceof UsageError) return { ...usageReport(error), stack };
   if (error instanceof HitzeroError) {
     const { code, message, hint, exitCode } = error;
-    const faults = error instanceof InvalidInputError ? [...error.faults] : [];
+    const faults = error instanceof InvalidInputError ? error.faults.map(plainFault) : [];
     return { code, message, hint, faults, exitCode, stack };
   }
   return {
@@ -61,19 +59,24 @@ function rawReport(error: unknown): ErrorReport {
   };
 }
 
+/** Nothing but what is documented. */
+function plainFault({ code, path, message, hint }: Fault): Fault {
+  return { code, path, message, hint };
+}
+
 function stackOf(error: Error): string {
   const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : "";
   return `${error.stack ?? error.message}${cause}`;
 }
 
 /** Commander writes `error: MESSAGE` and, on a line of its own, `(Did you mean X?)`. */
-function usageReport(error: CommanderError): Omit<ErrorReport, "stack"> {
-  const [first = "", ...rest] = error.message.split("\n");
+function usageReport({ cause, command }: UsageError): Omit<ErrorReport, "stack"> {
+  const [first = "", ...rest] = cause.message.split("\n");
   const suggestion = rest.join(" ").replaceAll(/[()]/g, "").trim();
   return {
     code: "USAGE",
     message: first.replace(/^error: /, ""),
-    hint: suggestion || "`npx hitzero --help` lists the commands, `npx hitzero COMMAND --help` explains one.",
+    hint: suggestion || `\`npx ${command} --help\` explains it.`,
     faults: [],
     exitCode: 2,
   };

@@ -8,6 +8,12 @@ function colorsFor(stream: NodeJS.WriteStream): Colors {
   return pc.createColors(stream.isTTY === true && !NO_COLOR && TERM !== "dumb");
 }
 
+/** A view that redraws itself on stdout. */
+interface LiveBlock {
+  /** Writes lines that stay, above the block. */
+  above(text: string): void;
+}
+
 export class Terminal {
   /** Results are JSON documents. */
   readonly json: boolean;
@@ -15,6 +21,9 @@ export class Terminal {
   readonly colors: Colors = colorsFor(process.stdout);
   /** For what is printed to stderr. */
   readonly remarkColors: Colors = colorsFor(process.stderr);
+
+  /** The view that is open, if one is. */
+  live: LiveBlock | undefined;
 
   constructor(json: boolean) {
     this.json = json;
@@ -35,7 +44,8 @@ export class Terminal {
   }
 
   remark(text: string): void {
-    process.stderr.write(`${text}\n`);
+    if (this.live && process.stderr.isTTY) this.live.above(text);
+    else process.stderr.write(`${text}\n`);
   }
 
   warn(text: string, hint?: string): void {

@@ -1,0 +1,78 @@
+import { writeFileSync } from "node:fs";
+import type { Command } from "commander";
+import { HitzeroError } from "../../base/errors.ts";
+import type { Compiled } from "../../workflow/compile.ts";
+import { plural } from "../format.ts";
+import type { Act } from "../program.ts";
+import type { Terminal } from "../terminal.ts";
+
+interface Flags {
+  out?: string;
+}
+
+export function addCompile(program: Command, act: Act): void {
+  program
+    .command("compile")
+    .description("check a workflow file, and compile it")
+    .argument("<file>", "workflow file (JSON or YAML) or IR; - reads standard input")
+    .option("--out <file>", "write the compiled form (IR, JSON) to this file; - is standard output")
+    .addHelpText(
+      "after",
+      `
+Needs no server. All faults are listed at once, each with its place and what to do.
+
+Examples:
+  npx hitzero compile workflow.yaml
+  npx hitzero compile workflow.yaml --out workflow.ir.json
+  cat workflow.json | npx hitzero compile - --json`,
+    )
+    .action(
+      act<Flags>(async ({ args, flags, terminal }) => {
+        const { compileDocument, readDocument } = await import("../documents.ts");
+        const file = args[0] as string;
+        const compiled = compileDocument(readDocument(file), file);
+        if (flags.out === "-") terminal.print(JSON.stringify(compiled.ir, null, 2));
+        else if (flags.out !== undefined) writeIr(flags.out, compiled);
+        if (flags.out !== "-") show(compiled, terminal, flags.out);
+        return 0;
+      }),
+    );
+}
+
+function writeIr(path: string, { ir }: Compiled): void {
+  try {
+    writeFileSync(path, `${JSON.stringify(ir, null, 2)}\n`);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new HitzeroError("FILE_UNWRITABLE", `${path} cannot be written (${code})`, {
+      hint: "Name a file in a folder that exists and that you may write to.",
+    });
+  }
+}
+
+function show({ ir, digest, warnings }: Compiled, terminal: Terminal, out: string | undefined): void {
+  const ids = (indexes: readonly number[]) => indexes.map((index) => ir.nodes[index]?.id as string);
+  const facts = { name: ir.name, digest, nodes: ir.nodes.length, edges: ir.edges.length, levels: ir.levels };
+  const [entries, terminals] = [ids(ir.entries), ids(ir.terminals)];
+  if (terminal.json) {
+    terminal.document({ ...facts, entries, terminals, warnings, ...(out ? { out } : {}) });
+    return;
+  }
+  const { colors } = terminal;
+  terminal.print(`${colors.green("✔")} ${colors.bold(ir.name)} is valid`);
+  terminal.print(`  digest     ${digest}`);
+  terminal.print(
+    `  graph      ${plural(facts.nodes, "node")}, ${plural(facts.edges, "edge")}, ${plural(facts.levels, "level")}`,
+  );
+  terminal.print(`  entries    ${listed(entries)}`);
+  terminal.print(`  terminals  ${listed(terminals)}`);
+  if (out) terminal.print(`  IR         ${out}`);
+  for (const { code, path, message, hint } of warnings) terminal.warn(`${code} at ${path}: ${message}`, hint);
+}
+
+const SHOWN = 8;
+
+function listed(ids: readonly string[]): string {
+  const rest = ids.length - SHOWN;
+  return ids.slice(0, SHOWN).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
+}

@@ -1,0 +1,200 @@
+import { SingleBar } from "cli-progress";
+import type { Command } from "commander";
+import { HitzeroError } from "../../base/errors.ts";
+import type { Client, RegisteredWorkflow, Submission } from "../../engine/client.ts";
+import type { IR } from "../../workflow/ir.ts";
+import { counts, duration, plural } from "../format.ts";
+import { collected, type Invocation, wholeNumber } from "../invocation.ts";
+import { exitCodeOf, Lifetime } from "../lifetime.ts";
+import type { Act } from "../program.ts";
+import { printOutcome } from "../run_outcome.ts";
+import type { Terminal } from "../terminal.ts";
+import { watchRun } from "../watch_run.ts";
+
+interface Flags {
+  input?: string;
+  idempotencyKey?: string;
+  tag?: string[];
+  count: number;
+  wait?: boolean;
+}
+
+const MAX_COUNT = 100_000;
+const IDS_SHOWN = 10;
+
+export function addSubmit(program: Command, act: Act): void {
+  program
+    .command("submit")
+    .description("start runs of a workflow")
+    .argument(
+      "<workflow>",
+      "workflow file or IR (- reads standard input), or NAME[@VERSION] of a registered workflow",
+    )
+    .option("--input <json>", "the run's input, as JSON or @FILE")
+    .option("--idempotency-key <key>", "the same key again answers the run that it made")
+    .option("--tag <tag>", "tag of the runs; may be repeated", collected)
+    .option("--count <number>", "how many runs to start", wholeNumber(1, MAX_COUNT), 1)
+    .option("--wait", "show the runs until they end; exit code 1 unless all are COMPLETED")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  npx hitzero submit workflow.yaml --input '{"name": "Ada"}' --wait
+  npx hitzero submit workflow.yaml --input @input.json --wait --json     prints {"run_id","status","output","error"}
+  npx hitzero submit hello@2 --idempotency-key order-4711 --tag nightly
+  npx hitzero submit hello --count 1000 --wait`,
+    )
+    .action(act<Flags>(submit));
+}
+
+async function submit(invocation: Invocation<Flags>): Promise<number> {
+  const { flags, terminal } = invocation;
+  const { compileDocument, readDocument, readInput, sourceOf } = await import("../documents.ts");
+  // Whatever is wrong with flags, input or file is told before anything is stored.
+  refuseEmpty(flags);
+  const source = sourceOf(invocation.args[0] as string);
+  const input = flags.input === undefined ? undefined : readInput(flags.input);
+  const document = "file" in source ? readDocument(source.file) : undefined;
+  const compiled = "file" in source ? compileDocument(document, source.file) : undefined;
+  const servers = invocation.servers();
+  const { Client, encodeInput } = await import("../engine.ts");
+  if (compiled !== undefined) encodeInput(compiled.ir, input);
+  const client = await Client.connect({ ...servers, log: invocation.log("silent") });
+  const lifetime = new Lifetime();
+  try {
+    const workflow =
+      "file" in source ? await client.register(document) : await client.find(source.name, source.version);
+    for (const { code, path, message, hint } of workflow.warnings)
+      terminal.warn(`${code} at ${path}: ${message}`, hint);
+    await warnOfIdleness(client, workflow.ir, terminal);
+    const begun = Date.now();
+    const submission = await client.submit(workflow, {
+      input,
+      count: flags.count,
+      tags: flags.tag ?? [],
+      ...(flags.idempotencyKey === undefined ? {} : { idempotencyKey: flags.idempotencyKey }),
+    });
+    if (!flags.wait) return tellSubmitted(workflow, submission, terminal);
+    return flags.count === 1
+      ? await waitForOne(client, workflow, submission, terminal, lifetime)
+      : await waitForAll(client, submission, begun, terminal, lifetime);
+  } finally {
+    lifetime.release();
+    await client.close();
+  }
+}
+
+function refuseEmpty(flags: Flags): void {
+  const empty =
+    flags.idempotencyKey === "" ? "--idempotency-key" : flags.tag?.includes("") ? "--tag" : undefined;
+  if (empty === undefined) return;
+  throw new HitzeroError("USAGE", `${empty} is empty`, { hint: "Leave the flag out, or give it a text." });
+}
+
+/** A run that nobody works on is accepted nevertheless; its submitter should know. */
+async function warnOfIdleness(client: Client, ir: IR, terminal: Terminal): Promise<void> {
+  const [live, missing] = await Promise.all([client.liveProcesses(), client.missingFunctions(ir)]);
+  if (live.supervisors === 0) {
+    terminal.warn(
+      "no supervisor is alive: the run will not be recorded until one is",
+      "Start `npx hitzero supervisor`.",
+    );
+  }
+  if (live.workers === 0) {
+    terminal.warn(
+      "no worker is alive: the run waits for one",
+      "Start `npx hitzero worker --handlers MODULE`.",
+    );
+  } else if (missing.length > 0) {
+    const names = missing.join(", ");
+    terminal.warn(
+      `no live worker offers ${missing.length === 1 ? "function" : "functions"} ${names}: such nodes will fail`,
+      "Start a worker with --handlers MODULE that exports them, or correct function_name.",
+    );
+  }
+}
+
+function tellSubmitted(workflow: RegisteredWorkflow, submission: Submission, terminal: Terminal): number {
+  const { runIds, existing, waiting } = submission;
+  if (terminal.json) {
+    terminal.document({ run_ids: runIds, existing });
+    return 0;
+  }
+  const what = `${workflow.workflowName} version ${workflow.version}`;
+  const verb = existing ? "was submitted before with this key" : "submitted";
+  terminal.print(`${terminal.colors.green("✔")} ${plural(runIds.length, "run")} of ${what} ${verb}`);
+  for (const runId of runIds.slice(0, IDS_SHOWN)) terminal.print(`  ${runId}`);
+  if (runIds.length > IDS_SHOWN) terminal.print(`  and ${runIds.length - IDS_SHOWN} more`);
+  if (waiting > 0)
+    terminal.print(`  ${plural(waiting, "run")} could not start at once; the supervisor starts them`);
+  terminal.print(
+    terminal.colors.dim(runIds.length === 1 ? `npx hitzero run show ${runIds[0]}` : "npx hitzero run list"),
+  );
+  return 0;
+}
+
+async function waitForOne(
+  client: Client,
+  workflow: RegisteredWorkflow,
+  submission: Submission,
+  terminal: Terminal,
+  lifetime: Lifetime,
+): Promise<number> {
+  const runId = submission.runIds[0] as string;
+  const { ir, workflowName, version } = workflow;
+  if (submission.existing) terminal.remark(`run ${runId} was submitted before with this key`);
+  const watched = { client, runId, ir, title: `${workflowName} version ${version}` };
+  const run = await watchRun(watched, terminal, lifetime.signal).catch((error: unknown) => {
+    terminal.remark(`run ${runId} goes on; see it with: npx hitzero run show ${runId}`);
+    throw error;
+  });
+  const { status, output, error } = run;
+  if (terminal.json) terminal.document({ run_id: runId, status, output, error });
+  if (lifetime.ended && run.completed_at === null) {
+    terminal.remark(`\nrun ${runId} goes on; see it with: npx hitzero run show ${runId}`);
+    return exitCodeOf(lifetime.ended);
+  }
+  if (!terminal.json) printOutcome(run, terminal);
+  return status === "COMPLETED" ? 0 : 1;
+}
+
+async function waitForAll(
+  client: Client,
+  { runIds }: Submission,
+  begun: number,
+  terminal: Terminal,
+  lifetime: Lifetime,
+): Promise<number> {
+  const bar = terminal.isLive
+    ? new SingleBar({
+        format: "{bar} {value}/{total} runs, {duration_formatted}",
+        hideCursor: true,
+        barCompleteChar: "█",
+        barIncompleteChar: "░",
+      })
+    : undefined;
+  bar?.start(runIds.length, 0);
+  const byStatus = await client
+    .waitAll(runIds, { onProgress: (final) => bar?.update(final), signal: lifetime.signal })
+    .finally(() => bar?.stop());
+  const elapsedMs = Date.now() - begun;
+  const final = Object.values(byStatus).reduce((total, count) => total + count, 0);
+  const perSecond = Math.round((final / elapsedMs) * 1_000);
+  if (terminal.json) {
+    terminal.document({
+      run_ids: runIds,
+      counts: byStatus,
+      elapsed_ms: elapsedMs,
+      runs_per_second: perSecond,
+    });
+  } else {
+    terminal.print(
+      `${plural(final, "run")} ended: ${counts(byStatus)}; ${duration(elapsedMs)}, ${perSecond} runs/s`,
+    );
+  }
+  if (lifetime.ended && final < runIds.length) {
+    terminal.remark(`\n${plural(runIds.length - final, "run")} go on; see them with: npx hitzero run list`);
+    return exitCodeOf(lifetime.ended);
+  }
+  return byStatus.COMPLETED === runIds.length ? 0 : 1;
+}

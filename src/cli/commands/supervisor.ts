@@ -1,0 +1,33 @@
+import type { Command } from "commander";
+import { hasParent, Lifetime, tellParent } from "../lifetime.ts";
+import type { Act } from "../program.ts";
+
+export function addSupervisor(program: Command, act: Act): void {
+  program
+    .command("supervisor")
+    .description("record what happens in Postgres and finish runs, until a signal")
+    .addHelpText(
+      "after",
+      `
+At least one supervisor must run. With two, one takes over when the other dies.
+SIGINT or SIGTERM: ends the batch under way, exits with 0. A second signal: exits at once.
+
+Example:
+  npx hitzero supervisor`,
+    )
+    .action(
+      act(async (invocation) => {
+        const { terminal } = invocation;
+        const lifetime = new Lifetime();
+        const { addresses, Supervisor } = await import("../engine.ts");
+        const servers = invocation.servers();
+        const supervisor = new Supervisor({ ...servers, log: invocation.log("info") });
+        await supervisor.start();
+        tellParent({ ready: true, id: supervisor.id, functions: [] });
+        if (!hasParent()) terminal.remark(`${supervisor.id} records runs (${addresses(servers)})`);
+        await lifetime.end;
+        await supervisor.stop();
+        return 0;
+      }),
+    );
+}

@@ -1,0 +1,86 @@
+/** How long a command that serves runs: until a signal, or until the process that started it is gone. */
+
+const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+type EndSignal = keyof typeof EXIT_CODES;
+
+/** `npx` passes on a Ctrl-C that the terminal sends to both: what comes this soon after the first signal is the same one. */
+const ECHO_MS = 250;
+
+/** Exit code of a command that a signal cut short, as shells have it. */
+export function exitCodeOf(signal: EndSignal): number {
+  return EXIT_CODES[signal];
+}
+
+interface LifetimeOptions {
+  /** A second signal ends the process at once; this is called before. */
+  onSecond?: () => void;
+}
+
+export class Lifetime {
+  /** Resolves with the first signal; `SIGTERM` also stands for a parent that is gone. */
+  readonly end: Promise<EndSignal>;
+  readonly #ending = new AbortController();
+  #resolve: (signal: EndSignal) => void = () => {};
+  #first: { signal: EndSignal; at: number } | undefined;
+  readonly #release: () => void;
+
+  constructor(options: LifetimeOptions = {}) {
+    this.end = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    const onSignal = (signal: EndSignal) => {
+      if (this.#first && Date.now() - this.#first.at > ECHO_MS) {
+        options.onSecond?.();
+        process.exit(EXIT_CODES[signal]);
+      }
+      this.#finish(signal);
+    };
+    const onDisconnect = () => this.#finish("SIGTERM");
+    const signals = Object.keys(EXIT_CODES) as EndSignal[];
+    for (const signal of signals) process.on(signal, onSignal);
+    process.on("disconnect", onDisconnect);
+    if (hasParent() && !process.connected) onDisconnect();
+    this.#release = () => {
+      for (const signal of signals) process.off(signal, onSignal);
+      process.off("disconnect", onDisconnect);
+    };
+  }
+
+  /** Aborted when the end has come. */
+  get signal(): AbortSignal {
+    return this.#ending.signal;
+  }
+
+  /** The signal that came, if one did. */
+  get ended(): EndSignal | undefined {
+    return this.#first?.signal;
+  }
+
+  /** Signals have their usual effect again. */
+  release(): void {
+    this.#release();
+  }
+
+  #finish(signal: EndSignal): void {
+    if (this.#first) return;
+    this.#first = { signal, at: Date.now() };
+    this.#ending.abort();
+    this.#resolve(signal);
+  }
+}
+
+/** What a child of `up` tells it once it serves. */
+export interface ReadyMessage {
+  ready: true;
+  id: string;
+  functions: string[];
+}
+
+/** Was this process started by `up` or `demo` (or by a process manager with a channel)? */
+export function hasParent(): boolean {
+  return process.send !== undefined;
+}
+
+export function tellParent(message: ReadyMessage): void {
+  if (process.connected) process.send?.(message);
+}
