@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Applies one command to a run, once: cancel, pause, resume, or time_out (its own limit). What it means for executions that wait is
+-- Applies one command to a run, once: cancel, pause, resume, time_out (its own limit), or stuck (nothing of it is in reach). What it means for executions that wait is
 -- `sweep`'s; those in flight hear of it from their workers.
 -- KEYS  1 meta · 2 journal · 3 run · 4 tombstone
--- ARGV  1 JSON {layout, epoch, timeline, call, now, tombstone_ms, id, seq, kind}: seq orders a run's commands; 0 for time_out
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, tombstone_ms, id, seq, kind}: seq orders a run's commands; 0 for time_out and stuck
 -- reply applied | repeated | final | gone | unstarted | refused
 -- Journal: c.
 --@include lib/fence.lua
@@ -46,6 +46,8 @@ else
   run.halted = run.halted or call.kind
   step.halted = run.halted
 end
+-- Nothing is left that could count it down.
+if call.kind == 'stuck' then run.counter = 0 end
 if call.seq > 0 then put(run, 'k', integer(call.seq)) end
 test_zero(step, run)
 write_run(run)

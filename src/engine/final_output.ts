@@ -4,6 +4,7 @@ import { presentable } from "../base/text.ts";
 import type { FinalRecord, RecordedOutput } from "../postgres/record.ts";
 import type { IR } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
+import { STUCK_MS } from "./limits.ts";
 import type { ZeroHit } from "./record_batch.ts";
 
 /** The executions whose outputs (or error) the final status is made of. */
@@ -26,11 +27,16 @@ export function finalOf(
   hit: ZeroHit,
   outputs: ReadonlyMap<string, RecordedOutput>,
   input: unknown,
+  waitedFor: readonly string[],
 ): FinalRecord {
   const { runId, ir, at } = hit;
   if (hit.status === "CANCELLED") {
     const error = { code: "CANCELLED", message: "the run was cancelled" };
     return { runId, status: "CANCELLED", completedAt: at, output: null, error };
+  }
+  if (hit.halted === "stuck") {
+    const message = `no activity for ${STUCK_MS / 60_000} minutes; it waited for ${waitedFor.join(", ") || "nothing"}`;
+    return { runId, status: "FAILED", completedAt: at, output: null, error: { code: "STUCK", message } };
   }
   if (hit.halted === "time_out") {
     const message = `the run timed out after ${ir.timeout_ms} ms`;

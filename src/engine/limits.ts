@@ -36,5 +36,7 @@ export const START_GRACE_MS = 4_000;
 export const READER_LEASE_MS = 10_000;
 /** Journal entries that one recording transaction takes. */
 export const RECORD_BATCH = 200;
+/** A run without any event for this long is looked at: is anything of it in reach? */
+export const STUCK_MS = 300_000;
 /** Signs of life of workers and supervisors. */
 export const HEARTBEAT_MS = 5_000;

@@ -5,11 +5,13 @@
 import type { Log } from "../base/log.ts";
 import { closeCommands, listCommanded, listOpenCommands } from "../postgres/commands.ts";
 import type { Database } from "../postgres/database.ts";
+import { listQuiet } from "../postgres/runs.ts";
 import type { Partition } from "../redis/partition.ts";
-import { announceHalt, applyCommand, sweepRun } from "../redis/upkeep.ts";
+import { announceHalt, applyCommand, countQueued, reviveRun, sweepRun } from "../redis/upkeep.ts";
 import type { Recorder } from "./recorder.ts";
 
 const COMMANDS_AT_ONCE = 200;
+const QUIET_AT_ONCE = 50;
 
 export class Obedience {
   readonly #partition: Partition;
@@ -42,6 +44,25 @@ export class Obedience {
       if (word === "final" || word === "gone") {
         await closeCommands(this.#database, [command.command_seq], "refused: the run is over");
       }
+    }
+  }
+
+  /** Runs without activity: what lies nowhere is handed out again; one of which nothing is left fails. */
+  async reviveQuiet(quietMs: number): Promise<void> {
+    for (const { run_id } of await listQuiet(
+      this.#database,
+      this.#partition.number,
+      quietMs,
+      QUIET_AT_ONCE,
+    )) {
+      const ir = await this.#recorder.irOf(run_id);
+      if (!ir) continue;
+      const { revived, alive } = await reviveRun(this.#partition, run_id, ir);
+      if (revived > 0)
+        this.#log.warn({ run_id, revived }, "executions that lay nowhere are handed out again");
+      if (revived + alive > 0 || (await countQueued(this.#partition)) > 0) continue;
+      const word = await applyCommand(this.#partition, run_id, "stuck", 0);
+      this.#log.error({ run_id, word }, "a run is stuck");
     }
   }
 

@@ -62,6 +62,9 @@ export function runIdsOf(entries: readonly JournalEntry[]): string[] {
   return [...new Set(ids)];
 }
 
+/** Why a run failed, when no node is to blame. */
+const HALTS: Record<string, string | undefined> = { time_out: "it timed out", stuck: "no activity" };
+
 class BatchBuilder {
   readonly batch: RecordBatch = {
     executions: [],
@@ -315,13 +318,23 @@ class BatchBuilder {
       {
         cancel: ["run_cancelling", "the run is being cancelled"],
         time_out: ["run_timed_out", `the run timed out after ${ir.timeout_ms} ms`],
+        stuck: ["run_stuck", "nothing of the run is in reach"],
         pause: ["run_paused", "the run is paused"],
         resume: ["run_resumed", "the run goes on"],
       } as const
     )[step.kind];
-    this.#event(step.id, step.q, entry, step.kind === "time_out" ? "ERROR" : "INFO", type, null, message, {
-      command: step.seq,
-    });
+    this.#event(
+      step.id,
+      step.q,
+      entry,
+      step.kind === "time_out" || step.kind === "stuck" ? "ERROR" : "INFO",
+      type,
+      null,
+      message,
+      {
+        command: step.seq,
+      },
+    );
     if (step.kind === "pause") {
       this.batch.statuses.push({ runId: step.id, status: "PAUSED" });
       this.#change(step.id, undefined, "RUNNING", "PAUSED", entry.at, null);
@@ -337,7 +350,7 @@ class BatchBuilder {
 
   #zero(step: Step, seq: number, entry: JournalEntry, ir: IR): void {
     const unhandled = step.unhandled === undefined ? undefined : nodeOf(ir, step.unhandled).id;
-    const why = step.halted === "time_out" ? "it timed out" : `node ${unhandled}`;
+    const why = HALTS[step.halted ?? "fail_fast"] ?? `node ${unhandled}`;
     const [status, level, type, message] = (
       {
         C: ["COMPLETED", "INFO", "run_completed", "the run completed"],

@@ -16,6 +16,7 @@ import {
   readDigests,
   readInput,
   readOutputs,
+  readUnrecorded,
   recordBlobs,
   recordDeadLetters,
   recordEvents,
@@ -193,7 +194,8 @@ export class Recorder {
     const finals = [];
     for (const hit of hits) {
       const input = hit.ir.output === undefined ? null : await readInput(client, hit.runId);
-      finals.push(finalOf(hit, byRun.get(hit.runId) ?? new Map(), input));
+      const waitedFor = hit.halted === "stuck" ? await readUnrecorded(client, hit.runId, hit.ir) : [];
+      finals.push(finalOf(hit, byRun.get(hit.runId) ?? new Map(), input, waitedFor));
     }
     return finals;
   }

@@ -26,7 +26,7 @@ import { RedisConnection } from "../redis/connection.ts";
 import { FenceError, LAYOUT, newNonce, Partition } from "../redis/partition.ts";
 import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
 import { IRCache } from "./ir_cache.ts";
-import { HEARTBEAT_MS, READER_LEASE_MS, START_GRACE_MS, UNCLAIMED_MS } from "./limits.ts";
+import { HEARTBEAT_MS, READER_LEASE_MS, START_GRACE_MS, STUCK_MS, UNCLAIMED_MS } from "./limits.ts";
 import { Obedience } from "./obey.ts";
 import { HistoryLostError, Recorder } from "./recorder.ts";
 import { startRun } from "./start_run.ts";
@@ -39,6 +39,8 @@ export interface SupervisorOptions {
   namespace?: string;
   /** Entries that a worker was given and did not claim within this time are put back, milliseconds. Default 10,000. */
   unclaimedMs?: number;
+  /** A run without any event for this long is looked at, milliseconds. Default 300,000. */
+  stuckMs?: number;
   log?: Log;
 }
 
@@ -57,7 +59,7 @@ export class Supervisor {
   #stopped: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
-    this.#options = { namespace: "hitzero", unclaimedMs: UNCLAIMED_MS, ...options };
+    this.#options = { namespace: "hitzero", unclaimedMs: UNCLAIMED_MS, stuckMs: STUCK_MS, ...options };
     this.#log = options.log ?? createLog("silent");
   }
 
@@ -147,6 +149,7 @@ export class Supervisor {
     await obedience.takeOver();
     const bell = new JournalBell(blocking, partition);
     let sweptAt = 0;
+    let revivedAt = Date.now();
     while (!this.#stopping.signal.aborted) {
       const recorded = await recorder.recordNext();
       const due = Date.now() - sweptAt >= SWEEP_MS;
@@ -155,6 +158,10 @@ export class Supervisor {
         await renewLease(database, row.partition, row.term, READER_LEASE_MS);
         await this.#reclaim(partition);
         if (recorded === 0) await this.#startUnstarted(partition, irs, database);
+      }
+      if (recorded === 0 && Date.now() - revivedAt >= this.#options.stuckMs / 5) {
+        revivedAt = Date.now();
+        await obedience.reviveQuiet(this.#options.stuckMs);
       }
       if (due || bell.nudged) {
         bell.nudged = false;

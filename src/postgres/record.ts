@@ -2,6 +2,7 @@
 
 import type { ExecutionError } from "../token/journal.ts";
 import { NODE_TRANSITIONS, type NodeStatus } from "../token/lifecycle.ts";
+import type { IR } from "../workflow/ir.ts";
 import type { Queryable, Row } from "./database.ts";
 
 /** Times in ms since 1970 throughout. */
@@ -235,6 +236,18 @@ export async function readDigests(
     [runIds],
   );
   return new Map(rows.map((row) => [row.run_id, row.ir_digest]));
+}
+
+/** Nodes of a run that have no outcome on record (20 at most). */
+export async function readUnrecorded(client: Queryable, runId: string, ir: IR): Promise<string[]> {
+  const { rows } = await client.query<{ id: string }>(
+    `select id from unnest($2::text[]) as node (id)
+     where not exists (select 1 from hitzero.node_executions e where e.run_id = $1 and e.node_id = id
+       and e.status in ('COMPLETED', 'FAILED', 'SKIPPED'))
+     limit 20`,
+    [runId, ir.nodes.map(({ id }) => id)],
+  );
+  return rows.map(({ id }) => id);
 }
 
 export async function readInput(client: Queryable, runId: string): Promise<unknown> {

@@ -20,6 +20,7 @@ export const commandReply = z.object({
   word: z.enum(["applied", "repeated", "final", "gone", "unstarted"]),
 });
 export const sweepReply = z.object({ word: z.literal("ok"), changed: z.number() });
+export const reviveReply = z.object({ word: z.literal("ok"), revived: z.number(), alive: z.number() });
 export const reclaimReply = z.object({ word: z.literal("ok"), reclaimed: z.number() });
 
 export const okReply = z.object({ word: z.literal("ok") });

@@ -16,7 +16,8 @@ export type ScriptName =
   | "reclaim"
   | "requeue"
   | "command"
-  | "sweep";
+  | "sweep"
+  | "revive";
 
 interface Script {
   source: string;

@@ -6,7 +6,15 @@ import { decodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { controlChannel } from "./keys.ts";
 import { GROUP, KeyList, type Partition, TOMBSTONE_MS } from "./partition.ts";
-import { commandReply, fireReply, okReply, reclaimReply, renewReply, sweepReply } from "./replies.ts";
+import {
+  commandReply,
+  fireReply,
+  okReply,
+  reclaimReply,
+  renewReply,
+  reviveReply,
+  sweepReply,
+} from "./replies.ts";
 
 /** Members of one upkeep call at most. */
 const AT_ONCE = 500;
@@ -83,7 +91,7 @@ export async function requeueUnclaimed(
   return entries.length;
 }
 
-export type CommandKind = "cancel" | "pause" | "resume" | "time_out";
+export type CommandKind = "cancel" | "pause" | "resume" | "time_out" | "stuck";
 
 /** Applies one command to a run, once. `seq` orders a run's commands; 0 for its own time limit. */
 export async function applyCommand(partition: Partition, runId: string, kind: CommandKind, seq: number) {
@@ -99,20 +107,57 @@ export async function applyCommand(partition: Partition, runId: string, kind: Co
   return (await partition.call("command", names, [JSON.stringify(json)], commandReply)).word;
 }
 
-/** Brings a run's waiting executions in line with its state (halted, resumed), a part of its nodes at a time. */
-export async function sweepRun(partition: Partition, runId: string, ir: IR): Promise<void> {
+/** A run's nodes in parts of bounded size, with the queues that they name. */
+function* partsOf(ir: IR, partition: Partition, list: KeyList) {
   for (let first = 0; first < ir.nodes.length; first += AT_ONCE) {
-    const { keys } = partition;
-    const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.timers, keys.run(runId)]);
     const part = ir.nodes.slice(first, first + AT_ONCE);
-    const json = {
-      ...(await partition.fence(partition.epoch)),
-      id: runId,
-      queues: Object.fromEntries(part.map(({ queue }) => [queue, list.position(keys.ready(queue))])),
+    yield {
+      queues: Object.fromEntries(
+        part.map(({ queue }) => [queue, list.position(partition.keys.ready(queue))]),
+      ),
       nodes: part.map(({ queue }, index) => ({ node: first + index, queue })),
     };
+  }
+}
+
+/** Brings a run's waiting executions in line with its state (halted, resumed), a part of its nodes at a time. */
+export async function sweepRun(partition: Partition, runId: string, ir: IR): Promise<void> {
+  const { keys } = partition;
+  const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.timers, keys.run(runId)]);
+  for (const part of partsOf(ir, partition, list)) {
+    const json = { ...(await partition.fence(partition.epoch)), id: runId, ...part };
     await partition.call("sweep", list.keys, [JSON.stringify(json)], sweepReply);
   }
+}
+
+/** Hands executions of a run out again that lie nowhere; answers how many there were, and how many are in reach. */
+export async function reviveRun(partition: Partition, runId: string, ir: IR) {
+  const { keys } = partition;
+  const list = new KeyList([
+    keys.meta,
+    keys.journal(partition.epoch),
+    keys.leases,
+    keys.timers,
+    keys.run(runId),
+  ]);
+  const total = { revived: 0, alive: 0 };
+  for (const part of partsOf(ir, partition, list)) {
+    const json = { ...(await partition.fence(partition.epoch)), id: runId, ...part };
+    const reply = await partition.call("revive", list.keys, [JSON.stringify(json)], reviveReply);
+    total.revived += reply.revived;
+    total.alive += reply.alive;
+  }
+  return total;
+}
+
+/** Tokens that lie in the partition's ready streams. */
+export async function countQueued(partition: Partition): Promise<number> {
+  const { redis } = partition.connection;
+  const queues = await partition.queues();
+  const lengths = await partition.orAway(
+    Promise.all(queues.map((queue) => redis.xlen(partition.keys.ready(queue)))),
+  );
+  return lengths.reduce((total, length) => total + length, 0);
 }
 
 /** Forgets a run's own time limit. */

@@ -33,7 +33,7 @@ const step = z.object({
   /** Zero-hit: C completed, F failed, X cancelled. */
   zero: z.enum(["C", "F", "X"]).optional(),
   /** Why the run was halted: where it was, and again with the zero-hit. */
-  halted: z.enum(["cancel", "time_out", "fail_fast"]).optional(),
+  halted: z.enum(["cancel", "time_out", "fail_fast", "stuck"]).optional(),
   /** First unhandled failure (node index), with zero F. */
   unhandled: z.number().optional(),
 });
@@ -46,7 +46,10 @@ const finished = step.extend({
   arrivals: z.string(),
 });
 const withdrawn = step.extend({ node: z.number(), scope: z.string(), attempt: z.number() });
-const commanded = step.extend({ kind: z.enum(["cancel", "pause", "resume", "time_out"]), seq: z.number() });
+const commanded = step.extend({
+  kind: z.enum(["cancel", "pause", "resume", "time_out", "stuck"]),
+  seq: z.number(),
+});
 const running = z.object({
   id: z.string(),
   g: z.number(),

@@ -270,6 +270,66 @@ describe("a worker that is lost", () => {
   });
 });
 
+describe("a run without activity", () => {
+  /** A run at its gate, and its state in Redis. */
+  async function atGate() {
+    gates.length = 0;
+    engine = await startEngine({ handlers, stuckMs: 500 });
+    const [runId] = await submit(file("gate"));
+    await until(() => gates.length === 1, "the handler is at its gate");
+    await until(
+      async () => (await engine?.client.getRun(runId as string))?.status === "RUNNING",
+      "it is on record",
+    );
+    const connection = await RedisConnection.open(engine.settings.redisUrl);
+    const { keys } = new Partition(connection, engine.settings.namespace, 0);
+    return { runId: runId as string, connection, keys };
+  }
+
+  test("is handed out again when its token lies nowhere", async () => {
+    const { runId, connection, keys } = await atGate();
+    await connection.redis.del(keys.leases);
+    connection.close();
+    await until(() => gates.length === 2, "it was handed out again");
+    for (const open of gates.splice(0)) open();
+    const { run, nodes } = await ended(runId);
+    expect(run.status).toBe("COMPLETED");
+    expect(nodes.a).toMatchObject({ attempt: 1 });
+  });
+
+  test("is left alone while its worker holds it", async () => {
+    const { runId, connection } = await atGate();
+    const { rows } = await (engine as TestEngine).database.query<{ at: Date }>("select now() as at");
+    const later = async () =>
+      Number(
+        (
+          await (engine as TestEngine).database.query("select extract(epoch from now() - $1) as s", [
+            rows[0]?.at,
+          ])
+        ).rows[0]?.s,
+      ) > 1.5;
+    await until(later, "three times the limit has passed");
+    connection.close();
+    expect(gates).toHaveLength(1);
+    expect((await (engine as TestEngine).client.getRun(runId)).status).toBe("RUNNING");
+    for (const open of gates.splice(0)) open();
+    expect((await ended(runId)).run.status).toBe("COMPLETED");
+  });
+
+  test("fails when nothing of it is left, and says what it waited for", async () => {
+    const { runId, connection, keys } = await atGate();
+    await connection.redis.hdel(keys.run(runId), "n0");
+    await connection.redis.del(keys.leases);
+    connection.close();
+    const { run } = await ended(runId);
+    expect(run).toMatchObject({
+      status: "FAILED",
+      error: { code: "STUCK", message: expect.stringMatching(/no activity .* a, b/) },
+    });
+    for (const open of gates.splice(0)) open();
+  });
+});
+
 test("a supervisor that is gone is followed by another within its lease; timers go on", async () => {
   engine = await startEngine({ handlers });
   const [runId] = await submit(

@@ -174,6 +174,21 @@ describe("Redis", () => {
   });
 });
 
+test("waiting does not depend on announcements: nobody may publish, the run still ends for who waits", async () => {
+  redis = await startPrivateRedis();
+  engine = await startEngine({ handlers, redisUrl: redis.url });
+  const connection = await RedisConnection.open(redis.url);
+  await connection.redis.call("ACL", "SETUSER", "default", "-publish");
+  connection.close();
+  const { runIds } = await engine.client.submit(await engine.client.register(chain("gate", "noop")), {});
+  await until(() => gates.length > 0, "the run is at its gate");
+  const changes: unknown[] = [];
+  const waiting = engine.client.wait(runIds[0] as string, { onChange: (change) => changes.push(change) });
+  for (const open of gates.splice(0)) open();
+  expect((await waiting).status).toBe("COMPLETED");
+  expect(changes).toEqual([]);
+});
+
 describe("readers", () => {
   test("a reader whose term is over cannot write", async () => {
     engine = await startEngine({ workers: 0 });

@@ -23,6 +23,7 @@ export interface EngineOptions {
   concurrency?: number;
   leaseMs?: number;
   unclaimedMs?: number;
+  stuckMs?: number;
   /** Default: the shared Redis of the test run. */
   redisUrl?: string;
 }
@@ -38,6 +39,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
   const supervisor = new Supervisor({
     ...settings,
     unclaimedMs: options.unclaimedMs ?? 10_000,
+    stuckMs: options.stuckMs ?? 300_000,
     log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),
   });
   await supervisor.start();
