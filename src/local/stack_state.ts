@@ -29,7 +29,7 @@ const State = z.object({
 });
 export type StackState = z.infer<typeof State>;
 
-export function stateFile(folder: string): string {
+function stateFile(folder: string): string {
   return join(folder, "servers.json");
 }
 

@@ -12,7 +12,7 @@ export interface PartitionRow extends Row {
 }
 
 /** The lease is another's, or the partition's epoch moved on: whoever gets this must stop reading. */
-export class LeaseLostError extends HitzeroError {
+class LeaseLostError extends HitzeroError {
   constructor(partition: number) {
     super("LEASE_LOST", `another supervisor reads partition ${partition} now`, { exitCode: 3 });
   }

@@ -1,6 +1,6 @@
 /** Runs: intent (accepted submissions) and what the record says of them. */
 import { HitzeroError } from "../base/errors.ts";
-import { NODE_STATUSES, type NodeStatus, RUN_STATUSES, type RunStatus } from "../token/lifecycle.ts";
+import { type NodeStatus, RUN_STATUSES, type RunStatus } from "../token/lifecycle.ts";
 import type { Database, Queryable, Row } from "./database.ts";
 import type { WorkflowVersion } from "./workflows.ts";
 
@@ -173,17 +173,6 @@ export async function listNodes(database: Queryable, runId: string): Promise<Nod
     [runId],
   );
   return rows;
-}
-
-/** How many executions of a run have each status. */
-export async function countNodes(database: Queryable, runId: string): Promise<Record<NodeStatus, number>> {
-  const { rows } = await database.query<{ status: NodeStatus; count: number }>(
-    "select status, count(*) from hitzero.node_executions where run_id = $1 group by status",
-    [runId],
-  );
-  const counts = Object.fromEntries(NODE_STATUSES.map((status) => [status, 0])) as Record<NodeStatus, number>;
-  for (const row of rows) counts[row.status] = row.count;
-  return counts;
 }
 
 export interface AcceptedRun {

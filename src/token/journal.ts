@@ -74,7 +74,7 @@ const retrying = z.object({
 const redelivered = retrying.omit({ due: true });
 
 /** A recorded failure, as `node_executions.error` holds it. */
-export const executionError = z.object({
+const executionError = z.object({
   code: z.string(),
   message: z.string(),
   stack: z.string().optional(),
@@ -84,7 +84,7 @@ export const executionError = z.object({
 export type ExecutionError = z.infer<typeof executionError>;
 
 /** What the worker adds of its own to a finished execution. Times in ms since 1970. */
-export const executionDetail = z.object({
+const executionDetail = z.object({
   worker: z.string(),
   started_at: z.number(),
   ended_at: z.number(),

@@ -117,7 +117,7 @@ export function sameJson(a: Json, b: Json): boolean {
 }
 
 /** JSON with sorted keys. */
-export function canonicalJson(value: Json): string {
+function canonicalJson(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(",")}]`;
   if (!isObject(value)) return JSON.stringify(value);
   const entries = Object.keys(value).sort();
