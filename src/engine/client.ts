@@ -5,8 +5,24 @@ import { z } from "zod";
 import { type Fault, HitzeroError } from "../base/errors.ts";
 import { createLog, type Log } from "../base/log.ts";
 import { Bell, pause } from "../base/wait.ts";
-import { acceptCommand, type UserCommand } from "../postgres/commands.ts";
+import { acceptCommand, commandOutcome, type UserCommand } from "../postgres/commands.ts";
 import { Database } from "../postgres/database.ts";
+import {
+  acceptRedrive,
+  type DeadLetterFilter,
+  type DeadLetterId,
+  type DeadLetterRow,
+  discardDeadLetter,
+  getDeadLetter,
+  listDeadLetters,
+} from "../postgres/dead_letters.ts";
+import {
+  type EventFilter,
+  type EventRow,
+  listEvents,
+  listStarts,
+  type StartRow,
+} from "../postgres/events.ts";
 import { listPartitions } from "../postgres/partitions.ts";
 import { countLive, functionsWithoutWorker, type LiveProcesses } from "../postgres/registry.ts";
 import {
@@ -28,7 +44,7 @@ import { isFinalRunStatus } from "../token/lifecycle.ts";
 import { compile } from "../workflow/compile.ts";
 import type { IR } from "../workflow/ir.ts";
 import { encodeInput } from "./input.ts";
-import type { StateChange } from "./record_batch.ts";
+import type { StateChange } from "./record_types.ts";
 import { startRun } from "./start_run.ts";
 
 export interface ClientOptions {
@@ -179,7 +195,7 @@ export class Client {
 
   /** Starts accepted runs; answers how many are left to the supervisor. */
   async #startAll(
-    workflow: RegisteredWorkflow,
+    workflow: Pick<RegisteredWorkflow, "ir" | "digest">,
     runs: readonly { runId: string; partition: number; input: string }[],
     epochs: ReadonlyMap<number, string>,
   ): Promise<number> {
@@ -246,6 +262,18 @@ export class Client {
     return this.command(runId, "resume");
   }
 
+  /** Waits until a command took effect (`applied`) or was refused; undefined when `signal` is aborted before. */
+  async waitForCommand(
+    commandId: string,
+    options: { signal?: AbortSignal; pollMs?: number } = {},
+  ): Promise<string | undefined> {
+    for (;;) {
+      const outcome = await commandOutcome(this.#database, commandId);
+      if (outcome !== undefined || options.signal?.aborted) return outcome;
+      await pause(options.pollMs ?? 50, options.signal);
+    }
+  }
+
   /** @throws HitzeroError RUN_NOT_FOUND */
   getRun(runId: string): Promise<RunRow> {
     return getRun(this.#database, runId);
@@ -258,6 +286,44 @@ export class Client {
   /** The executions of a run in order of time. */
   listNodes(runId: string): Promise<NodeExecutionRow[]> {
     return listNodes(this.#database, runId);
+  }
+
+  /** Events of a run in order. Starts of executions are not among them: see `listStarts`. */
+  listEvents(runId: string, filter: EventFilter = {}): Promise<EventRow[]> {
+    return listEvents(this.#database, runId, filter);
+  }
+
+  /** When executions of these nodes, and of all nodes that run now, began. */
+  listStarts(runId: string, nodeIds: readonly string[]): Promise<StartRow[]> {
+    return listStarts(this.#database, runId, nodeIds);
+  }
+
+  /** Executions that were given up after too many deliveries, newest first; those that nobody decided about. */
+  listDeadLetters(filter: DeadLetterFilter = {}): Promise<DeadLetterRow[]> {
+    return listDeadLetters(this.#database, filter);
+  }
+
+  /** @throws HitzeroError DEAD_LETTER_NOT_FOUND */
+  getDeadLetter(id: DeadLetterId): Promise<DeadLetterRow> {
+    return getDeadLetter(this.#database, id);
+  }
+
+  /**
+   * Repeats the run of a dead letter: a new run with its version, input and tags.
+   * @throws HitzeroError DEAD_LETTER_NOT_FOUND, DEAD_LETTER_DECIDED
+   */
+  async redrive(id: DeadLetterId): Promise<{ runId: string; openBesides: number }> {
+    const { runId, partition } = this.#newRun("");
+    const accepted = await acceptRedrive(this.#database, id, { runId, partition });
+    const { workflowName, workflowVersion, digest, input, epoch, openBesides } = accepted;
+    const { ir } = await findVersion(this.#database, workflowName, workflowVersion);
+    await this.#startAll({ ir, digest }, [{ runId, partition, input }], new Map([[partition, epoch]]));
+    return { runId, openBesides };
+  }
+
+  /** Decides that nothing is to be done about a dead letter. @throws HitzeroError DEAD_LETTER_NOT_FOUND, DEAD_LETTER_DECIDED */
+  discard(id: DeadLetterId): Promise<void> {
+    return discardDeadLetter(this.#database, id);
   }
 
   /**
@@ -281,7 +347,7 @@ export class Client {
         const run = await this.getRun(runId);
         if (isFinalRunStatus(run.status) || options.signal?.aborted) return run;
         // The record is the truth; the announcement only saves waiting.
-        await Promise.race([bell.rung(), pause(1_000, options.signal)]);
+        await bell.rungWithin(1_000, options.signal);
       }
     } finally {
       listener.close();

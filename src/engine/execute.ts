@@ -9,7 +9,7 @@ import { presentable } from "../base/text.ts";
 import { isRetryable, requestedDelayMs } from "../handlers/errors.ts";
 import { performNode } from "../handlers/node_types.ts";
 import type { Execution, Handlers } from "../handlers/types.ts";
-import type { FinishedItem } from "../redis/partition.ts";
+import type { FinishedItem } from "../redis/calls.ts";
 import { backoffMs } from "../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../token/journal.ts";
 import { type ConditionResult, routeFailure, routeSuccess } from "../token/routing.ts";

@@ -5,7 +5,7 @@ import type { FinalRecord, RecordedOutput } from "../postgres/record.ts";
 import type { IR } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { STUCK_MS } from "./limits.ts";
-import type { ZeroHit } from "./record_batch.ts";
+import type { ZeroHit } from "./record_types.ts";
 
 /** The executions whose outputs (or error) the final status is made of. */
 export function nodesWanted(hit: ZeroHit): string[] {

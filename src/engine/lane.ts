@@ -6,15 +6,10 @@
  */
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
+import type { ClaimItem, FinishedItem, SettleItem } from "../redis/calls.ts";
 import { RedisAwayError } from "../redis/connection.ts";
 import { queuesOf } from "../redis/pack.ts";
-import {
-  type ClaimItem,
-  FenceError,
-  type FinishedItem,
-  type Partition,
-  type SettleItem,
-} from "../redis/partition.ts";
+import { FenceError, type Partition } from "../redis/partition.ts";
 import type { AdvanceReply } from "../redis/replies.ts";
 import type { IR } from "../workflow/ir.ts";
 import { CALLS_IN_FLIGHT, STEP_BATCH } from "./limits.ts";

@@ -3,54 +3,10 @@
  * and the recorder's transaction writes it.
  */
 import { presentable } from "../base/text.ts";
-import type { BlobRecord, DeadLetterRecord, EventRecord, ExecutionRecord } from "../postgres/record.ts";
+import type { EventRecord, ExecutionRecord } from "../postgres/record.ts";
 import type { Commanded, Finished, JournalEntry, JournalEvent, Step, Withdrawn } from "../token/journal.ts";
-import type { NodeStatus, RunStatus } from "../token/lifecycle.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
-
-/** A published change of state (CONTRACT, `workflow:{run_id}:state`). */
-export interface StateChange {
-  instance_id: string;
-  /** Absent: the run itself. */
-  node_id?: string;
-  scope?: string;
-  previous_state: NodeStatus | RunStatus;
-  new_state: NodeStatus | RunStatus;
-  reason: string | null;
-  /** ISO 8601. */
-  timestamp: string;
-  duration_ms?: number;
-}
-
-/** A run whose counter hit zero in this batch. */
-export interface ZeroHit {
-  runId: string;
-  ir: IR;
-  status: "COMPLETED" | "FAILED" | "CANCELLED";
-  at: number;
-  /** Why the run was halted, if it was. */
-  halted?: NonNullable<Step["halted"]>;
-  /** The first node that failed unhandled. */
-  unhandled?: string;
-}
-
-export interface RecordBatch {
-  executions: ExecutionRecord[];
-  events: EventRecord[];
-  starts: { runId: string; at: number }[];
-  zeroHits: ZeroHit[];
-  /** Changes between RUNNING and PAUSED. */
-  statuses: { runId: string; status: "RUNNING" | "PAUSED" }[];
-  /** Commands that took effect. */
-  commands: number[];
-  /** Runs whose waiting executions must be brought in line: halted or resumed. */
-  sweeps: { runId: string; halted: boolean }[];
-  /** Executions given up after too many deliveries. */
-  deadLetters: DeadLetterRecord[];
-  /** Large outputs, whose content is to be read from Redis. */
-  blobs: Omit<BlobRecord, "content">[];
-  changes: StateChange[];
-}
+import type { RecordBatch, StateChange } from "./record_types.ts";
 
 export type FindIR = (runId: string) => IR | undefined;
 

@@ -34,13 +34,8 @@ import type { IR } from "../workflow/ir.ts";
 import { finalOf, nodesWanted } from "./final_output.ts";
 import type { IRCache } from "./ir_cache.ts";
 import { READER_LEASE_MS, RECORD_BATCH } from "./limits.ts";
-import {
-  buildRecordBatch,
-  type RecordBatch,
-  runIdsOf,
-  type StateChange,
-  type ZeroHit,
-} from "./record_batch.ts";
+import { buildRecordBatch, runIdsOf } from "./record_batch.ts";
+import type { RecordBatch, StateChange, ZeroHit } from "./record_types.ts";
 
 /** The journal does not continue the record: Redis lost history. */
 export class HistoryLostError extends HitzeroError {

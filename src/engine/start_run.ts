@@ -1,6 +1,8 @@
 /** Starting an accepted run, by its submitter or later by the reader. */
+
+import type { StartCall } from "../redis/calls.ts";
 import { queuesOf } from "../redis/pack.ts";
-import type { Partition, StartCall } from "../redis/partition.ts";
+import type { Partition } from "../redis/partition.ts";
 import type { IR } from "../workflow/ir.ts";
 import { START_DEADLINE_MS } from "./limits.ts";
 

@@ -25,9 +25,10 @@ import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
 import { FenceError, LAYOUT, newNonce, Partition } from "../redis/partition.ts";
 import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
+import { alreadyStopped } from "./already_stopped.ts";
+import { CommandApplier } from "./command_applier.ts";
 import { IRCache } from "./ir_cache.ts";
 import { HEARTBEAT_MS, READER_LEASE_MS, START_GRACE_MS, STUCK_MS, UNCLAIMED_MS } from "./limits.ts";
-import { Obedience } from "./obey.ts";
 import { HistoryLostError, Recorder } from "./recorder.ts";
 import { startRun } from "./start_run.ts";
 import { VERSION } from "./version.ts";
@@ -56,6 +57,7 @@ export class Supervisor {
   #database: Database | undefined;
   #readers: Promise<void>[] = [];
   #timer: NodeJS.Timeout | undefined;
+  #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
@@ -63,8 +65,16 @@ export class Supervisor {
     this.#log = options.log ?? createLog("silent");
   }
 
-  /** Connects and begins to read. @throws HitzeroError when a server cannot be used */
-  async start(): Promise<void> {
+  /**
+   * Connects and begins to read. A second call answers as the first; one that was stopped does not start again.
+   * @throws HitzeroError ALREADY_STOPPED, or when a server cannot be used
+   */
+  start(): Promise<void> {
+    this.#started ??= this.#stopped ? Promise.reject(alreadyStopped(this.id)) : this.#start();
+    return this.#started;
+  }
+
+  async #start(): Promise<void> {
     this.#database = new Database(this.#options.databaseUrl, { settings: READER_SETTINGS, size: 8 });
     try {
       const partitions = await listPartitions(this.#database);
@@ -74,6 +84,7 @@ export class Supervisor {
       this.#readers = partitions.map((partition) => this.#keepReading(partition));
     } catch (error) {
       await this.#database.close();
+      this.#database = undefined;
       throw error;
     }
     this.#timer = setInterval(() => void this.#beat().catch(() => {}), HEARTBEAT_MS);
@@ -83,6 +94,8 @@ export class Supervisor {
   stop(): Promise<void> {
     this.#stopped ??= (async () => {
       this.#stopping.abort();
+      // A stop may come while it still starts.
+      await this.#started?.catch(() => {});
       clearInterval(this.#timer);
       await Promise.all(this.#readers);
       if (!this.#database) return;
@@ -145,8 +158,8 @@ export class Supervisor {
     const identity = await connection.identity();
     const recorder = new Recorder(opened, partition, database, irs, this.#log);
     await recorder.repeatCleanUp();
-    const obedience = new Obedience(partition, database, recorder, this.#options.namespace, this.#log);
-    await obedience.takeOver();
+    const commands = new CommandApplier(partition, database, recorder, this.#options.namespace, this.#log);
+    await commands.takeOver();
     const bell = new JournalBell(blocking, partition);
     let sweptAt = 0;
     let revivedAt = Date.now();
@@ -161,14 +174,14 @@ export class Supervisor {
       }
       if (recorded === 0 && Date.now() - revivedAt >= this.#options.stuckMs / 5) {
         revivedAt = Date.now();
-        await obedience.reviveQuiet(this.#options.stuckMs);
+        await commands.reviveQuiet(this.#options.stuckMs);
       }
       if (due || bell.nudged) {
         bell.nudged = false;
-        await obedience.applyCommands();
+        await commands.applyCommands();
       }
-      if (due || recorder.unswept) await obedience.sweep();
-      const nextDue = await fireTimers(partition, (runId) => obedience.timeOut(runId));
+      if (due || recorder.unswept) await commands.sweep();
+      const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId));
       if (recorded > 0) continue;
       if ((await connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - connection.now());

@@ -6,33 +6,29 @@
  * because the answer may hand over the next token. A crash leaves its tokens leased.
  */
 import { hostname } from "node:os";
-import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { createLog } from "../base/log.ts";
 import { Bell, pause } from "../base/wait.ts";
-import type { Handlers } from "../handlers/types.ts";
+import { handlersOf } from "../handlers/load.ts";
+import type { Handler, Handlers } from "../handlers/types.ts";
 import { Database } from "../postgres/database.ts";
 import { listPartitions } from "../postgres/partitions.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { controlChannel } from "../redis/keys.ts";
-import { FenceError, newNonce, Partition, type ReadyEntry, readReady } from "../redis/partition.ts";
+import { FenceError, newNonce, Partition } from "../redis/partition.ts";
+import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import type { HandedToken } from "../redis/replies.ts";
 import { haltedRuns, renewLeases } from "../redis/upkeep.ts";
 import { decodeToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
-import { type HeldExecution, perform, RUN_HALTED, type StoredOutput } from "./execute.ts";
+import { alreadyStopped } from "./already_stopped.ts";
+import { type HeldExecution, perform, RUN_HALTED } from "./execute.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, Lane } from "./lane.ts";
-import {
-  BLOB_TTL_MS,
-  DEFAULT_CONCURRENCY,
-  HAND_OVER_BOUND,
-  HEARTBEAT_MS,
-  LEASE_MS,
-  MOMENT_MS,
-} from "./limits.ts";
+import { DEFAULT_CONCURRENCY, HAND_OVER_BOUND, HEARTBEAT_MS, LEASE_MS, MOMENT_MS } from "./limits.ts";
+import { executionOf, type Origin, storeOutput } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
 
 export interface WorkerOptions {
@@ -40,7 +36,8 @@ export interface WorkerOptions {
   databaseUrl: string;
   /** Default `hitzero`. */
   namespace?: string;
-  handlers: Handlers;
+  /** Functions by name: what `loadHandlers` or `defineHandlers` answer, or a plain object. */
+  handlers: Handlers | Readonly<Record<string, Handler>>;
   /** Executions at once, 1 to 1,000. Default 32. */
   concurrency?: number;
   /** Queues to read. Default `["default"]`. */
@@ -48,12 +45,6 @@ export interface WorkerOptions {
   /** A worker that is lost keeps its tokens for this long, milliseconds. Default 10,000. */
   leaseMs?: number;
   log?: Log;
-}
-
-/** Where a finished execution came from, until its step is answered. */
-interface Origin {
-  held: HeldExecution;
-  output: StoredOutput;
 }
 
 interface Running {
@@ -66,7 +57,7 @@ interface Running {
 
 export class Worker {
   readonly id = `worker-${hostname()}-${process.pid}-${newNonce()}`;
-  readonly #options: Required<Omit<WorkerOptions, "log">>;
+  readonly #options: Required<Omit<WorkerOptions, "log">> & { handlers: Handlers };
   readonly #log: Log;
   readonly #lanes = new Map<number, Lane>();
   readonly #origins = new Map<object, Origin>();
@@ -86,6 +77,7 @@ export class Worker {
   #irs: IRCache | undefined;
   #fetching: Promise<void> | undefined;
   #timers: NodeJS.Timeout[] = [];
+  #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(options: WorkerOptions) {
@@ -95,12 +87,21 @@ export class Worker {
       queues: ["default"],
       leaseMs: LEASE_MS,
       ...options,
+      handlers: options.handlers instanceof Map ? options.handlers : handlersOf({ ...options.handlers }),
     };
     this.#log = options.log ?? createLog("silent");
   }
 
-  /** Connects and begins to consume. @throws HitzeroError when a server cannot be used */
-  async start(): Promise<void> {
+  /**
+   * Connects and begins to consume. A second call answers as the first; one that was stopped does not start again.
+   * @throws HitzeroError ALREADY_STOPPED, or when a server cannot be used
+   */
+  start(): Promise<void> {
+    this.#started ??= this.#stopped ? Promise.reject(alreadyStopped(this.id)) : this.#start();
+    return this.#started;
+  }
+
+  async #start(): Promise<void> {
     const { redisUrl, databaseUrl, namespace, queues, leaseMs } = this.#options;
     this.#database = new Database(databaseUrl);
     try {
@@ -154,6 +155,8 @@ export class Worker {
   async #drain(): Promise<void> {
     this.#stopping.abort();
     this.#slotFreed.ring();
+    // A stop may come while it still starts.
+    await this.#started?.catch(() => {});
     await this.#unblock();
     await this.#fetching;
     while (
@@ -293,28 +296,11 @@ export class Worker {
     payloads: readonly string[],
     origin: Origin | undefined,
   ): Promise<void> {
-    const ir = origin?.held.ir ?? (await this.#loadIR(token.digest));
-    const read = (position: number) => this.#readOutput(lane, token.id, position, payloads, origin);
     try {
+      const ir = origin?.held.ir ?? (await this.#loadIR(token.digest));
       if (!ir) throw new RedisAwayError("the worker stops");
-      const held: HeldExecution = {
-        runId: token.id,
-        generation: token.g,
-        digest: token.digest,
-        ir,
-        nodeIndex: token.node,
-        scope: token.scope,
-        attempt: token.attempt,
-        delivery: token.delivery,
-        nonce: token.nonce,
-        sources: token.sources,
-        inputs: await Promise.all(token.inputs.map(read)),
-        needs: new Map(
-          await Promise.all(token.needs.map(async ([node, at]) => [node, await read(at)] as const)),
-        ),
-        input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
-        hops: origin ? origin.held.hops + 1 : 0,
-      };
+      const { partition } = lane;
+      const held = await executionOf(token, payloads, ir, origin, partition, this.#abandoned.signal);
       this.#held.set(keptForm(held), { lane, held });
       this.#runnable.push({ held, lane });
       this.#runNext();
@@ -323,29 +309,6 @@ export class Worker {
       this.#taken -= 1;
       this.#slotFreed.ring();
     }
-  }
-
-  async #readOutput(
-    lane: Lane,
-    runId: string,
-    position: number,
-    payloads: readonly string[],
-    origin: Origin | undefined,
-  ): Promise<StoredOutput | null> {
-    const stored = position === -1 ? origin?.output : position === 0 ? undefined : payloads[position];
-    if (stored === undefined) return null;
-    if (!stored.startsWith("b")) return stored;
-    for (let tries = 0; !this.#abandoned.signal.aborted; tries += 1) {
-      try {
-        const blob = await lane.partition.readBlob(runId, stored.slice(1));
-        assert(blob !== null, `blob ${stored.slice(1)} of run ${runId} is gone`);
-        return `j${blob}`;
-      } catch (error) {
-        if (!(error instanceof RedisAwayError)) throw error;
-        await pause(Math.min(50 * 2 ** Math.min(tries, 5), 1_000), this.#abandoned.signal);
-      }
-    }
-    throw new RedisAwayError("the worker stops");
   }
 
   #runNext(): void {
@@ -373,26 +336,15 @@ export class Worker {
       lost: running.lost.signal,
       mayHandOver: !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND,
     });
-    if (performed.blob !== undefined)
-      await this.#storeBlob(lane, held.runId, performed.item.blob as string, performed.blob);
+    if (performed.blob !== undefined) {
+      const name = performed.item.blob as string;
+      const { signal } = this.#abandoned;
+      if (!(await storeOutput(lane.partition, held.runId, name, performed.blob, this.#log, signal))) return;
+    }
     this.#running.delete(running);
     this.#origins.set(performed.item, { held, output: performed.item.output });
     lane.finish({ ir: held.ir, item: performed.item });
     this.#runNext();
-  }
-
-  async #storeBlob(lane: Lane, runId: string, name: string, value: string): Promise<void> {
-    while (!this.#abandoned.signal.aborted) {
-      try {
-        return await lane.partition.storeBlob(runId, name, value, BLOB_TTL_MS);
-      } catch (error) {
-        this.#log.warn(
-          { run_id: runId, error: String(error) },
-          "a large output cannot be stored; it is tried again",
-        );
-        await pause(500, this.#abandoned.signal);
-      }
-    }
   }
 
   /** Tells the handlers of a halted run to stop. */

@@ -7,7 +7,9 @@
 import { randomBytes } from "node:crypto";
 import { HitzeroError } from "../base/errors.ts";
 import type { IR } from "../workflow/ir.ts";
+import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
 import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
+import { KeyList } from "./key_list.ts";
 import { PartitionKeys } from "./keys.ts";
 import { packIR } from "./pack.ts";
 import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
@@ -46,129 +48,11 @@ export function newNonce(): string {
   return randomBytes(6).toString("base64url");
 }
 
-interface RunItem {
-  runId: string;
-  generation: number;
-  digest: string;
-}
-
-export interface FinishedItem extends RunItem {
-  node: number;
-  scope: string;
-  attempt: number;
-  delivery: number;
-  nonce: string;
-  /** Queue of the node. */
-  queue: string;
-  /** Completed, failed, cancelled, or to be tried again (at `due`). */
-  outcome: "C" | "F" | "X" | "R";
-  /** Does this failure halt the run (fail_fast)? */
-  halt: boolean;
-  /** Does the run limit how many of its executions hold a worker? */
-  limited: boolean;
-  /** Redis's clock, ms; with outcome R. */
-  due?: number;
-  /** `=` and one letter (t, n) for each outgoing edge, or `X`: an unhandled failure fails every edge. */
-  arrivals: string;
-  unhandled: boolean;
-  /** May a next token come straight back? */
-  hand: boolean;
-  /** Ancestors' outputs that a target needs, by target. */
-  needs: Record<string, number[]>;
-  /** JSON of an ExecutionDetail. */
-  detail: string;
-  /** What dependents see: `j<JSON>` or `b<blob name>`. */
-  output: string;
-  /** Is `output` the execution's own (and not the error that dependents see)? */
-  outputInJournal: boolean;
-  /** Does anybody downstream read the output? */
-  keep: boolean;
-  blob?: string;
-}
-
-export interface StreamPosition {
-  queue: string;
-  entry: string;
-}
-
-export interface SettleItem extends RunItem, StreamPosition {
-  work: string;
-}
-
-export interface ClaimItem extends RunItem, StreamPosition {
-  node: number;
-  scope: string;
-  attempt: number;
-  delivery: number;
-  nonce: string;
-  needs: number[];
-  limited: boolean;
-}
-
-export interface AdvanceCall {
-  worker: string;
-  leaseMs: number;
-  /** How many tokens may be handed straight to this worker. */
-  take: number;
-  /** Queues that this worker reads. */
-  reads: readonly string[];
-  /** All queues that the IRs of the finished items name. */
-  queues: readonly string[];
-  finished: readonly (FinishedItem | SettleItem)[];
-  claims: readonly ClaimItem[];
-}
-
-export interface StartCall extends RunItem {
-  epoch: string;
-  /** Redis's clock, ms. */
-  deadline: number;
-  /** JSON of the run's input. */
-  input: string;
-  queues: readonly string[];
-  /** Executions that may hold a worker at once; 0: no limit. */
-  permits: number;
-  /** Limit of the whole run, ms; 0: none. */
-  timeoutMs: number;
-}
-
-export interface RunningNote {
-  runId: string;
-  generation: number;
-  node: number;
-  scope: string;
-  attempt: number;
-  delivery: number;
-  nonce: string;
-  startedAt: number;
-}
-
 export interface Meta {
   layout: string | null;
   epoch: string | null;
   timeline: string | null;
   seq: number;
-}
-
-/** Collects the keys of a call; the call names them by position. */
-export class KeyList {
-  readonly keys: string[];
-  readonly #positions = new Map<string, number>();
-
-  constructor(first: string[]) {
-    this.keys = first;
-    first.forEach((key, index) => {
-      this.#positions.set(key, index + 1);
-    });
-  }
-
-  position(key: string): number {
-    let position = this.#positions.get(key);
-    if (position === undefined) {
-      position = this.keys.push(key);
-      this.#positions.set(key, position);
-    }
-    return position;
-  }
 }
 
 export class Partition {
@@ -450,54 +334,5 @@ export class Partition {
     } catch (error) {
       throw isAway(error) ? new RedisAwayError(error) : error;
     }
-  }
-}
-
-/** A token as it lies in a ready stream. */
-export interface ReadyEntry extends StreamPosition {
-  partition: number;
-  text: string;
-}
-
-/**
- * Waits for tokens on the ready streams of several partitions, on a connection of its own. Empty when none came in time.
- * With `pending`, answers instead the entries that this consumer was given before and never claimed.
- */
-export async function readReady(
-  connection: RedisConnection,
-  streams: readonly { partition: Partition; queue: string }[],
-  consumer: string,
-  options: { count: number; blockMs: number; pending?: boolean },
-): Promise<ReadyEntry[]> {
-  const names = streams.map(({ partition, queue }) => partition.keys.ready(queue));
-  const position = options.pending ? "0" : ">";
-  try {
-    const reply = (await connection.redis.call(
-      "XREADGROUP",
-      "GROUP",
-      GROUP,
-      consumer,
-      "COUNT",
-      options.count,
-      ...(options.pending ? [] : ["BLOCK", options.blockMs]),
-      "STREAMS",
-      ...names,
-      ...names.map(() => position),
-    )) as [string, [string, string[] | null][]][] | null;
-    return (reply ?? []).flatMap(([name, entries]) => {
-      const stream = streams[names.indexOf(name)] as { partition: Partition; queue: string };
-      return entries.map(([entry, fields]) => ({
-        partition: stream.partition.number,
-        queue: stream.queue,
-        entry,
-        text: fields?.[1] ?? "",
-      }));
-    });
-  } catch (error) {
-    if (isAway(error)) throw new RedisAwayError(error);
-    if (error instanceof Error && error.message.startsWith("NOGROUP")) {
-      throw new FenceError(streams[0]?.partition.number ?? 0, "closed");
-    }
-    throw error;
   }
 }

@@ -4,8 +4,9 @@
  */
 import { decodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
+import { KeyList } from "./key_list.ts";
 import { controlChannel } from "./keys.ts";
-import { GROUP, KeyList, type Partition, TOMBSTONE_MS } from "./partition.ts";
+import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
 import {
   commandReply,
   fireReply,

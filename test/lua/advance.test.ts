@@ -1,8 +1,10 @@
 /** The atomic step on a real Redis: calls, replies and state. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { FinishedItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
-import { type FinishedItem, newNonce, Partition, readReady } from "../../src/redis/partition.ts";
+import { newNonce, Partition } from "../../src/redis/partition.ts";
+import { readReady } from "../../src/redis/ready.ts";
 import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import type { IR } from "../../src/workflow/ir.ts";

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { newNonce, Partition, readReady } from "../../src/redis/partition.ts";
+import { newNonce, Partition } from "../../src/redis/partition.ts";
+import { readReady } from "../../src/redis/ready.ts";
 import { type ArrivalCounts, decide, skippedArrival } from "../../src/token/rules.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import type { TriggerRule } from "../../src/workflow/ir.ts";

@@ -13,7 +13,7 @@ import type { Recorder } from "./recorder.ts";
 const COMMANDS_AT_ONCE = 200;
 const QUIET_AT_ONCE = 50;
 
-export class Obedience {
+export class CommandApplier {
   readonly #partition: Partition;
   readonly #database: Database;
   readonly #recorder: Recorder;

@@ -1,0 +1,49 @@
+/** What a batch of the journal comes to, before it is written. */
+import type { BlobRecord, DeadLetterRecord, EventRecord, ExecutionRecord } from "../postgres/record.ts";
+import type { Step } from "../token/journal.ts";
+import type { NodeStatus, RunStatus } from "../token/lifecycle.ts";
+import type { IR } from "../workflow/ir.ts";
+
+/** A published change of state (CONTRACT, `workflow:{run_id}:state`). */
+export interface StateChange {
+  instance_id: string;
+  /** Absent: the run itself. */
+  node_id?: string;
+  scope?: string;
+  previous_state: NodeStatus | RunStatus;
+  new_state: NodeStatus | RunStatus;
+  reason: string | null;
+  /** ISO 8601. */
+  timestamp: string;
+  duration_ms?: number;
+}
+
+/** A run whose counter hit zero in this batch. */
+export interface ZeroHit {
+  runId: string;
+  ir: IR;
+  status: "COMPLETED" | "FAILED" | "CANCELLED";
+  at: number;
+  /** Why the run was halted, if it was. */
+  halted?: NonNullable<Step["halted"]>;
+  /** The first node that failed unhandled. */
+  unhandled?: string;
+}
+
+export interface RecordBatch {
+  executions: ExecutionRecord[];
+  events: EventRecord[];
+  starts: { runId: string; at: number }[];
+  zeroHits: ZeroHit[];
+  /** Changes between RUNNING and PAUSED. */
+  statuses: { runId: string; status: "RUNNING" | "PAUSED" }[];
+  /** Commands that took effect. */
+  commands: number[];
+  /** Runs whose waiting executions must be brought in line: halted or resumed. */
+  sweeps: { runId: string; halted: boolean }[];
+  /** Executions given up after too many deliveries. */
+  deadLetters: DeadLetterRecord[];
+  /** Large outputs, whose content is to be read from Redis. */
+  blobs: Omit<BlobRecord, "content">[];
+  changes: StateChange[];
+}

@@ -1,0 +1,89 @@
+/** From a token that was handed to this worker to an execution with all that it needs; large values come from their blobs. */
+import { assert } from "../base/assert.ts";
+import type { Log } from "../base/log.ts";
+import { pause } from "../base/wait.ts";
+import { RedisAwayError } from "../redis/connection.ts";
+import type { Partition } from "../redis/partition.ts";
+import type { HandedToken } from "../redis/replies.ts";
+import type { IR } from "../workflow/ir.ts";
+import type { HeldExecution, StoredOutput } from "./execute.ts";
+import { BLOB_TTL_MS } from "./limits.ts";
+
+/** The execution whose step brought a handed-over token: its output and the run's input need not come back. */
+export interface Origin {
+  held: HeldExecution;
+  output: StoredOutput;
+}
+
+/** Repeats a call while Redis is away. @throws RedisAwayError when the worker gives up */
+async function whileAway<T>(abandoned: AbortSignal, call: () => Promise<T>): Promise<T> {
+  for (let tries = 0; !abandoned.aborted; tries += 1) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof RedisAwayError)) throw error;
+      await pause(Math.min(50 * 2 ** Math.min(tries, 5), 1_000), abandoned);
+    }
+  }
+  throw new RedisAwayError("the worker stops");
+}
+
+/** The execution of a token. `payloads` are the strings of the reply that brought it. @throws RedisAwayError */
+export async function executionOf(
+  token: HandedToken,
+  payloads: readonly string[],
+  ir: IR,
+  origin: Origin | undefined,
+  partition: Partition,
+  abandoned: AbortSignal,
+): Promise<HeldExecution> {
+  const read = async (position: number): Promise<StoredOutput | null> => {
+    const stored = position === -1 ? origin?.output : position === 0 ? undefined : payloads[position];
+    if (stored === undefined) return null;
+    if (!stored.startsWith("b")) return stored;
+    const blob = await whileAway(abandoned, () => partition.readBlob(token.id, stored.slice(1)));
+    assert(blob !== null, `blob ${stored.slice(1)} of run ${token.id} is gone`);
+    return `j${blob}`;
+  };
+  const needs = token.needs.map(async ([node, at]) => [node, await read(at)] as const);
+  return {
+    runId: token.id,
+    generation: token.g,
+    digest: token.digest,
+    ir,
+    nodeIndex: token.node,
+    scope: token.scope,
+    attempt: token.attempt,
+    delivery: token.delivery,
+    nonce: token.nonce,
+    sources: token.sources,
+    inputs: await Promise.all(token.inputs.map(read)),
+    needs: new Map(await Promise.all(needs)),
+    input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
+    hops: origin ? origin.held.hops + 1 : 0,
+  };
+}
+
+/**
+ * Stores a large output before the step that refers to it, as often as it takes (Redis may be away, or out of memory). False when the
+ * worker gave up first: the execution is then left to its lease.
+ */
+export async function storeOutput(
+  partition: Partition,
+  runId: string,
+  name: string,
+  value: string,
+  log: Log,
+  abandoned: AbortSignal,
+): Promise<boolean> {
+  while (!abandoned.aborted) {
+    try {
+      await partition.storeBlob(runId, name, value, BLOB_TTL_MS);
+      return true;
+    } catch (error) {
+      log.warn({ run_id: runId, error: String(error) }, "a large output cannot be stored; it is tried again");
+      await pause(500, abandoned);
+    }
+  }
+  return false;
+}

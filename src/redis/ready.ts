@@ -1,0 +1,54 @@
+/** Tokens that wait in the ready streams. */
+
+import type { StreamPosition } from "./calls.ts";
+import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
+import { FenceError, GROUP, type Partition } from "./partition.ts";
+
+/** A token as it lies in a ready stream. */
+export interface ReadyEntry extends StreamPosition {
+  partition: number;
+  text: string;
+}
+
+/**
+ * Waits for tokens on the ready streams of several partitions, on a connection of its own. Empty when none came in time.
+ * With `pending`, answers instead the entries that this consumer was given before and never claimed.
+ */
+export async function readReady(
+  connection: RedisConnection,
+  streams: readonly { partition: Partition; queue: string }[],
+  consumer: string,
+  options: { count: number; blockMs: number; pending?: boolean },
+): Promise<ReadyEntry[]> {
+  const names = streams.map(({ partition, queue }) => partition.keys.ready(queue));
+  const position = options.pending ? "0" : ">";
+  try {
+    const reply = (await connection.redis.call(
+      "XREADGROUP",
+      "GROUP",
+      GROUP,
+      consumer,
+      "COUNT",
+      options.count,
+      ...(options.pending ? [] : ["BLOCK", options.blockMs]),
+      "STREAMS",
+      ...names,
+      ...names.map(() => position),
+    )) as [string, [string, string[] | null][]][] | null;
+    return (reply ?? []).flatMap(([name, entries]) => {
+      const stream = streams[names.indexOf(name)] as { partition: Partition; queue: string };
+      return entries.map(([entry, fields]) => ({
+        partition: stream.partition.number,
+        queue: stream.queue,
+        entry,
+        text: fields?.[1] ?? "",
+      }));
+    });
+  } catch (error) {
+    if (isAway(error)) throw new RedisAwayError(error);
+    if (error instanceof Error && error.message.startsWith("NOGROUP")) {
+      throw new FenceError(streams[0]?.partition.number ?? 0, "closed");
+    }
+    throw error;
+  }
+}
