@@ -1,4 +1,5 @@
 /** What a handler may throw to say how its failure is to be taken. */
+import { HitzeroError, type HitzeroErrorOptions } from "../base/errors.ts";
 
 /** The attempt failed and another would fail too: no retry, whatever the node's policy. */
 export class NonRetryableError extends Error {
@@ -26,6 +27,23 @@ export class RetryAfterError extends Error {
   }
 }
 
+/** A failure of one of hitzero's own node types, which knows whether another attempt may mend it. */
+export class AttemptError extends HitzeroError {
+  readonly retryable: boolean;
+  /** Milliseconds until the next attempt; undefined: as the node's policy says. */
+  readonly delayMs: number | undefined;
+
+  constructor(
+    code: string,
+    message: string,
+    options: HitzeroErrorOptions & { retryable: boolean; delayMs?: number | undefined },
+  ) {
+    super(code, message, options);
+    this.retryable = options.retryable;
+    this.delayMs = options.delayMs;
+  }
+}
+
 /** Codes of hitzero's own failures that another attempt cannot mend. */
 const FINAL_CODES = new Set([
   "CONDITION_FAILED",
@@ -35,6 +53,7 @@ const FINAL_CODES = new Set([
   "HANDLER_NOT_FOUND",
   "NOT_SUPPORTED_YET",
   "OUTPUT_NOT_JSON",
+  "OUTPUT_TOO_DEEP",
   "OUTPUT_TOO_LARGE",
   "AGGREGATE_NOT_A_NUMBER",
   "AGGREGATE_NOT_AN_OBJECT",
@@ -42,12 +61,14 @@ const FINAL_CODES = new Set([
 
 /** May what was thrown be tried again? Handlers are loaded in a module world of their own, so names count, not classes. */
 export function isRetryable(thrown: unknown): boolean {
+  if (thrown instanceof AttemptError) return thrown.retryable;
   const { name, code } = (thrown ?? {}) as { name?: unknown; code?: unknown };
   return name !== "NonRetryableError" && !(typeof code === "string" && FINAL_CODES.has(code));
 }
 
-/** The delay that a RetryAfterError asks for, ms. */
+/** The delay that a RetryAfterError or an AttemptError asks for, ms. */
 export function requestedDelayMs(thrown: unknown): number | undefined {
+  if (thrown instanceof AttemptError) return thrown.delayMs;
   const { name, delayMs } = (thrown ?? {}) as { name?: unknown; delayMs?: unknown };
   return name === "RetryAfterError" && typeof delayMs === "number" ? delayMs : undefined;
 }

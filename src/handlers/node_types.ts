@@ -4,6 +4,8 @@ import { HitzeroError } from "../base/errors.ts";
 import type { NodeType } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { aggregate } from "./aggregate.ts";
+import { idempotencyKeyOf, variablesOf } from "./execution.ts";
+import { callHttp } from "./http.ts";
 import type { Execution, Handlers, NodeExecutor } from "./types.ts";
 
 function callHandler(execution: Execution, handlers: Handlers): unknown {
@@ -29,30 +31,16 @@ function callHandler(execution: Execution, handlers: Handlers): unknown {
     scope,
     runId,
     nodeId: node.id,
-    idempotencyKey: `${runId}/${node.id}/${scope}`,
+    idempotencyKey: idempotencyKeyOf(execution),
     signal: execution.signal,
     log: execution.log,
   });
 }
 
-/** The variables of a node's own expressions. */
-function variables(execution: Execution): Record<string, unknown> {
-  return {
-    get data() {
-      return execution.data;
-    },
-    get input() {
-      return execution.input;
-    },
-    vars: execution.ir.vars,
-    nodes: execution.ancestors,
-  };
-}
-
 function transform(execution: Execution): unknown {
   const program = programsOf(execution.ir).transform(execution.nodeIndex);
   assert(program, "a transform node has an expression");
-  return program.evaluate(variables(execution));
+  return program.evaluate(variablesOf(execution));
 }
 
 function filter(execution: Execution): unknown {
@@ -64,7 +52,7 @@ function filter(execution: Execution): unknown {
   }
   const program = programsOf(execution.ir).filter(execution.nodeIndex);
   assert(program, "a filter node has an expression");
-  const known = variables(execution);
+  const known = variablesOf(execution);
   return data.filter((item, index) => {
     const verdict = program.evaluate({ ...known, data, item, index });
     if (typeof verdict === "boolean") return verdict;
@@ -83,6 +71,7 @@ const EXECUTORS: Partial<Record<NodeType, NodeExecutor>> = {
   aggregate,
   conditional: pass,
   parallel: pass,
+  http: (execution) => callHttp(execution),
 };
 
 /** Performs one execution; the result is the node's output. Throws what the handler throws. */

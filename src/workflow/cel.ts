@@ -13,7 +13,7 @@ import { compileReason, evaluationReason } from "./cel_errors.ts";
 import { CelFault } from "./cel_fault.ts";
 import { compilePattern, extend, type Registrar } from "./cel_functions.ts";
 import { guard, prepare, readable } from "./cel_guard.ts";
-import { findReferences, type References } from "./cel_references.ts";
+import { findReferences, type Misuse, type References } from "./cel_references.ts";
 import { toJson } from "./cel_result.ts";
 import { type AstNode, callOf, childrenOf, stringLiteral } from "./cel_syntax.ts";
 import { startWork, workFault, workIsSpent } from "./cel_work.ts";
@@ -69,7 +69,8 @@ export function compileExpression(source: string, place: ExpressionPlace): Expre
 
 /**
  * Parses and type-checks an expression and finds what it names. Problems are values: EXPRESSION_SYNTAX, EXPRESSION_TYPE,
- * EXPRESSION_UNKNOWN_VARIABLE, EXPRESSION_PATTERN, EXPRESSION_NOT_BOOL, EXPRESSION_TOO_COMPLEX, NODE_REFERENCE_FORM.
+ * EXPRESSION_UNKNOWN_VARIABLE, EXPRESSION_PATTERN, EXPRESSION_NOT_BOOL, EXPRESSION_TOO_COMPLEX, NODE_REFERENCE_FORM,
+ * SECRET_REFERENCE_FORM.
  */
 export function examineExpression(source: string, kind: ExpressionKind): Examination {
   const parsed = parseAndCheck(source, kind);
@@ -92,7 +93,7 @@ function parseAndCheck(source: string, kind: ExpressionKind): Parsed {
   }
   const { references, misused } = findReferences(asNode(run.ast), VARIABLES[kind]);
   if (misused.length > 0)
-    return { ok: false, problems: misused.map(({ position }) => badReference(source, position)) };
+    return { ok: false, problems: misused.map((misuse) => badReference(source, misuse)) };
   const checked = run.check();
   if (!checked.valid) return { ok: false, problems: [describe(checked.error, source, kind)] };
   if (BOOL_KINDS.has(kind) && checked.type !== "bool" && !checked.type?.startsWith("dyn")) {
@@ -229,10 +230,18 @@ function notBool(type: string): ExpressionProblem {
   };
 }
 
-function badReference(source: string, position: number): ExpressionProblem {
+function badReference(source: string, { variable, position }: Misuse): ExpressionProblem {
+  const where = lineAndColumn(source, position);
+  if (variable === "secrets") {
+    return {
+      code: "SECRET_REFERENCE_FORM",
+      message: `secrets is used in another form than secrets.NAME (${where})`,
+      hint: "Name each secret literally, so that data cannot choose which one is sent.",
+    };
+  }
   return {
     code: "NODE_REFERENCE_FORM",
-    message: `nodes is used in another form than nodes["id"].output (${lineAndColumn(source, position)})`,
+    message: `nodes is used in another form than nodes["id"].output (${where})`,
     hint: "Name each node by a literal id, so that what a step needs is known before it runs.",
   };
 }

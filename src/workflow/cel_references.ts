@@ -4,36 +4,47 @@ import { type AstNode, boundBy, childrenOf, stringLiteral } from "./cel_syntax.t
 export interface References {
   /** Nodes named as `nodes["id"].output`, each once. */
   nodeIds: readonly string[];
+  /** Secrets named as `secrets.NAME`, each once. */
+  secretNames: readonly string[];
   /** Variables of the expression's place that it names, each once. */
   variables: readonly string[];
 }
 
-/** A use of `nodes` from which no node can be told at compile time. */
-interface MisusedNodes {
+/** A use of `nodes` or `secrets` from which it cannot be told at compile time which one is meant. */
+export interface Misuse {
+  variable: "nodes" | "secrets";
   position: number;
 }
 
 export function findReferences(
   root: AstNode,
   declared: readonly string[],
-): { references: References; misused: MisusedNodes[] } {
+): { references: References; misused: Misuse[] } {
   const nodeIds = new Set<string>();
   const variables = new Set<string>();
-  const misused: MisusedNodes[] = [];
+  const misused: Misuse[] = [];
+  const secretNames = new Set<string>();
+  const namesSecrets = declared.includes("secrets");
 
   const visit = (node: AstNode, shadowed: ReadonlySet<string>): void => {
     if (node.op === "id") {
       const name = node.args as string;
       if (shadowed.has(name) || !declared.includes(name)) return;
       variables.add(name);
-      // A bare `nodes`: every legal use of it is consumed by `outputOwner` below.
-      if (name === "nodes") misused.push({ position: node.start });
+      // Bare: every legal use of either is consumed below.
+      if (name === "nodes" || name === "secrets") misused.push({ variable: name, position: node.start });
       return;
     }
     const id = shadowed.has("nodes") ? undefined : outputOwner(node);
     if (id !== undefined) {
       variables.add("nodes");
       nodeIds.add(id);
+      return;
+    }
+    const secret = !namesSecrets || shadowed.has("secrets") ? undefined : memberOf("secrets", node);
+    if (secret !== undefined) {
+      variables.add("secrets");
+      secretNames.add(secret);
       return;
     }
     const bound = boundBy(node);
@@ -47,16 +58,24 @@ export function findReferences(
   };
 
   visit(root, new Set());
-  return { references: { nodeIds: [...nodeIds], variables: [...variables] }, misused };
+  return {
+    references: { nodeIds: [...nodeIds], secretNames: [...secretNames], variables: [...variables] },
+    misused,
+  };
 }
 
 /** The id in `nodes["id"].output` or `nodes.id.output`. */
 function outputOwner(node: AstNode): string | undefined {
   const outer = literalAccess(node);
   if (outer?.key !== "output") return undefined;
-  const inner = literalAccess(outer.owner);
-  return inner !== undefined && inner.owner.op === "id" && inner.owner.args === "nodes"
-    ? inner.key
+  return memberOf("nodes", outer.owner);
+}
+
+/** The key in `variable.key` or `variable["key"]`. */
+function memberOf(variable: string, node: AstNode): string | undefined {
+  const access = literalAccess(node);
+  return access !== undefined && access.owner.op === "id" && access.owner.args === variable
+    ? access.key
     : undefined;
 }
 

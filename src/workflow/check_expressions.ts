@@ -2,6 +2,7 @@
 import { areAncestors } from "./ancestors.ts";
 import { type Examination, type ExpressionKind, examineExpression } from "./cel.ts";
 import type { CheckedGraph } from "./check.ts";
+import { checkSecretNames, type TemplateExpression, templateExpressions } from "./check_templates.ts";
 import type { Draft, DraftEdge, DraftNode } from "./draft.ts";
 import { didYouMean, type Faults, quote } from "./faults.ts";
 import { conditionKind } from "./programs.ts";
@@ -21,6 +22,8 @@ interface Place {
   owner: number | undefined;
   /** An outgoing condition may also name the node itself. */
   mayNameOwner: boolean;
+  /** Set for an expression in a template. */
+  template?: TemplateExpression;
 }
 
 interface Reference {
@@ -33,7 +36,7 @@ interface Reference {
 export function checkExpressions(draft: Draft, checked: CheckedGraph, faults: Faults): Needs {
   const examined = new Map<string, Examination>();
   const references: Reference[] = [];
-  for (const place of placesOf(draft, checked)) {
+  for (const place of placesOf(draft, checked, faults)) {
     const key = `${place.kind} ${place.source}`;
     let examination = examined.get(key);
     if (examination === undefined) {
@@ -41,9 +44,13 @@ export function checkExpressions(draft: Draft, checked: CheckedGraph, faults: Fa
       examined.set(key, examination);
     }
     if (!examination.ok) {
-      for (const { code, message, hint } of examination.problems) faults.add(code, place.path, message, hint);
+      const prefix = place.template?.prefix ?? "";
+      for (const { code, message, hint } of examination.problems)
+        faults.add(code, place.path, prefix + message, hint);
       continue;
     }
+    if (place.template !== undefined)
+      checkSecretNames(examination.references.secretNames, place.template, faults);
     for (const id of examination.references.nodeIds) {
       const target = checked.positionOf.get(id);
       if (target === undefined) reportUnknown(place, id, checked, faults);
@@ -54,10 +61,14 @@ export function checkExpressions(draft: Draft, checked: CheckedGraph, faults: Fa
   return collectNeeds(references, draft.nodes.length);
 }
 
-function* placesOf(draft: Draft, checked: CheckedGraph): Generator<Place> {
+function* placesOf(draft: Draft, checked: CheckedGraph, faults: Faults): Generator<Place> {
   for (const node of draft.nodes) {
     const place = nodePlace(node);
     if (place !== undefined) yield place;
+    for (const template of templateExpressions(node, faults)) {
+      const { source, path } = template;
+      yield { source, kind: "template", path, owner: node.position, mayNameOwner: false, template };
+    }
   }
   for (const edge of draft.edges) {
     const place = edgePlace(edge, checked);

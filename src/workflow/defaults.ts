@@ -11,6 +11,9 @@ export const DEFAULTS = {
   edgeOn: "success",
   conditionalMode: "first",
   httpMethod: "GET",
+  httpExpectStatus: "2xx",
+  httpFollowRedirects: true,
+  httpResponse: "auto",
   /** No limit of the whole run. */
   runTimeoutMs: 0,
   /** No limit. */

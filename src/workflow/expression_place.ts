@@ -7,7 +7,9 @@ export type ExpressionKind =
   | "condition"
   /** Condition of an edge `on: failure` or `on: always`: it also sees `error` (null after a success). */
   | "failure_condition"
-  | "output";
+  | "output"
+  /** Template `{{ … }}` in the config of an `http` node: it also sees the node's `secrets`. */
+  | "template";
 
 export interface ExpressionPlace {
   kind: ExpressionKind;
@@ -22,6 +24,7 @@ export const VARIABLES: Readonly<Record<ExpressionKind, readonly string[]>> = {
   condition: ["data", "output", "input", "vars", "nodes"],
   failure_condition: ["data", "output", "error", "input", "vars", "nodes"],
   output: ["input", "vars", "nodes"],
+  template: ["data", "input", "vars", "nodes", "secrets"],
 };
 
 /** Kinds whose value must be a bool. */

@@ -1,6 +1,7 @@
 /** The `config` of each node type. */
 import { z } from "zod";
 import { DEFAULTS } from "./defaults.ts";
+import { HttpConfig } from "./http_config.ts";
 import { LIMITS } from "./limits.ts";
 
 const RESERVED_IDS: ReadonlySet<string> = new Set(["__proto__", "prototype", "constructor"]);
@@ -21,29 +22,6 @@ const AnyObject = z.record(z.string(), z.unknown());
 const FunctionConfig = z.strictObject({
   function_name: ShortText.describe("Export of the worker's handler module to run."),
   params: AnyObject.default({}).describe("Handed to the function as `params`."),
-});
-
-const HttpConfig = z.strictObject({
-  url: Text.describe("Address; may hold templates {{ CEL }}."),
-  method: z
-    .enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
-    .default(DEFAULTS.httpMethod)
-    .describe("HTTP method."),
-  headers: z.record(z.string(), z.string()).default({}).describe("Headers; values may hold templates."),
-  body: z
-    .unknown()
-    .optional()
-    .describe("Body; JSON unless it is a string. Strings in it may hold templates."),
-  query: z
-    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
-    .default({})
-    .describe("Query parameters; values may hold templates."),
-  expect_status: z
-    .array(z.int().min(100).max(599))
-    .min(1)
-    .optional()
-    .describe("Status codes that count as success; absent: 200 to 299."),
-  secrets: z.array(ShortText).default([]).describe("Names of the secrets that its templates may use."),
 });
 
 const TransformConfig = z.strictObject({

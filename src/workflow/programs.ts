@@ -1,7 +1,10 @@
 /** The compiled expressions of an IR, made on first use and kept as long as the IR itself. */
+import { assert } from "../base/assert.ts";
+import { pathText } from "../base/json.ts";
 import { compileExpression, type Expression } from "./cel.ts";
 import type { ExpressionKind } from "./expression_place.ts";
 import type { IR, IREdge, IRNode } from "./ir.ts";
+import { readTemplate, type Template } from "./templates.ts";
 
 export interface Programs {
   /** The condition of an edge; undefined: unconditional. */
@@ -10,6 +13,8 @@ export interface Programs {
   transform(nodeIndex: number): Expression | undefined;
   /** The expression of a `filter` node, to be evaluated for each item; undefined for other types. */
   filter(nodeIndex: number): Expression | undefined;
+  /** The template `text` at `path` in the config of an `http` node. */
+  template(nodeIndex: number, path: readonly PropertyKey[], text: string): Template;
   /** The expression of the run's output; undefined: the terminal nodes' outputs. */
   output(): Expression | undefined;
 }
@@ -59,7 +64,18 @@ function makePrograms(ir: IR): Programs {
     if (node.type !== type) return undefined;
     return lookUp(`node ${nodeIndex}`, type, `${property} of node "${node.id}"`, node.config[property]);
   };
+  const templates = new Map<string, Template>();
   return {
+    template(nodeIndex, path, text) {
+      const key = JSON.stringify([nodeIndex, ...path]);
+      let template = templates.get(key);
+      if (template === undefined) {
+        const where = pathText(path).slice(2);
+        template = compileTemplate(text, `${where} of node "${(ir.nodes[nodeIndex] as IRNode).id}"`);
+        templates.set(key, template);
+      }
+      return template;
+    },
     condition(edgeIndex) {
       const edge = ir.edges[edgeIndex] as IREdge;
       if (edge.condition === undefined) return undefined;
@@ -70,4 +86,12 @@ function makePrograms(ir: IR): Programs {
     filter: (nodeIndex) => ofNode(nodeIndex, "filter", "filter_expression"),
     output: () => lookUp("output", "output", "output of the workflow", ir.output),
   };
+}
+
+function compileTemplate(text: string, label: string): Template {
+  const reading = readTemplate(text);
+  assert(reading.ok, "a template of an IR has been checked");
+  return reading.parts.map((part) =>
+    "text" in part ? part.text : compileExpression(part.expression, { kind: "template", label }),
+  );
 }

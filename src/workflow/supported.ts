@@ -7,7 +7,6 @@ import { type Faults, quote } from "./faults.ts";
 import type { FileNodeType } from "./node_configs.ts";
 
 const UNSUPPORTED_TYPES: ReadonlySet<FileNodeType> = new Set<FileNodeType>([
-  "http",
   "loop",
   "map",
   "subworkflow",
