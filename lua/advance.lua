@@ -157,7 +157,7 @@ local function finish(item, run, position)
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
 
   local step = new_step(call)
-  step.hand = item.hand
+  step.hand = item.hand and item.node
   step.halt = item.halt
   steps[#steps + 1] = step
   local first_event = run.events + 1

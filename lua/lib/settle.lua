@@ -50,10 +50,12 @@ local function first_origin(run, target, scope)
   end
 end
 
-local function activate(step, run, edge, scope, sources)
+-- from: the node whose arrival decided it. Only what follows the finished node itself is handed over: the worker said what its
+-- direct successors need (`needs`), not what those behind a skipped one do.
+local function activate(step, run, edge, from, scope, sources)
   local target, queue = edge[2], edge[6]
   local permitted = run.permits == 0 or run.holding < run.permits
-  local handed = step.hand and permitted and not run.paused and step.call.take > 0 and step.call.reads[queue]
+  local handed = step.hand == from and permitted and not run.paused and step.call.take > 0 and step.call.reads[queue]
   run.counter = run.counter + 1
   put_active(run, 'n' .. target .. at_scope(scope), step.call.call, 1, 1,
     handed and step.call.worker or run.paused and '~' or '', sources)
@@ -98,7 +100,7 @@ local function arrive(step, run, edge, from, scope, kind, origin, work)
     local sources = {}
     if fan_in > 1 then sources = taken_sources(run, target, scope)
     elseif kind == 't' and from ~= 'root' then sources = { from } end
-    activate(step, run, edge, scope, sources)
+    activate(step, run, edge, from, scope, sources)
   elseif verdict == 'failed' then
     skip(step, run, target, scope, 'upstream_failed', fan_in > 1 and first_origin(run, target, scope) or origin, work)
   elseif verdict == 'not_taken' then
