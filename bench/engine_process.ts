@@ -1,0 +1,65 @@
+/**
+ * A worker or supervisor as its users start it: the built command line in a process of its own. Unlike those of `up` it is not
+ * started again when it dies: then the benchmark fails.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { resolve } from "node:path";
+
+const MAIN = resolve(import.meta.dirname, "../dist/cli/main.js");
+
+export interface EngineProcess {
+  readonly pid: number;
+  /** Rejects when it ends without being asked to. Never resolves. */
+  readonly died: Promise<never>;
+  /** Has it end in order, and waits for that. May be called again. */
+  stop(): Promise<void>;
+}
+
+/** Starts `hitzero <args>`; resolves once it serves. It ends with this process, however that ends. */
+export async function startEngineProcess(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  nodeArgs: readonly string[] = [],
+): Promise<EngineProcess> {
+  const child = spawn(process.execPath, [...nodeArgs, MAIN, ...args, "--log-level", "warn"], {
+    env: { ...withoutSettings(process.env), ...env },
+    // Not reached by the terminal's Ctrl-C: the benchmark ends it in order.
+    detached: true,
+    stdio: ["ignore", "ignore", "inherit", "ipc"],
+  });
+  let stopping = false;
+  const ended = new Promise<void>((done) => {
+    child.once("exit", () => done());
+    child.once("error", () => done());
+  });
+  const died = ended.then(() => {
+    if (stopping) return new Promise<never>(() => {});
+    throw new Error(`hitzero ${args[0]} ended while it was measured (${child.signalCode ?? child.exitCode})`);
+  });
+  died.catch(() => {});
+  await Promise.race([ready(child), died]);
+  return {
+    pid: child.pid as number,
+    died,
+    stop: () => {
+      stopping = true;
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+      return ended;
+    },
+  };
+}
+
+function ready(child: ChildProcess): Promise<void> {
+  return new Promise((done) => {
+    child.on("message", (message: { ready?: boolean }) => {
+      if (message.ready) done();
+    });
+  });
+}
+
+/** The user's own servers must not be measured, nor burdened. */
+function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(env).filter(([name]) => !/^(HITZERO_(?!CACHE)|REDIS_URL$|DATABASE_URL$)/.test(name)),
+  );
+}

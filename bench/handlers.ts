@@ -1,0 +1,19 @@
+/** What the nodes of the benchmark do: nearly nothing, but what they pass on shows whether every step was made. */
+import type { Handler } from "../src/handlers/types.ts";
+
+interface Count {
+  count: number;
+}
+
+const handlers: Record<string, Handler> = {
+  /** One more than the predecessor. */
+  step: ({ data }) => ({ count: ((data as Partial<Count>).count ?? 0) + 1 }),
+  /** As many as all predecessors have together. */
+  join: ({ data }) => ({
+    count: Object.values(data as Record<string, Count>).reduce((total, { count }) => total + count, 0),
+  }),
+  /** When this handler was entered: microseconds of a clock that all processes of the machine share. */
+  stamp: () => ({ at_us: Number(process.hrtime.bigint() / 1_000n) }),
+};
+
+export default handlers;

@@ -1,0 +1,94 @@
+/** The whole benchmark, in order. */
+import { type Latency, measureLatency } from "./latency.ts";
+import { Ledger } from "./ledger.ts";
+import { Meter } from "./meter.ts";
+import { type Counted, checkRecord } from "./record_check.ts";
+import type { Rig } from "./rig.ts";
+import { measureSizes, type Sizes } from "./sizes.ts";
+import { type Surroundings, surroundingsOf } from "./surroundings.ts";
+import { measureThroughput, type Throughput } from "./throughput.ts";
+import { chains, fans, singles, TURNS } from "./workloads.ts";
+
+export const SCENARIOS = ["chain", "fan", "single", "latency", "sizes"] as const;
+export type Scenario = (typeof SCENARIOS)[number];
+
+export interface Plan {
+  workers: number;
+  concurrency: number;
+  /** Each is measured this often, after a warm-up. */
+  samples: number;
+  scenarios: readonly Scenario[];
+  chainRuns: number;
+  fanRuns: number;
+  singleRuns: number;
+  latencyRuns: number;
+  sizeRuns: number;
+}
+
+/** What `npm run bench` measures. */
+export const FULL = {
+  samples: 3,
+  chainRuns: 2_000,
+  fanRuns: 200,
+  singleRuns: 5_000,
+  latencyRuns: 200,
+  sizeRuns: 1_000,
+};
+
+/** Enough to see that everything counts right; the times mean little. */
+export const QUICK = {
+  samples: 1,
+  chainRuns: 100,
+  fanRuns: 10,
+  singleRuns: 200,
+  latencyRuns: 10,
+  sizeRuns: 50,
+};
+
+export interface Results {
+  surroundings: Surroundings;
+  plan: Plan;
+  throughput: Throughput[];
+  latency: Latency[];
+  sizes: Sizes | null;
+  /** All rows, counted at the end. */
+  total: Counted;
+}
+
+/** @throws Error when rows are missing, a server is not durable, or a process died */
+export async function measure(rig: Rig, plan: Plan, onNotice: (line: string) => void): Promise<Results> {
+  const surroundings = await surroundingsOf(rig);
+  const ledger = new Ledger();
+  const wanted = (scenario: Scenario) => plan.scenarios.includes(scenario);
+  const throughput = await measureAllThroughput(rig, plan, ledger, onNotice);
+  const latency: Latency[] = [];
+  if (wanted("latency")) {
+    onNotice("latency, handed over");
+    latency.push(await measureLatency(rig, ledger, "handed_over", plan.latencyRuns, plan.samples));
+    onNotice("latency, through streams");
+    await rig.stopWorkers();
+    await rig.startWorkers(TURNS.map((queue) => [queue]));
+    latency.push(await measureLatency(rig, ledger, "streamed", plan.latencyRuns, plan.samples));
+  }
+  if (wanted("sizes")) onNotice("sizes");
+  const sizes = wanted("sizes") ? await measureSizes(rig, ledger, chains(plan.sizeRuns)) : null;
+  const total = await checkRecord(rig, ledger.total);
+  return { surroundings, plan, throughput, latency, sizes, total };
+}
+
+async function measureAllThroughput(
+  rig: Rig,
+  plan: Plan,
+  ledger: Ledger,
+  onNotice: (line: string) => void,
+): Promise<Throughput[]> {
+  await rig.startWorkers();
+  const meter = await Meter.of(rig);
+  const results: Throughput[] = [];
+  for (const workload of [chains(plan.chainRuns), fans(plan.fanRuns), singles(plan.singleRuns)]) {
+    if (!plan.scenarios.some((name) => name === workload.name)) continue;
+    onNotice(`${workload.runs} runs, ${workload.title}: ${plan.samples} times after a warm-up`);
+    results.push(await measureThroughput(rig, meter, ledger, workload, plan.samples));
+  }
+  return results;
+}

@@ -1,0 +1,121 @@
+/** The results as tables. */
+import Table from "cli-table3";
+import type { Latency } from "./latency.ts";
+import type { Results } from "./measure.ts";
+import { PROCESSES } from "./meter.ts";
+import type { Spread } from "./statistics.ts";
+import type { Throughput } from "./throughput.ts";
+
+const PASSING = { handed_over: "handed over", streamed: "through streams" } as const;
+const BYTE_COLUMNS = {
+  redis_received: "Redis received",
+  redis_sent: "Redis sent",
+  redis_append_only_file: "Redis file",
+  postgres_write_ahead_log: "Postgres WAL",
+  postgres_tables: "Postgres tables",
+} as const;
+
+/** Three digits that matter, or all before the point. */
+function shown(value: number | undefined): string {
+  if (value === undefined || !Number.isFinite(value)) return "–";
+  const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+function table(head: string[], rows: string[][]): string {
+  const made = new Table({
+    head,
+    colAligns: head.map((_, index) => (index === 0 ? "left" : "right")),
+    style: { head: [], border: [] },
+  });
+  made.push(...rows);
+  return made.toString();
+}
+
+function spreadRow(what: string, unit: string, { min, median, max }: Spread): string[] {
+  return [what, unit, shown(min), shown(median), shown(max)];
+}
+
+function mainTable({ throughput, latency }: Results): string {
+  const rows = throughput.flatMap((one) => [
+    ...(one.steps === one.runs ? [] : [spreadRow(title(one), "steps/s", one.steps_per_second)]),
+    spreadRow(title(one), "runs/s", one.runs_per_second),
+  ]);
+  for (const one of latency) {
+    rows.push(spreadRow(`hop, idle, ${PASSING[one.name]}`, "p50 ms", one.hop_ms.p50));
+    rows.push(spreadRow(`hop, idle, ${PASSING[one.name]}`, "p99 ms", one.hop_ms.p99));
+  }
+  for (const one of latency.slice(0, 1)) rows.push(...endRows(one));
+  return table(["", "unit", "min", "median", "max"], rows);
+}
+
+function title({ title, runs }: Throughput): string {
+  return `${runs.toLocaleString("en")} × ${title}`;
+}
+
+function endRows(one: Latency): string[][] {
+  return [
+    spreadRow("submit to first handler, idle", "p50 ms", one.submit_to_first_handler_ms.p50),
+    spreadRow("submit to first handler, idle", "p99 ms", one.submit_to_first_handler_ms.p99),
+    spreadRow("last handler to final row, idle", "p50 ms", one.last_handler_to_final_row_ms.p50),
+    spreadRow("last handler to final row, idle", "p99 ms", one.last_handler_to_final_row_ms.p99),
+  ];
+}
+
+function cpuTable({ throughput }: Results): string {
+  const rows = throughput.map((one) => {
+    const medians = PROCESSES.map((name) => one.cpu_us_per_step[name]?.median);
+    const total = medians.reduce<number>((sum, value) => sum + (value ?? Number.NaN), 0);
+    return [one.title, ...medians.map(shown), shown(total)];
+  });
+  return table(["CPU µs per step", ...PROCESSES, "all"], rows);
+}
+
+function byteTable({ throughput }: Results): string {
+  const kinds = Object.keys(BYTE_COLUMNS) as (keyof typeof BYTE_COLUMNS)[];
+  const rows = throughput.map((one) => [
+    one.title,
+    ...kinds.map((kind) => shown(one.bytes_per_step[kind]?.median)),
+  ]);
+  return table(["bytes per step", ...Object.values(BYTE_COLUMNS)], rows);
+}
+
+function sizeTable({ sizes }: Results): string | undefined {
+  if (!sizes) return undefined;
+  return table(
+    ["bytes in Redis", "text", "with its share of the structure"],
+    [
+      ["a waiting token", shown(sizes.token_bytes), shown(sizes.token_in_stream_bytes)],
+      ["a waiting run, besides its token", "", shown(sizes.waiting_run_bytes)],
+      [
+        "journal of one step, until recorded",
+        shown(sizes.journal_bytes_per_step),
+        shown(sizes.journal_in_stream_bytes_per_step),
+      ],
+    ],
+  );
+}
+
+function conditions({ surroundings: at, plan, total }: Results): string {
+  const workers = `${plan.workers} worker ${plan.workers === 1 ? "process" : "processes"} × ${plan.concurrency}`;
+  return [
+    `hitzero ${at.hitzero}, node ${at.node}, Redis ${at.redis.version} (appendfsync ${at.redis.appendfsync}), Postgres ${at.postgres.server_version} (fsync ${at.postgres.fsync})`,
+    `${at.cpus} × ${at.cpu}, ${at.memory_mb.toLocaleString("en")} MB, ${at.system}; load before: ${at.load_before.toFixed(2)}`,
+    `${workers}, 1 supervisor, 1 partition; ${plan.samples} samples of each after a warm-up`,
+    `on record: ${total.runs.toLocaleString("en")} runs, ${total.node_executions.toLocaleString("en")} executions, ${total.events.toLocaleString("en")} events: none is missing`,
+    ...(at.on_disk
+      ? []
+      : ["The folder lies in memory: flushes cost nothing here. Name one on a disk with --dir."]),
+  ].join("\n");
+}
+
+export function reportText(results: Results): string {
+  const parts = [
+    results.throughput.length + results.latency.length > 0 ? mainTable(results) : undefined,
+    results.throughput.length > 0 ? cpuTable(results) : undefined,
+    results.throughput.length > 0 ? byteTable(results) : undefined,
+    sizeTable(results),
+    conditions(results),
+  ];
+  return parts.filter((part) => part !== undefined).join("\n\n");
+}

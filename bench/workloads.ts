@@ -1,0 +1,99 @@
+/** The workflows that the benchmark runs, and what must be on record afterwards. */
+
+/** Runs of one workflow, as many at once as the engine takes. */
+export interface Workload {
+  name: string;
+  title: string;
+  /** Nodes, and thereby steps, of one run. */
+  steps: number;
+  /** Runs of one sample. */
+  runs: number;
+  /** The workflow file under another name: each sample has a workflow of its own, so that its rows can be counted. */
+  document(name: string): object;
+  /** `count` in the output of each run, if its handlers counted. */
+  count?: number;
+}
+
+interface Link {
+  from: string;
+  to: string;
+}
+
+function functionNode(id: string, functionName: string, more: object = {}): object {
+  return { id, type: "function", config: { function_name: functionName }, ...more };
+}
+
+/** Nodes `n1` to `n<length>`, one after the other. */
+function chain(name: string, length: number, functionName: string, queues: readonly string[]): object {
+  const ids = Array.from({ length }, (_, index) => `n${index + 1}`);
+  const queueOf = (index: number) => ({ queue: queues[index % queues.length] as string });
+  return {
+    name,
+    nodes: ids.map((id, index) => functionNode(id, functionName, queueOf(index))),
+    edges: ids.slice(1).map((to, index): Link => ({ from: ids[index] as string, to })),
+  };
+}
+
+/** One node, then `width` of them, then one. */
+function fan(name: string, width: number): object {
+  const middle = Array.from({ length: width }, (_, index) => `m${index + 1}`);
+  return {
+    name,
+    nodes: [
+      functionNode("first", "step"),
+      ...middle.map((id) => functionNode(id, "step")),
+      functionNode("last", "join"),
+    ],
+    edges: middle.flatMap((id): Link[] => [
+      { from: "first", to: id },
+      { from: id, to: "last" },
+    ]),
+  };
+}
+
+export const CHAIN_LENGTH = 10;
+const FAN_WIDTH = 50;
+const DEFAULT_QUEUE = ["default"];
+
+export function chains(runs: number): Workload {
+  return {
+    name: "chain",
+    title: `chains of ${CHAIN_LENGTH} steps`,
+    steps: CHAIN_LENGTH,
+    runs,
+    count: CHAIN_LENGTH,
+    document: (name) => chain(name, CHAIN_LENGTH, "step", DEFAULT_QUEUE),
+  };
+}
+
+export function fans(runs: number): Workload {
+  return {
+    name: "fan",
+    title: `1 → ${FAN_WIDTH} → 1`,
+    steps: FAN_WIDTH + 2,
+    runs,
+    // Each of the middle adds one to the first's one.
+    count: 2 * FAN_WIDTH,
+    document: (name) => fan(name, FAN_WIDTH),
+  };
+}
+
+export function singles(runs: number): Workload {
+  return {
+    name: "single",
+    title: "one-step runs",
+    steps: 1,
+    runs,
+    count: 1,
+    document: (name) => chain(name, 1, "step", DEFAULT_QUEUE),
+  };
+}
+
+/** Queues that the nodes of a streamed chain take turns in: a worker for each passes every token through a stream. */
+export const TURNS = ["left", "right"] as const;
+
+/** A chain whose nodes note when they were entered. */
+export function stampedChain(queues: "handed_over" | "streamed"): Pick<Workload, "document" | "steps"> {
+  const names = queues === "streamed" ? TURNS : DEFAULT_QUEUE;
+  return { steps: CHAIN_LENGTH, document: (name) => chain(name, CHAIN_LENGTH, "stamp", names) };
+}

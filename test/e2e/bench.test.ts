@@ -1,0 +1,82 @@
+/** The benchmark counts right. What it measures is no matter of tests. */
+import { spawn } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { expect, test } from "vitest";
+import { QUICK, type Results, SCENARIOS } from "../../bench/measure.ts";
+import { percentile, spreadOf } from "../../bench/statistics.ts";
+import { makeFolder } from "./cli.ts";
+import { processesIn } from "./processes.ts";
+
+const MAIN = resolve(import.meta.dirname, "../../bench/main.ts");
+
+function bench(args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, ["--import", "tsx", MAIN, ...args]);
+  let [stdout, stderr] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  return new Promise((done) => child.once("close", (code) => done({ code, stdout, stderr })));
+}
+
+test("a quick benchmark finds every row on record and leaves nothing behind", {
+  timeout: 180_000,
+}, async () => {
+  const folder = await makeFolder();
+  const { code, stdout, stderr } = await bench(["--quick", "--json", "--dir", folder]);
+  expect({ code, stderr }).toMatchObject({ code: 0 });
+  const results = JSON.parse(stdout) as Results;
+  expect(results.plan).toMatchObject({ ...QUICK, workers: 1, scenarios: [...SCENARIOS] });
+  expect(results.throughput.map(({ name, counted }) => [name, counted])).toEqual([
+    ["chain", [rows(QUICK.chainRuns, 10)]],
+    ["fan", [rows(QUICK.fanRuns, 52)]],
+    ["single", [rows(QUICK.singleRuns, 1)]],
+  ]);
+  expect(results.latency.map(({ name, hops }) => [name, hops])).toEqual([
+    ["handed_over", 9 * QUICK.latencyRuns],
+    ["streamed", 9 * QUICK.latencyRuns],
+  ]);
+  expect(results.total).toEqual(everything());
+  expect(results.surroundings.redis).toMatchObject({ appendonly: "yes", "maxmemory-policy": "noeviction" });
+  expect(results.surroundings.postgres).toMatchObject({ fsync: "on", synchronous_commit: "on" });
+  expect(results.sizes?.token_bytes).toBeGreaterThan(50);
+  expect(readdirSync(folder)).toEqual([]);
+  expect(processesIn(folder)).toEqual([]);
+});
+
+test("a wrong flag is refused before anything starts", async () => {
+  const { code, stderr } = await bench(["--scenario", "everything"]);
+  expect(code).not.toBe(0);
+  expect(stderr).toContain("Allowed choices are chain, fan, single, latency, sizes");
+});
+
+test("spreads and percentiles", () => {
+  expect(spreadOf([3, 1, 2])).toEqual({ min: 1, median: 2, max: 3 });
+  expect(spreadOf([4, 1, 2, 3])).toEqual({ min: 1, median: 2.5, max: 4 });
+  const hundred = Array.from({ length: 100 }, (_, index) => 100 - index);
+  expect([percentile(hundred, 50), percentile(hundred, 99), percentile([7], 99)]).toEqual([50, 99, 7]);
+});
+
+/** Each run has an event at its begin and its end besides those of its nodes. */
+function rows(runs: number, steps: number) {
+  return { runs, node_executions: runs * steps, events: runs * (steps + 2) };
+}
+
+/** Warm-ups (a quarter; of latency as many as are measured) and samples. */
+function everything() {
+  const parts = [
+    rows(QUICK.chainRuns * 1.25, 10),
+    rows(Math.ceil(QUICK.fanRuns * 0.25) + QUICK.fanRuns, 52),
+    rows(QUICK.singleRuns * 1.25, 1),
+    rows(2 * 2 * QUICK.latencyRuns, 10),
+    rows(QUICK.sizeRuns, 10),
+  ];
+  return parts.reduce((sum, part) => ({
+    runs: sum.runs + part.runs,
+    node_executions: sum.node_executions + part.node_executions,
+    events: sum.events + part.events,
+  }));
+}
