@@ -51,7 +51,7 @@ function fan(name: string, width: number): object {
   };
 }
 
-export const CHAIN_LENGTH = 10;
+const CHAIN_LENGTH = 10;
 const FAN_WIDTH = 50;
 const DEFAULT_QUEUE = ["default"];
 

@@ -27,4 +27,15 @@ export class Bell {
   rung(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
+
+  /** Resolves at the next `ring()`, after `ms`, or when `signal` is aborted; no timer stays behind. */
+  async rungWithin(ms: number, signal?: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const end = () => over.abort();
+    signal?.addEventListener("abort", end, { once: true });
+    if (signal?.aborted) end();
+    await Promise.race([this.rung(), pause(ms, over.signal)]);
+    signal?.removeEventListener("abort", end);
+    end();
+  }
 }

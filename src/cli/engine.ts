@@ -9,6 +9,7 @@ export { Supervisor } from "../engine/supervisor.ts";
 export { Worker } from "../engine/worker.ts";
 export { loadHandlers } from "../handlers/load.ts";
 export { migrate } from "../postgres/migrate.ts";
+export { examine } from "./doctor/examine.ts";
 export { LocalStack } from "./local_stack.ts";
 
 /** Where the servers are, without users and passwords. */

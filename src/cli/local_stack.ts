@@ -66,14 +66,20 @@ export class LocalStack {
   async start(signal: AbortSignal): Promise<void> {
     const { folder, throwAway, redisUrl, databaseUrl, onNotice } = this.#options;
     process.once("exit", this.#onExit);
-    this.#servers = await startLocalServers({
+    const starting = startLocalServers({
       dir: folder,
+      signal,
       onProgress: onNotice,
       ...(throwAway ? { throwAway } : {}),
       ...(redisUrl === undefined ? {} : { redisUrl }),
       ...(databaseUrl === undefined ? {} : { databaseUrl }),
     });
-    if (signal.aborted) return;
+    this.#servers = await starting.catch((error: unknown) => {
+      // Cut short by the signal: whatever failed then is no news.
+      if (signal.aborted) return undefined;
+      throw error;
+    });
+    if (signal.aborted || !this.#servers) return;
     await migrate(this.#servers.databaseUrl, { onApplied: (name) => onNotice(`applied migration ${name}`) });
     if (signal.aborted) return;
     await this.#startChildren();

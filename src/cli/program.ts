@@ -4,7 +4,11 @@ import { HitzeroError } from "../base/errors.ts";
 import { LOG_LEVELS } from "../base/log.ts";
 import { VERSION } from "../engine/version.ts";
 import { addCompile } from "./commands/compile.ts";
+import { addCompletion } from "./commands/completion.ts";
+import { addDeadLetter } from "./commands/dead_letter.ts";
 import { addDemo } from "./commands/demo.ts";
+import { addDoctor } from "./commands/doctor.ts";
+import { addInit } from "./commands/init.ts";
 import { addMigrate } from "./commands/migrate.ts";
 import { addRun } from "./commands/run.ts";
 import { addSubmit } from "./commands/submit.ts";
@@ -69,6 +73,12 @@ function showError(error: unknown, argv: readonly string[]): number {
   return shown.exitCode;
 }
 
+/** In the order of the help. */
+const COMMANDS = [
+  ...[addUp, addDemo, addInit, addMigrate, addCompile, addSubmit, addWorker, addSupervisor],
+  ...[addRun, addDeadLetter, addDoctor, addCompletion],
+];
+
 function createProgram(act: Act): Command {
   const program = new Command("hitzero")
     .description("Runs workflows (DAGs) on Redis Streams, with their full history in Postgres.")
@@ -97,8 +107,7 @@ Examples:
 
 Exit codes: 0 success, 1 the run FAILED or was CANCELLED, 2 wrong usage or input, 3 a server cannot be reached.`,
     );
-  for (const add of [addUp, addDemo, addMigrate, addCompile, addSubmit, addWorker, addSupervisor, addRun])
-    add(program, act);
+  for (const add of COMMANDS) add(program, act);
   configure(program);
   return program;
 }

@@ -1,6 +1,6 @@
 /** What is known of a run's nodes while one watches: made of announced changes, completed from the record. */
 
-import type { StateChange } from "../engine/record_batch.ts";
+import type { StateChange } from "../engine/record_types.ts";
 import type { NodeExecutionRow } from "../postgres/runs.ts";
 import { NODE_STATUSES, type NodeStatus } from "../token/lifecycle.ts";
 import type { IR } from "../workflow/ir.ts";

@@ -7,7 +7,7 @@ import { RunProgress } from "./run_progress.ts";
 import { createRunView } from "./run_view.ts";
 import type { Terminal } from "./terminal.ts";
 
-interface WatchedRun {
+export interface WatchedRun {
   client: Client;
   runId: string;
   ir: IR;

@@ -32,18 +32,20 @@ const POLL_MS = 20;
  * Runs `work` while holding the folder's lock; waits for another holder up to `limitMs`.
  *
  * @param onWait called once if the lock is not free at once
- * @throws HitzeroError LOCAL_SERVERS_BUSY (exit code 3) at the limit, and whatever `work` throws
+ * @throws HitzeroError LOCAL_SERVERS_BUSY (exit code 3) at the limit, the signal's reason when it is aborted while waiting, and whatever `work` throws
  */
 export async function withFolderLock<T>(
   folder: string,
   limitMs: number,
   onWait: () => void,
   work: () => Promise<T>,
+  signal?: AbortSignal,
 ): Promise<T> {
   const limit = Date.now() + limitMs;
   let lock = tryFolderLock(folder);
   if (!lock) onWait();
   while (!lock) {
+    signal?.throwIfAborted();
     if (Date.now() > limit) throw busy(folder);
     await sleep(POLL_MS);
     lock = tryFolderLock(folder);

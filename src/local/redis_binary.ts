@@ -28,9 +28,9 @@ export interface RedisBinary {
  * A Redis or Valkey server of version 7 or newer: `redis-server`, then `valkey-server` on PATH, then the one in the cache
  * folder, which is filled from the distribution's packages on Debian and Ubuntu if it is empty.
  *
- * @throws HitzeroError REDIS_NOT_FOUND (exit code 3), naming the one command that helps
+ * @throws HitzeroError REDIS_NOT_FOUND (exit code 3), naming the one command that helps; the signal's reason when it is aborted
  */
-export async function findRedisBinary(onProgress: OnProgress): Promise<RedisBinary> {
+export async function findRedisBinary(onProgress: OnProgress, signal?: AbortSignal): Promise<RedisBinary> {
   const passedOver: string[] = [];
   for (const name of ["redis-server", "valkey-server"]) {
     const program = await onPath(name);
@@ -42,16 +42,21 @@ export async function findRedisBinary(onProgress: OnProgress): Promise<RedisBina
     passedOver.push(`${program} ${version ? `is version ${version}` : "does not run"}`);
   }
   if (!canFetchPackages()) throw notFound(passedOver);
-  return fromPackages(passedOver, onProgress);
+  return fromPackages(passedOver, onProgress, signal);
 }
 
-async function fromPackages(passedOver: string[], onProgress: OnProgress): Promise<RedisBinary> {
+async function fromPackages(
+  passedOver: string[],
+  onProgress: OnProgress,
+  signal: AbortSignal | undefined,
+): Promise<RedisBinary> {
   const folder = await unpackedRedisFolder();
   const cached = await usable(folder);
   if (cached) return cached;
   try {
-    await fetchRedis(folder, onProgress);
+    await fetchRedis(folder, onProgress, signal);
   } catch (error) {
+    signal?.throwIfAborted();
     const reason =
       error instanceof Error
         ? error.message.split("\n").find((line) => /^(E:|apt has)/.test(line))

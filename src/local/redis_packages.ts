@@ -51,9 +51,14 @@ export function canFetchPackages(): boolean {
 /**
  * Fills `folder` from the distribution's packages. Whoever comes second keeps what the first one made.
  *
- * @throws Error of apt-get or dpkg (no network, package unknown); the caller turns it into a hint
+ * @throws Error of apt-get or dpkg (no network, package unknown); the caller turns it into a hint. The signal's reason when it
+ * is aborted: then nothing goes on in the background.
  */
-export async function fetchRedis(folder: string, onProgress: OnProgress): Promise<void> {
+export async function fetchRedis(
+  folder: string,
+  onProgress: OnProgress,
+  signal?: AbortSignal,
+): Promise<void> {
   const draft = `${folder}.${process.pid}.${randomBytes(4).toString("hex")}`;
   const downloads = join(draft, "packages");
   await mkdir(downloads, { recursive: true });
@@ -61,7 +66,7 @@ export async function fetchRedis(folder: string, onProgress: OnProgress): Promis
     // apt-get as root hands downloads to its own user, which must be able to write there.
     await chmod(downloads, 0o755);
     onProgress("fetching Redis from the distribution's packages (once, about 2 MB)");
-    await download(downloads, onProgress);
+    await download(downloads, onProgress, signal);
     for (const archive of await readdir(downloads)) {
       await run("dpkg", ["-x", join(downloads, archive), draft]);
     }
@@ -82,36 +87,50 @@ async function moveIntoPlace(draft: string, folder: string): Promise<void> {
 }
 
 /** Downloads the server's packages and the libraries that this system lacks; refreshes apt's lists first if it must and may. */
-async function download(folder: string, onProgress: OnProgress): Promise<void> {
+async function download(
+  folder: string,
+  onProgress: OnProgress,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const isRoot = process.getuid?.() === 0;
-  const needed = await librariesOfRedis();
+  const needed = await librariesOfRedis(signal);
+  signal?.throwIfAborted();
   if (!needed && !isRoot) throw new Error("apt has no list of packages with redis-server");
   try {
-    await downloadOnce(folder, needed);
+    await downloadOnce(folder, needed, signal);
   } catch (error) {
+    signal?.throwIfAborted();
     if (!isRoot) throw error;
     // No lists yet, as in a fresh container, or lists so old that their packages were replaced.
     onProgress("reading the distribution's package lists (apt-get update)");
-    await run("apt-get", ["update", "-q"], { timeout: DOWNLOAD_LIMIT_MS });
-    await downloadOnce(folder, await librariesOfRedis());
+    await run("apt-get", ["update", "-q"], { timeout: DOWNLOAD_LIMIT_MS, ...(signal && { signal }) });
+    await downloadOnce(folder, await librariesOfRedis(signal), signal);
   }
 }
 
-async function downloadOnce(folder: string, needed: readonly string[] | undefined): Promise<void> {
+async function downloadOnce(
+  folder: string,
+  needed: readonly string[] | undefined,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   if (!needed) throw new Error("apt has no list of packages with redis-server");
   const installed = await installedPackages();
   const packages = [...SERVER_PACKAGES, ...needed.filter((name) => !installed.has(name))];
-  await run("apt-get", ["download", "-q", ...packages], { cwd: folder, timeout: DOWNLOAD_LIMIT_MS });
+  await run("apt-get", ["download", "-q", ...packages], {
+    cwd: folder,
+    timeout: DOWNLOAD_LIMIT_MS,
+    ...(signal && { signal }),
+  });
 }
 
 /** Libraries that the server's packages depend on, directly or through one another; undefined if apt does not know the server. */
-async function librariesOfRedis(): Promise<string[] | undefined> {
+async function librariesOfRedis(signal: AbortSignal | undefined): Promise<string[] | undefined> {
   const only = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"].map(
     (kind) => `--no-${kind}`,
   );
-  const listing = await run("apt-cache", ["depends", "--recurse", ...only, ...SERVER_PACKAGES]).catch(
-    () => undefined,
-  );
+  const listing = await run("apt-cache", ["depends", "--recurse", ...only, ...SERVER_PACKAGES], {
+    ...(signal && { signal }),
+  }).catch(() => undefined);
   const depends = parseDependencies(listing?.stdout ?? "");
   if (!depends.has("redis-tools")) return undefined;
   const found = new Set<string>(SERVER_PACKAGES);

@@ -30,6 +30,8 @@ export interface RedisServerOptions {
   onProgress?: OnProgress;
   /** Further lines of `redis.conf`, for tests. */
   extraConfig?: readonly string[];
+  /** Ends the fetching of a server program. */
+  signal?: AbortSignal;
 }
 
 const Notes = z.object({
@@ -59,7 +61,7 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Loc
   const notes = readNotes(dir);
   const running = notes && (await attach(dir, notes));
   if (running) return running;
-  const binary = await findRedisBinary(options.onProgress ?? (() => {}));
+  const binary = await findRedisBinary(options.onProgress ?? (() => {}), options.signal);
   await mkdir(join(dir, "data"), { recursive: true });
   for (let attempt = 1; ; attempt++) {
     const port = await freePort(attempt === 1 ? notes?.port : undefined);

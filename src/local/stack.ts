@@ -28,6 +28,8 @@ export interface LocalServersOptions {
   redisUrl?: string;
   /** A Postgres that runs elsewhere: then none is started or stopped here. */
   databaseUrl?: string;
+  /** Aborted: what is still being fetched or waited for is given up. */
+  signal?: AbortSignal;
   /** Removes the folder when the last user leaves, and trades the safety of its data for speed. For `demo`. */
   throwAway?: boolean;
 }
@@ -50,7 +52,8 @@ const EXIT_LOCK_ATTEMPTS = 50;
  * if they run, attached to. When the process exits without `stop()`, the servers are told to end nevertheless; when it
  * is killed they run on until somebody else in the folder leaves.
  *
- * @throws HitzeroError of `startRedisServer` and `startPostgresServer`, and LOCAL_SERVERS_BUSY; all exit code 3
+ * @throws HitzeroError of `startRedisServer` and `startPostgresServer`, and LOCAL_SERVERS_BUSY; all exit code 3. The signal's
+ *   reason when it is aborted: then nothing that was started here runs on.
  */
 export async function startLocalServers(options: LocalServersOptions): Promise<LocalServers> {
   const { redisUrl, databaseUrl } = options;
@@ -61,7 +64,8 @@ export async function startLocalServers(options: LocalServersOptions): Promise<L
   const onProgress = options.onProgress ?? (() => {});
   const folder = await makeFolder(options.dir ?? ".hitzero", options.throwAway ?? false);
   const waiting = () => onProgress("waiting for another hitzero that starts or stops servers in this folder");
-  return withFolderLock(folder, LOCK_LIMIT_MS, waiting, async () => {
+  const start = async () => {
+    options.signal?.throwIfAborted();
     const before = readState(folder);
     await waitForStopping(before);
     const started = await startMissing(folder, before, options, onProgress);
@@ -95,7 +99,8 @@ export async function startLocalServers(options: LocalServersOptions): Promise<L
         return stopped;
       },
     };
-  });
+  };
+  return withFolderLock(folder, LOCK_LIMIT_MS, waiting, start, options.signal);
 }
 
 interface Started {
@@ -116,7 +121,9 @@ async function startMissing(
   const redisDir = join(folder, "redis");
   const durable = !options.throwAway;
   const [redis, postgres] = await Promise.allSettled([
-    options.redisUrl === undefined ? startRedisServer({ dir: redisDir, onProgress }) : undefined,
+    options.redisUrl === undefined
+      ? startRedisServer({ dir: redisDir, onProgress, ...(options.signal && { signal: options.signal }) })
+      : undefined,
     options.databaseUrl === undefined
       ? startPostgresServer({ dir: join(folder, "postgres"), durable, onProgress })
       : undefined,

@@ -141,7 +141,7 @@ export async function recordFinals(client: Queryable, finals: readonly FinalReco
     `insert into hitzero.run_statistics (run_id, executions, completed, failed, skipped, handler_ms, wall_ms, completion_checks_saved)
      select r.run_id, count(e.*), count(*) filter (where e.status = 'COMPLETED'), count(*) filter (where e.status = 'FAILED'),
        count(*) filter (where e.status = 'SKIPPED'), coalesce(sum(e.duration_ms), 0),
-       extract(epoch from (r.completed_at - r.started_at)) * 1000, count(*) filter (where e.status in ('COMPLETED', 'FAILED'))
+       coalesce(extract(epoch from (r.completed_at - r.started_at)) * 1000, 0), count(*) filter (where e.status in ('COMPLETED', 'FAILED'))
      from hitzero.runs r left join hitzero.node_executions e using (run_id)
      where r.run_id = any ($1::uuid[]) group by r.run_id
      on conflict (run_id) do nothing`,

@@ -2,7 +2,7 @@
 import type { Database } from "./database.ts";
 
 /** A process whose last sign of life is older is taken for dead, ms. */
-const ALIVE_MS = 15_000;
+export const ALIVE_MS = 15_000;
 
 export interface Registration {
   workerId: string;

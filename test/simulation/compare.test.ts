@@ -24,14 +24,17 @@ function recorded(result: GameResult): RunRecord {
     ([node_id, node]): RecordedNode => ({
       node_id,
       status: node.status,
+      attempt: node.attempts,
+      retry_count: Math.max(node.attempts - 1, 0),
       reason: node.reason === null ? null : reasonText(node.reason),
       output: node.output,
       error: node.error,
       from_nodes: node.from_nodes,
-      resolved_order: node.move,
+      resolved_order: node.status === "CANCELLED" && node.attempts === 0 ? null : node.move,
     }),
   );
-  return structuredClone({ status: result.status, error: result.error, output: result.output, nodes });
+  const { status, error, output } = result;
+  return structuredClone({ status, error, output, nodes, cancelled_at: null });
 }
 
 const disagreements = (of: SimulatedCase, record: RunRecord): string[] =>
@@ -76,6 +79,13 @@ describe("compareRecord over random runs", () => {
         node.reason = node.reason === "not_taken" ? "upstream_failed: n0" : "not_taken";
       else node.output = "spoiled";
     },
+    "another attempt": (node) => {
+      node.attempt += 1;
+      node.retry_count = node.attempt - 1;
+    },
+    "another retry_count": (node) => {
+      node.retry_count += 1;
+    },
     "a node missing": (node, record) => {
       record.nodes.splice(record.nodes.indexOf(node), 1);
     },
@@ -98,6 +108,8 @@ describe("compareRecord over random runs", () => {
     fc.assert(
       fc.property(simulatedCase(), picks, fc.nat(13), (sample, order, pick) => {
         const record = recordOf(sample, order);
+        // In a halted run much is legal: see below.
+        fc.pre(record.nodes.every(({ status }) => status !== "CANCELLED"));
         spoil[what]!(record.nodes[pick % record.nodes.length]!, record);
         expect(disagreements(sample, record)).not.toEqual([]);
       }),
@@ -188,4 +200,95 @@ describe("compareRecord in words", () => {
       expect(compareRecord(workflow, {}, failing, record)).toEqual([]);
     },
   );
+});
+
+describe("compareRecord of halted runs", () => {
+  const fork: SimulatedWorkflow = {
+    name: "fork",
+    nodes: ["A", "B", "C", "D"].map((id) => ({ id, type: "function" })),
+    edges: [
+      { from: "A", to: "B" },
+      { from: "A", to: "C" },
+      { from: "B", to: "D" },
+    ],
+  };
+  const steady = { kind: "output", value: 1 } as const;
+  const behaviours = { A: steady, B: steady, C: steady, D: steady };
+  const bare = { retry_count: 0, reason: null, error: null, from_nodes: [] };
+  const node = (node_id: string, status: string, resolved_order: number | null): RecordedNode => ({
+    ...bare,
+    node_id,
+    status,
+    resolved_order,
+    attempt: resolved_order === null ? 0 : 1,
+    output: status === "COMPLETED" ? 1 : null,
+    from_nodes: node_id === "A" ? [] : [node_id === "D" ? "B" : "A"],
+  });
+  const cancelled = (cancelled_at: number | null, nodes: RecordedNode[]): RunRecord => ({
+    status: "CANCELLED",
+    error: { code: "CANCELLED", message: "the run was cancelled" },
+    output: null,
+    nodes,
+    cancelled_at,
+  });
+  const found = (record: RunRecord, of = fork) => compareRecord(of, {}, behaviours, record);
+  const A = node("A", "COMPLETED", 2);
+  const neverRan = node("D", "CANCELLED", null);
+
+  it("agrees when what was under way completed or was withdrawn, and nothing else ran", () => {
+    const rest = [node("B", "COMPLETED", 4), node("C", "CANCELLED", 5), neverRan];
+    expect(found(cancelled(3, [A, ...rest]))).toEqual([]);
+  });
+
+  it("notices what ran though nothing led there any more", () => {
+    const rest = [node("B", "COMPLETED", 4), node("C", "CANCELLED", 6), node("D", "COMPLETED", 5)];
+    expect(found(cancelled(3, [A, ...rest]))).toEqual([
+      "D is recorded as COMPLETED when it was not ready to run: its arrivals were not in",
+    ]);
+  });
+
+  it("notices a node that was cancelled before the run was", () => {
+    const rest = [node("B", "COMPLETED", 5), node("C", "CANCELLED", 3), neverRan];
+    expect(found(cancelled(4, [A, ...rest]))[0]).toBe("C is recorded as CANCELLED in a run that went on");
+  });
+
+  it("notices an execution that was left over, and a run that ended otherwise", () => {
+    const rest = [node("B", "COMPLETED", 4), node("C", "CANCELLED", null), neverRan];
+    expect(found(cancelled(3, [A, ...rest]))).toEqual([
+      "C was ready to run, but is recorded as CANCELLED",
+      "the run is recorded as CANCELLED, but C never ran",
+    ]);
+    const over = [A, node("B", "COMPLETED", 4), node("C", "COMPLETED", 5), neverRan];
+    expect(found({ ...cancelled(3, over), status: "COMPLETED" })).toEqual([
+      "the run is recorded as COMPLETED, expected CANCELLED",
+    ]);
+  });
+
+  it("notices a cancel that came too late", () => {
+    const all = [A, node("B", "COMPLETED", 3), node("C", "COMPLETED", 4), node("D", "COMPLETED", 5)];
+    expect(found(cancelled(6, all))[0]).toBe("the run is recorded as cancelled after it was over");
+  });
+
+  it("takes a run that never started, where nothing happened", () => {
+    const nothing = fork.nodes.map(({ id }) => node(id, "CANCELLED", null));
+    expect(found(cancelled(0, nothing))).toEqual([]);
+    expect(found(cancelled(0, [A, ...nothing.slice(1)]))).toEqual([
+      "A is recorded as COMPLETED in a run that never started",
+    ]);
+  });
+
+  it("lets fail_fast end a run as FAILED with branches under way, and only then", () => {
+    const failing = { ...behaviours, B: { kind: "fail", code: "BOOM", message: "as told" } as const };
+    const B = { ...node("B", "FAILED", 3), error: { code: "BOOM", message: "as told" } };
+    const D = { ...node("D", "SKIPPED", 4), attempt: 0, reason: "upstream_failed: B", from_nodes: [] };
+    const record: RunRecord = {
+      ...cancelled(null, [A, B, node("C", "CANCELLED", 5), D]),
+      status: "FAILED",
+      error: { code: "BOOM", message: "node B failed: as told", node_id: "B" },
+    };
+    expect(compareRecord({ ...fork, fail_fast: true }, {}, failing, record)).toEqual([]);
+    expect(compareRecord(fork, {}, failing, record)).toContain(
+      "C is recorded as CANCELLED in a run that went on",
+    );
+  });
 });

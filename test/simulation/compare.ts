@@ -1,4 +1,9 @@
-/** Compares what the engine recorded of a run with the reference: replays the recorded order of resolutions as a game. */
+/**
+ * Compares what the engine recorded of a run with the reference: replays the recorded order of resolutions as a game.
+ *
+ * A run that was cancelled, or that failed fast, has many legal records. Its replay takes the moment of the halt and the
+ * executions that were withdrawn from the record, and asks of each whether it was legal then.
+ */
 import { isObject, type Json } from "./expression.ts";
 import type { Behaviours, SimulatedWorkflow } from "./model.ts";
 import { createGame, type Game, type NodeResult, type Reason } from "./reference.ts";
@@ -6,22 +11,28 @@ import { createGame, type Game, type NodeResult, type Reason } from "./reference
 export interface RecordedNode {
   node_id: string;
   status: string;
+  /** Tries of the handler; 0: never tried. */
+  attempt: number;
+  retry_count: number;
   /** `not_taken`, or `upstream_failed` and the failed node's id after any punctuation; null if it ran. */
   reason: string | null;
   output: Json;
   error: { code: string; message: string } | null;
   /** Predecessors whose taken arrivals it fired on. Compared as a set, for executions that ran. */
   from_nodes: string[];
-  /** Place in the order of resolutions; equal for a cause and the skips of the same step. null: unknown (SKIPPED only). */
+  /** Place in the order of resolutions; equal for a cause and the skips of the same step. null: unknown (SKIPPED), or never
+   * activated (CANCELLED). */
   resolved_order: number | null;
 }
 
 export interface RunRecord {
   status: string;
   /** The first unhandled failure. Its message is the engine's to word. */
-  error: { code: string; message: string; node_id: string } | null;
+  error: { code: string; message: string; node_id?: string } | null;
   output: Json;
   nodes: RecordedNode[];
+  /** Place of the command that cancelled it in the order of resolutions; 0: before it started; null: none did. */
+  cancelled_at: number | null;
 }
 
 export interface CompareOptions {
@@ -40,10 +51,17 @@ export function compareRecord(
 ): string[] {
   const malformed = malformations(workflow, record);
   if (malformed.length > 0) return malformed;
+  if (record.cancelled_at === 0) return compareUnstarted(record);
   const game = createGame(workflow, input);
   const found: string[] = [];
+  let cancelAt = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   for (const node of inOrder(record.nodes)) {
+    if (orderOf(node) > cancelAt) {
+      found.push(...cancel(game));
+      cancelAt = Number.POSITIVE_INFINITY;
+    }
     if (node.status === "SKIPPED") found.push(...compareMomentOfSkip(game, node));
+    else if (node.status === "CANCELLED" && node.resolved_order === null) continue;
     else if (game.enabled().includes(node.node_id)) found.push(...replay(game, behaviours, node, options));
     else
       return [
@@ -51,14 +69,31 @@ export function compareRecord(
         `${node.node_id} is recorded as ${node.status} when it was not ready to run: ${whyNot(game, node)}`,
       ];
   }
-  return [...found, ...compareSkips(game, record), ...compareRun(game, record)];
+  if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game));
+  return [...found, ...compareRest(game, record), ...compareRun(game, record)];
+}
+
+/** Cancelled before it started: nothing ever happened in it. */
+function compareUnstarted(record: RunRecord): string[] {
+  return [
+    ...difference("status of the run", record.status, "CANCELLED"),
+    ...difference("output of the run", record.output, null),
+    ...record.nodes
+      .filter((node) => node.status !== "CANCELLED" || node.attempt !== 0)
+      .map((node) => `${node.node_id} is recorded as ${node.status} in a run that never started`),
+  ];
+}
+
+function cancel(game: Game): string[] {
+  return game.cancel() ? [] : ["the run is recorded as cancelled after it was over"];
 }
 
 /** Faults that make a replay pointless: nodes missing, unknown, twice, or in no final status. */
 function malformations(workflow: SimulatedWorkflow, record: RunRecord): string[] {
   const recorded = record.nodes.map((node) => node.node_id);
   const known = new Set(workflow.nodes.map((node) => node.id));
-  const final = ["COMPLETED", "FAILED", "SKIPPED"];
+  const final = ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED"];
+  const performed = (node: RecordedNode): boolean => node.status === "COMPLETED" || node.status === "FAILED";
   return [
     ...[...known].filter((id) => !recorded.includes(id)).map((id) => `${id} has no record`),
     ...recorded.filter((id, index) => recorded.indexOf(id) < index).map((id) => `${id} is recorded twice`),
@@ -67,24 +102,42 @@ function malformations(workflow: SimulatedWorkflow, record: RunRecord): string[]
       .filter((node) => !final.includes(node.status))
       .map((node) => `${node.node_id} ended in status ${node.status}`),
     ...record.nodes
-      .filter((node) => node.status !== "SKIPPED" && node.resolved_order === null)
+      .filter((node) => performed(node) && node.resolved_order === null)
       .map((node) => `${node.node_id} is ${node.status} without a resolved_order`),
+    ...record.nodes
+      .filter((node) => node.retry_count !== Math.max(node.attempt - 1, 0))
+      .map((node) => `${node.node_id} has retry_count ${node.retry_count} with attempt ${node.attempt}`),
   ];
 }
 
 /** By resolved_order; skips after the executions of the same step, and last where their order is unknown. */
 function inOrder(nodes: readonly RecordedNode[]): RecordedNode[] {
-  const order = (node: RecordedNode): number => node.resolved_order ?? Number.MAX_SAFE_INTEGER;
   const skipped = (node: RecordedNode): number => (node.status === "SKIPPED" ? 1 : 0);
-  return nodes.toSorted((a, b) => order(a) - order(b) || skipped(a) - skipped(b));
+  return nodes.toSorted((a, b) => orderOf(a) - orderOf(b) || skipped(a) - skipped(b));
+}
+
+function orderOf(node: RecordedNode): number {
+  return node.resolved_order ?? Number.MAX_SAFE_INTEGER;
 }
 
 function replay(game: Game, behaviours: Behaviours, node: RecordedNode, options: CompareOptions): string[] {
   const id = node.node_id;
+  if (node.status === "CANCELLED") return compareWithdrawn(game, behaviours, node);
   const [from] = node.from_nodes;
   if (options.arrivalsMayLag === true && from !== undefined && node.from_nodes.length === 1)
     game.fireOn(id, from);
   return compareNode(id, game.resolve(id, behaviours[id], node.error ?? undefined), node);
+}
+
+function compareWithdrawn(game: Game, behaviours: Behaviours, node: RecordedNode): string[] {
+  const id = node.node_id;
+  if (game.result().halted === null) return [`${id} is recorded as CANCELLED in a run that went on`];
+  const { attempts } = game.withdraw(id, behaviours[id]);
+  const possible = node.attempt >= 1 && node.attempt <= attempts;
+  return [
+    ...(possible ? [] : [`attempt of ${id} (CANCELLED) is ${node.attempt}, expected 1 to ${attempts}`]),
+    ...difference(`output of ${id}`, node.output, null),
+  ];
 }
 
 function compareNode(id: string, expected: NodeResult, node: RecordedNode): string[] {
@@ -96,6 +149,7 @@ function compareNode(id: string, expected: NodeResult, node: RecordedNode): stri
   }
   return [
     ...difference(`output of ${id}`, node.output, expected.output),
+    ...difference(`attempt of ${id}`, node.attempt, expected.attempts),
     ...difference(`error of ${id}`, codeAndMessage(node.error), codeAndMessage(expected.error)),
     ...difference(`from_nodes of ${id}`, node.from_nodes.toSorted(), expected.from_nodes.toSorted()),
   ];
@@ -111,16 +165,23 @@ function compareMomentOfSkip(game: Game, node: RecordedNode): string[] {
       ];
 }
 
-function compareSkips(game: Game, record: RunRecord): string[] {
+/** The executions that have no move of their own: skipped, or never activated in a halted run. */
+function compareRest(game: Game, record: RunRecord): string[] {
   const { nodes } = game.result();
+  const moved = (status: string): boolean => status === "COMPLETED" || status === "FAILED";
   return record.nodes.flatMap((node) => {
     const expected = nodes[node.node_id];
-    if (expected === undefined)
-      return [`${node.node_id} was ready to run, but is recorded as ${node.status}`];
-    if (node.status !== "SKIPPED" && expected.status !== "SKIPPED") return [];
+    if (expected === undefined) {
+      const ready = game.enabled().includes(node.node_id);
+      return ready ? [`${node.node_id} was ready to run, but is recorded as ${node.status}`] : [];
+    }
+    if (moved(node.status) && moved(expected.status)) return [];
     if (node.status !== expected.status)
       return [`${node.node_id} is recorded as ${node.status}, expected ${expected.status}`];
+    if (node.status === "CANCELLED")
+      return node.resolved_order === null ? difference(`attempt of ${node.node_id}`, node.attempt, 0) : [];
     return [
+      ...difference(`attempt of ${node.node_id}`, node.attempt, 0),
       ...(sameReason(node.reason, expected.reason!)
         ? []
         : [`reason of ${node.node_id} is ${node.reason}, expected ${reasonText(expected.reason!)}`]),
@@ -130,14 +191,15 @@ function compareSkips(game: Game, record: RunRecord): string[] {
 }
 
 function compareRun(game: Game, record: RunRecord): string[] {
-  const { status, error, output } = game.result();
+  const { status, error, output, halted } = game.result();
   if (status === "RUNNING")
     return [`the run is recorded as ${record.status}, but ${game.enabled().join(", ")} never ran`];
   if (status !== record.status) return [`the run is recorded as ${record.status}, expected ${status}`];
+  const ended = halted === "cancel" ? "CANCELLED" : null;
   return [
     ...difference("output of the run", record.output, output),
     ...difference("node of the run's error", record.error?.node_id ?? null, error?.node_id ?? null),
-    ...difference("code of the run's error", record.error?.code ?? null, error?.code ?? null),
+    ...difference("code of the run's error", record.error?.code ?? null, error?.code ?? ended),
   ];
 }
 

@@ -5,8 +5,8 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startEngine, type TestEngine } from "../support/engine.ts";
-import { compareRecord, type RecordedNode, type RunRecord } from "./compare.ts";
-import type { Json } from "./expression.ts";
+import { compareRecord } from "./compare.ts";
+import { type EngineRecord, readRecords } from "./engine_record.ts";
 import { type SimulatedCase, simulatedCase } from "./generator.ts";
 import * as handlers from "./handlers.ts";
 
@@ -19,35 +19,13 @@ beforeAll(async () => {
 });
 afterAll(() => engine?.stop());
 
-/** What Postgres holds of a run, with each execution's place in the order of events. */
-async function recordOf(runId: string): Promise<RunRecord> {
-  const run = await engine.client.getRun(runId);
-  const { rows } = await engine.database.query<{ node_id: string; seq: number; event_type: string }>(
-    "select node_id, seq, event_type from hitzero.event_log where run_id = $1 order by seq",
-    [runId],
-  );
-  expect(rows.map(({ seq }) => seq)).toEqual(rows.map((_row, index) => index + 1));
-  const order = new Map(rows.map(({ node_id, seq }) => [node_id, seq]));
-  const nodes = (await engine.client.listNodes(runId)).map(
-    (node): RecordedNode => ({
-      node_id: node.node_id,
-      status: node.status,
-      reason: node.reason,
-      output: node.output as Json,
-      error: node.error,
-      from_nodes: node.from_nodes,
-      resolved_order: order.get(node.node_id) ?? null,
-    }),
-  );
-  return { status: run.status, error: run.error as RunRecord["error"], output: run.output as Json, nodes };
-}
-
 async function disagreements({ workflow, input, behaviours, file }: SimulatedCase): Promise<string[]> {
   const registered = await engine.client.register({ ...file, name: "simulated" });
   const { runIds } = await engine.client.submit(registered, { input });
   const runId = runIds[0] as string;
   await engine.client.waitAll([runId], { pollMs: 5 });
-  return compareRecord(workflow, input, behaviours, await recordOf(runId));
+  const { record, faults } = (await readRecords(engine.database, [runId])).get(runId) as EngineRecord;
+  return [...faults, ...compareRecord(workflow, input, behaviours, record)];
 }
 
 test(`${runs} random workflows agree with the reference (seed ${seed})`, { timeout: 300_000 }, async () => {

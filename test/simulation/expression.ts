@@ -6,7 +6,7 @@
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 
-/** What an expression may name, apart from `nodes`. Which of them exist depends on the place (docs/plan.md). */
+/** What an expression may name, apart from `nodes`. Which of them exist depends on the place (docs/semantics.md). */
 export type Variable = "data" | "output" | "input" | "error" | "item" | "index";
 
 export type CompareOperator = "==" | "!=" | "<" | "<=" | ">" | ">=";

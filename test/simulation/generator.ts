@@ -24,7 +24,9 @@ import {
   type Behaviour,
   type Behaviours,
   renderFile,
+  type SimulatedRetry,
   type SimulatedWorkflow,
+  type Steady,
   type TriggerRule,
   type Work,
 } from "./model.ts";
@@ -40,32 +42,37 @@ export interface SimulatedCase {
 export interface GeneratorOptions {
   /** At most this many nodes; default 14. */
   maxNodes?: number;
-  /** With false no node has the rule `one_success`, so the outcome does not depend on the order. Default true. */
-  oneSuccess?: boolean;
+  /** With false no node has the rule `one_success` and no run fails fast, so the outcome does not depend on the order. Default true. */
+  ordered?: boolean;
 }
 
 /** Random workflows with an input and the behaviours of their functions. */
 export function simulatedCase(options: GeneratorOptions = {}): fc.Arbitrary<SimulatedCase> {
+  const { ordered = true } = options;
   const genes = fc.record({
-    nodes: fc.array(nodeGene(options.oneSuccess ?? true), {
+    nodes: fc.array(nodeGene(ordered), {
       minLength: 1,
       maxLength: options.maxNodes ?? 14,
       size: "max",
     }),
-    output: weighted<number[] | null>(
-      [6, fc.constant(null)],
-      [1, fc.array(fc.nat(13), { minLength: 1, maxLength: 3 })],
-    ),
+    run: fc.record({
+      output: weighted<number[] | null>(
+        [6, fc.constant(null)],
+        [1, fc.array(fc.nat(13), { minLength: 1, maxLength: 3 })],
+      ),
+      maxParallelNodes: weighted<number | null>([4, fc.constant(null)], [1, fc.integer({ min: 1, max: 3 })]),
+      failFast: weighted([6, fc.constant(false)], ...(ordered ? [[1, fc.constant(true)] as const] : [])),
+    }),
     input: runInput,
   });
-  return genes.map(({ nodes, output, input }) => {
-    const grown = grow(nodes, output);
+  return genes.map(({ nodes, run, input }) => {
+    const grown = grow(nodes, run);
     return { ...grown, input, file: renderFile(grown.workflow, grown.behaviours) };
   });
 }
 
 /** A choice by weight that shrinks towards its first entry. */
-function weighted<T>(...choices: [number, fc.Arbitrary<T>][]): fc.Arbitrary<T> {
+function weighted<T>(...choices: (readonly [number, fc.Arbitrary<T>])[]): fc.Arbitrary<T> {
   return fc.oneof(
     { withCrossShrink: true },
     ...choices.map(([weight, arbitrary]) => ({ weight, arbitrary })),
@@ -95,17 +102,36 @@ const value: fc.Arbitrary<Json> = weighted<Json>(
 const runInput: fc.Arbitrary<JsonObject> = weighted<JsonObject>([4, scored], [1, fc.constant({})]);
 
 const failureCodes = ["E_FIRST", "E_SECOND"] as const;
-const behaviour: fc.Arbitrary<Behaviour> = weighted<Behaviour>(
+const code = fc.constantFrom(...failureCodes);
+const message = fc.constant("as told");
+const steady: fc.Arbitrary<Steady> = weighted<Steady>(
   [10, fc.record({ kind: fc.constant("output"), value })],
   [2, fc.constant({ kind: "echo" })],
   [2, fc.constant({ kind: "measure" })],
+  [1, fc.constant({ kind: "bulk" })],
+);
+const behaviour: fc.Arbitrary<Behaviour> = weighted<Behaviour>(
+  [28, steady],
+  [4, fc.record({ kind: fc.constant("fail"), code, message })],
+  [1, fc.record({ kind: fc.constant("fail"), code, message, forGood: fc.constant(true) })],
   [
-    2,
+    5,
     fc.record({
-      kind: fc.constant("fail"),
-      code: fc.constantFrom(...failureCodes),
-      message: fc.constant("as told"),
+      kind: fc.constant("flaky"),
+      fails: fc.integer({ min: 1, max: 3 }),
+      by: weighted<"throwing" | "hanging">([3, fc.constant("throwing")], [1, fc.constant("hanging")]),
+      code,
+      message,
+      atLast: steady,
     }),
+  ],
+  [1, fc.constant({ kind: "hang" })],
+);
+const retry: fc.Arbitrary<SimulatedRetry | null> = weighted<SimulatedRetry | null>(
+  [2, fc.constant(null)],
+  [
+    1,
+    fc.record({ max_attempts: fc.integer({ min: 1, max: 4 }), backoff_ms: fc.integer({ min: 1, max: 20 }) }),
   ],
 );
 
@@ -314,7 +340,7 @@ const edgeGene: fc.Arbitrary<EdgeGene> = fc.record({
   position: weighted([3, fc.constant(0)], [1, fc.nat(9)]),
 });
 
-function nodeGene(oneSuccess: boolean): fc.Arbitrary<NodeGene> {
+function nodeGene(ordered: boolean): fc.Arbitrary<NodeGene> {
   return fc.record({
     shape: weighted<Shape>(
       [6, fc.constant("chain")],
@@ -329,8 +355,9 @@ function nodeGene(oneSuccess: boolean): fc.Arbitrary<NodeGene> {
       [12, fc.constant(null)],
       [1, fc.constant("none_failed_min_one_success")],
       [2, fc.constant("all_done")],
-      ...(oneSuccess ? ([[3, fc.constant("one_success")]] as [number, fc.Arbitrary<TriggerRule>][]) : []),
+      ...(ordered ? ([[3, fc.constant("one_success")]] as [number, fc.Arbitrary<TriggerRule>][]) : []),
     ),
+    retry,
     edges: fc.array(edgeGene, { minLength: 1, maxLength: 4 }),
     priorities: fc.boolean(),
     position: weighted([3, fc.constant(0)], [1, fc.nat(9)]),

@@ -5,10 +5,12 @@ import type {
   Behaviours,
   SimulatedEdge,
   SimulatedNode,
+  SimulatedRetry,
   SimulatedWorkflow,
   TriggerRule,
   Work,
 } from "./model.ts";
+import { hangs } from "./model.ts";
 
 /**
  * How a node hangs on those before it: `chain` on the last one, `sibling` on the same as the last one (fans, branches),
@@ -52,10 +54,20 @@ export interface NodeGene {
   picks: number[];
   work: WorkGene;
   rule: TriggerRule | null;
+  retry: SimulatedRetry | null;
   edges: EdgeGene[];
   priorities: boolean;
   /** Moves the node in the file. */
   position: number;
+}
+
+/** What concerns the run as a whole. */
+export interface RunGene {
+  /** Nodes that its output names; null: no expression for it. */
+  output: number[] | null;
+  /** null: no limit. */
+  maxParallelNodes: number | null;
+  failFast: boolean;
 }
 
 interface Link {
@@ -67,7 +79,7 @@ interface Link {
 /** A valid workflow from any genes. */
 export function grow(
   genes: readonly NodeGene[],
-  output: number[] | null,
+  { output, maxParallelNodes, failFast }: RunGene,
 ): { workflow: SimulatedWorkflow; behaviours: Behaviours } {
   const predecessors = hang(genes);
   const links = genes.flatMap((gene, to): Link[] =>
@@ -88,9 +100,14 @@ export function grow(
     nodes: byPosition(nodes.map((node, index) => [node, genes[index]!.position])),
     edges: byPosition(edges),
     ...(output === null ? {} : { output: outputOf(output, genes.length) }),
+    ...(maxParallelNodes === null ? {} : { max_parallel_nodes: maxParallelNodes }),
+    ...(failFast ? { fail_fast: true } : {}),
   };
   return { workflow, behaviours };
 }
+
+/** A try that hangs is given up after this time. */
+const HANGS_FOR_MS = 15;
 
 const idOf = (index: number): string => `n${index}`;
 
@@ -154,7 +171,19 @@ function ruleOf(gene: NodeGene, predecessors: readonly unknown[]): TriggerRule |
 
 function nodeOf(gene: NodeGene, id: string, place: Place, behaviours: Behaviours): SimulatedNode {
   const rule = ruleOf(gene, place.predecessors);
-  return { id, ...workOf(gene.work, place, behaviours), ...(rule === null ? {} : { trigger_rule: rule }) };
+  const retry = gene.retry ?? retryFor(behaviours[id]);
+  return {
+    id,
+    ...workOf(gene.work, place, behaviours),
+    ...(rule === null ? {} : { trigger_rule: rule }),
+    ...(retry === null ? {} : { retry }),
+    ...(hangs(behaviours[id]) ? { timeout_ms: HANGS_FOR_MS } : {}),
+  };
+}
+
+/** Without a policy of its own, a handler that answers at last gets enough tries for it. */
+function retryFor(behaviour: Behaviour | undefined): SimulatedRetry | null {
+  return behaviour?.kind === "flaky" ? { max_attempts: behaviour.fails + 1, backoff_ms: 5 } : null;
 }
 
 /** A type that would only ever fail where it stands becomes `parallel`, unless its gene asks for that. */
@@ -203,7 +232,7 @@ function behavioursOf(genes: readonly NodeGene[], predecessors: readonly number[
     if (work.kind === "function") behaviours[idOf(index)] = work.behaviour;
     const [only, ...others] = predecessors[index]!.map(idOf);
     if (work.kind !== "filter" || work.list === null || only === undefined || others.length > 0) continue;
-    if ((behaviours[only]?.kind ?? "fail") !== "fail")
+    if (["output", "echo", "measure", "bulk"].includes(behaviours[only]?.kind ?? ""))
       behaviours[only] = { kind: "output", value: work.list };
   }
   return behaviours;

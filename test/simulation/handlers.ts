@@ -2,10 +2,26 @@
 import type { Json } from "./expression.ts";
 import { type Behaviour, behave } from "./model.ts";
 
-/** Answers by `params.behaviour`; a failure is thrown as an Error that carries `code`. */
-export async function simulated(context: { data: unknown; params?: unknown }): Promise<Json> {
-  const { behaviour } = context.params as { behaviour: Behaviour };
-  const answer = behave(behaviour, context.data as Json);
+interface Context {
+  data: unknown;
+  params?: unknown;
+  attempt: number;
+  signal: AbortSignal;
+}
+
+/** Answers by `params.behaviour`; a failure is thrown as an Error that carries `code`, one for good by the name it goes by. */
+export async function simulated({ data, params, attempt, signal }: Context): Promise<Json> {
+  const { behaviour } = params as { behaviour: Behaviour };
+  const answer = behave(behaviour, data as Json, attempt);
   if ("output" in answer) return answer.output;
-  throw Object.assign(new Error(answer.error.message), { code: answer.error.code });
+  if ("hangs" in answer) return untilAborted(signal);
+  const { code, message } = answer.error;
+  throw Object.assign(new Error(message), { code, ...(answer.forGood ? { name: "NonRetryableError" } : {}) });
+}
+
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
 }

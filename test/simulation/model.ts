@@ -13,7 +13,19 @@ export type Work =
   | { type: "conditional"; mode?: "first" | "all" }
   | { type: "parallel" };
 
-export type SimulatedNode = Work & { id: string; trigger_rule?: TriggerRule };
+/** How often a node is tried; waits are the same before each try. */
+export interface SimulatedRetry {
+  max_attempts: number;
+  backoff_ms: number;
+}
+
+export type SimulatedNode = Work & {
+  id: string;
+  trigger_rule?: TriggerRule;
+  retry?: SimulatedRetry;
+  /** Limit of one try. Only nodes that hang, or answer at once, may have a small one: else it would be a race. */
+  timeout_ms?: number;
+};
 
 export interface SimulatedEdge {
   from: string;
@@ -28,22 +40,50 @@ export interface SimulatedWorkflow {
   nodes: SimulatedNode[];
   edges: SimulatedEdge[];
   output?: Expression;
+  /** Executions of a run that may hold a worker at once. */
+  max_parallel_nodes?: number;
+  /** The first unhandled failure halts the run. */
+  fail_fast?: boolean;
 }
 
-/** What the handler `simulated` does: gives a value, gives back its data, measures its data, or fails. */
-export type Behaviour =
+/** What a handler does that answers in every try alike: gives a value, gives back its data, measures its data, or gives
+ * so much that it does not travel inline. */
+export type Steady =
   | { kind: "output"; value: Json }
   | { kind: "echo" }
   | { kind: "measure" }
-  | { kind: "fail"; code: string; message: string };
+  | { kind: "bulk" };
+
+/** What the handler `simulated` does. */
+export type Behaviour =
+  | Steady
+  /** Fails in every try; `forGood`: says itself that no other try would help. */
+  | { kind: "fail"; code: string; message: string; forGood?: true }
+  /** Fails in its first tries, in the way told, and answers at last. */
+  | {
+      kind: "flaky";
+      fails: number;
+      by: "throwing" | "hanging";
+      code: string;
+      message: string;
+      atLast: Steady;
+    }
+  /** Never answers: each try ends by its timeout. */
+  | { kind: "hang" };
 
 /** Behaviours by the id of their `function` node. */
 export type Behaviours = Readonly<Record<string, Behaviour>>;
 
-export type Answer = { output: Json } | { error: { code: string; message: string } };
+/** Longer than what travels inline. */
+const BULK_LENGTH = 40_000;
 
-/** What a handler with this behaviour answers to this data. */
-export function behave(behaviour: Behaviour, data: Json): Answer {
+export type Answer =
+  | { output: Json }
+  | { error: { code: string; message: string }; forGood: boolean }
+  | { hangs: true };
+
+/** What a handler with this behaviour answers to this data in this try (from 1). */
+export function behave(behaviour: Behaviour, data: Json, attempt: number): Answer {
   switch (behaviour.kind) {
     case "output":
       return { output: behaviour.value };
@@ -51,9 +91,25 @@ export function behave(behaviour: Behaviour, data: Json): Answer {
       return { output: data };
     case "measure":
       return { output: measure(data) };
+    case "bulk":
+      return { output: { score: 5, label: "bulk", text: "x".repeat(BULK_LENGTH) } };
     case "fail":
-      return { error: { code: behaviour.code, message: behaviour.message } };
+      return {
+        error: { code: behaviour.code, message: behaviour.message },
+        forGood: behaviour.forGood === true,
+      };
+    case "hang":
+      return { hangs: true };
+    case "flaky":
+      if (attempt > behaviour.fails) return behave(behaviour.atLast, data, attempt);
+      if (behaviour.by === "hanging") return { hangs: true };
+      return { error: { code: behaviour.code, message: behaviour.message }, forGood: false };
   }
+}
+
+/** Does it ever leave a try without an answer? */
+export function hangs(behaviour: Behaviour | undefined): boolean {
+  return behaviour?.kind === "hang" || (behaviour?.kind === "flaky" && behaviour.by === "hanging");
 }
 
 function measure(data: Json): JsonObject {
@@ -72,17 +128,21 @@ export function renderFile(workflow: SimulatedWorkflow, behaviours: Behaviours):
       type: node.type,
       config: renderConfig(node, behaviours[node.id]),
       ...(node.trigger_rule === undefined ? {} : { trigger_rule: node.trigger_rule }),
+      ...(node.retry === undefined ? {} : { retry: { ...node.retry, backoff_multiplier: 1, jitter: false } }),
+      ...(node.timeout_ms === undefined ? {} : { timeout_ms: node.timeout_ms }),
     })),
     edges: workflow.edges.map(({ condition, ...edge }) => ({
       ...edge,
       ...(condition === undefined ? {} : { condition: renderCel(condition) }),
     })),
     ...(workflow.output === undefined ? {} : { output: renderCel(workflow.output) }),
+    ...(workflow.max_parallel_nodes === undefined ? {} : { max_parallel_nodes: workflow.max_parallel_nodes }),
+    ...(workflow.fail_fast === undefined ? {} : { fail_fast: workflow.fail_fast }),
   };
 }
 
 function renderConfig(node: SimulatedNode, behaviour: Behaviour | undefined): JsonObject {
-  const { id, trigger_rule: _rule, type, ...config } = node;
+  const { id, trigger_rule: _rule, retry: _retry, timeout_ms: _timeout, type, ...config } = node;
   switch (node.type) {
     case "function":
       if (behaviour === undefined) throw new Error(`no behaviour for ${id} (${type})`);

@@ -1,5 +1,5 @@
 /**
- * The reference interpreter: the meaning of a workflow (docs/plan.md) as a token game, one execution at a time. It shares
+ * The reference interpreter: the meaning of a workflow (docs/semantics.md) as a token game, one execution at a time. It shares
  * no code with src/ and knows nothing of Redis, batches or crashes, so that the engine can be compared with it.
  *
  * A game starts with its entry nodes enabled. Resolving an enabled node gives it an outcome, sends one arrival along each
@@ -13,6 +13,9 @@
  *   edges of all other nodes are all evaluated. An absent priority is 0.
  * - A node whose condition fails has no output; its failure is routed like any other, and may be handled.
  * - An aggregate over a single predecessor's output that is no list has that one value; null has none.
+ * - A run is halted by a command, or with `fail_fast` by its first unhandled failure, once that failure's own arrivals are
+ *   settled. From then on no arrival is sent: an enabled node may still be resolved (it was under way), or is cancelled; a
+ *   node that was not enabled by then never is, and is cancelled when the game ends. What halts a run first decides how it ends.
  */
 import { booleanOf, evaluate, type Json, type JsonObject, type Scope } from "./expression.ts";
 import type { Behaviour, Behaviours, SimulatedEdge, SimulatedNode, SimulatedWorkflow } from "./model.ts";
@@ -25,25 +28,31 @@ export interface NodeError {
   message: string;
 }
 
+export type Halt = "cancel" | "fail_fast";
+
 /** How a node execution ended. */
 export interface NodeResult {
-  status: "COMPLETED" | "FAILED" | "SKIPPED";
+  status: "COMPLETED" | "FAILED" | "SKIPPED" | "CANCELLED";
   /** Why it was skipped; else null. */
   reason: Reason | null;
   /** null unless COMPLETED. */
   output: Json;
   /** null unless FAILED. */
   error: NodeError | null;
-  /** What it was given; null if SKIPPED. */
+  /** Tries; 0 if SKIPPED. Of a CANCELLED one only a bound is known: at most so many. */
+  attempts: number;
+  /** What it was given; null if SKIPPED or CANCELLED. */
   data: Json;
   /** Predecessors whose taken arrivals were in when it fired, by edge index; empty if SKIPPED. */
   from_nodes: string[];
-  /** The move in which it was resolved or skipped, from 1. */
+  /** The move in which it was resolved, skipped or cancelled, from 1. */
   move: number;
 }
 
 export interface GameResult {
-  status: "RUNNING" | "COMPLETED" | "FAILED";
+  status: "RUNNING" | "COMPLETED" | "FAILED" | "CANCELLED";
+  /** What halted it, if anything did. */
+  halted: Halt | null;
   /** The first unhandled failure; null unless FAILED. */
   error: (NodeError & { node_id: string }) | null;
   /** null unless COMPLETED. */
@@ -67,6 +76,10 @@ export interface Game {
    * arrivals may be delivered late. False, and no change, if it has no such arrival.
    */
   fireOn(nodeId: string, from: string): boolean;
+  /** Halts the game. False, and no change, if it is over. */
+  cancel(): boolean;
+  /** An enabled node of a halted game is withdrawn or given up. The behaviour bounds its attempts. */
+  withdraw(nodeId: string, behaviour?: Behaviour): NodeResult;
   result(): GameResult;
 }
 
@@ -78,7 +91,9 @@ type Arrival = { kind: "taken" } | { kind: "not_taken" } | { kind: "failed"; ori
 const TAKEN: Arrival = { kind: "taken" };
 const NOT_TAKEN: Arrival = { kind: "not_taken" };
 
-/** Plays a whole run. The first enabled node goes first unless `choose` says otherwise. */
+const CANCELLED = { status: "CANCELLED", reason: null, output: null, error: null, data: null } as const;
+
+/** Plays a whole run. The first enabled node goes first unless `choose` says otherwise. What is enabled in a halted run is withdrawn. */
 export function play(
   workflow: SimulatedWorkflow,
   input: Json,
@@ -88,7 +103,8 @@ export function play(
   const game = createGame(workflow, input);
   while (game.enabled().length > 0) {
     const nodeId = choose(game.enabled());
-    game.resolve(nodeId, behaviours[nodeId]);
+    if (game.result().halted === null) game.resolve(nodeId, behaviours[nodeId]);
+    else game.withdraw(nodeId, behaviours[nodeId]);
   }
   return game.result();
 }
@@ -100,6 +116,7 @@ export function createGame(workflow: SimulatedWorkflow, input: Json): Game {
   const used = new Map<string, SimulatedEdge[]>();
   const results = new Map<string, NodeResult>();
   const unhandled: string[] = [];
+  let halted: Halt | null = null;
   let moves = 0;
 
   const incoming = (id: string): SimulatedEdge[] => workflow.edges.filter((edge) => edge.to === id);
@@ -131,7 +148,7 @@ export function createGame(workflow: SimulatedWorkflow, input: Json): Game {
 
   function skip(id: string, reason: Reason): void {
     const over = { status: "SKIPPED", reason, output: null, error: null, data: null } as const;
-    results.set(id, { ...over, from_nodes: [], move: moves });
+    results.set(id, { ...over, attempts: 0, from_nodes: [], move: moves });
     send(routesOfSkipped(outgoing(id), reason));
   }
 
@@ -152,16 +169,37 @@ export function createGame(workflow: SimulatedWorkflow, input: Json): Game {
     const base = { reason: null, data: dataOf(id), from_nodes: fromNodes(id), move: moves };
     const place = placeOf(id);
     const outcome = runAndRoute(place, behaviour);
+    const { attempts } = outcome;
     if ("routes" in outcome) {
-      results.set(id, { ...base, status: "COMPLETED", output: outcome.output, error: null });
-      send(outcome.routes);
+      results.set(id, { ...base, status: "COMPLETED", output: outcome.output, error: null, attempts });
+      if (halted === null) send(outcome.routes);
     } else {
       const error = worded(outcome.failure, wording);
-      results.set(id, { ...base, status: "FAILED", output: null, error });
-      const routes = routesOfFailed(place, error);
-      if (![...routes.values()].includes(TAKEN)) unhandled.push(id);
-      send(routes);
+      results.set(id, { ...base, status: "FAILED", output: null, error, attempts });
+      fail(id, routesOfFailed(place, error));
     }
+    return results.get(id)!;
+  }
+
+  function fail(id: string, routes: Map<SimulatedEdge, Arrival>): void {
+    const isUnhandled = ![...routes.values()].includes(TAKEN);
+    if (isUnhandled) unhandled.push(id);
+    if (halted === null) send(routes);
+    if (isUnhandled && workflow.fail_fast === true) halted ??= "fail_fast";
+  }
+
+  function cancel(): boolean {
+    if (enabled().length === 0) return false;
+    halted ??= "cancel";
+    return true;
+  }
+
+  function withdraw(id: string, behaviour?: Behaviour): NodeResult {
+    if (halted === null) throw new Error(`${id} is withdrawn from a game that goes on`);
+    if (!enabled().includes(id)) throw new Error(`${id} is not enabled`);
+    moves += 1;
+    const attempts = runAndRoute(placeOf(id), behaviour).attempts;
+    results.set(id, { ...CANCELLED, attempts, from_nodes: fromNodes(id), move: moves });
     return results.get(id)!;
   }
 
@@ -180,16 +218,16 @@ export function createGame(workflow: SimulatedWorkflow, input: Json): Game {
   }
 
   function result(): GameResult {
-    const over = { nodes: Object.fromEntries(results) };
-    if (enabled().length > 0) return { ...over, status: "RUNNING", error: null, output: null };
+    const over = { nodes: Object.fromEntries(results), halted, error: null, output: null };
+    if (enabled().length > 0) return { ...over, status: "RUNNING" };
+    if (halted !== null) {
+      for (const { id } of workflow.nodes)
+        over.nodes[id] ??= { ...CANCELLED, attempts: 0, from_nodes: [], move: moves };
+      if (halted === "cancel") return { ...over, status: "CANCELLED" };
+    }
     const first = unhandled[0];
-    if (first === undefined) return { ...over, status: "COMPLETED", error: null, output: runOutput() };
-    return {
-      ...over,
-      status: "FAILED",
-      error: { ...results.get(first)!.error!, node_id: first },
-      output: null,
-    };
+    if (first === undefined) return { ...over, status: "COMPLETED", output: runOutput() };
+    return { ...over, status: "FAILED", error: { ...results.get(first)!.error!, node_id: first } };
   }
 
   function runOutput(): Json {
@@ -202,7 +240,7 @@ export function createGame(workflow: SimulatedWorkflow, input: Json): Game {
   }
 
   for (const { id } of workflow.nodes) if (incoming(id).length === 0) used.set(id, []);
-  return { enabled, dataOf, resolve, fireOn, result };
+  return { enabled, dataOf, resolve, fireOn, cancel, withdraw, result };
 }
 
 /** What the trigger rule makes of the arrivals (undefined: not in yet, in edge order): wait, fire, or skip and why. */
@@ -233,11 +271,12 @@ function worded(failure: Failure, wording: NodeError | undefined): NodeError {
 function runAndRoute(
   place: Place,
   behaviour: Behaviour | undefined,
-): { output: Json; routes: Map<SimulatedEdge, Arrival> } | { failure: Failure } {
+): ({ output: Json; routes: Map<SimulatedEdge, Arrival> } | { failure: Failure }) & { attempts: number } {
   const outcome = run(place, behaviour);
   if ("failure" in outcome) return outcome;
   const routes = attempt(() => routesOfSuccess(place, outcome.output));
-  return routes === null ? failure("CONDITION_FAILED") : { ...outcome, routes };
+  const { attempts } = outcome;
+  return routes === null ? { ...failure("CONDITION_FAILED"), attempts } : { ...outcome, routes };
 }
 
 /** Success: failure edges are not taken, the others decide, each for itself or, on a conditional, together. */

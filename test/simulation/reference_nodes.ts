@@ -10,6 +10,9 @@ export interface Failure {
 
 export type Outcome = { output: Json } | { failure: Failure };
 
+/** An outcome with the number of tries that it took. */
+export type Tried = Outcome & { attempts: number };
+
 /** What a node has at hand when it runs. */
 export interface Place {
   node: SimulatedNode;
@@ -20,8 +23,16 @@ export interface Place {
   predecessors: string[];
 }
 
-/** What a node makes of its data. */
-export function run({ node, scope, predecessors }: Place, behaviour: Behaviour | undefined): Outcome {
+/** What a node makes of its data. Only functions are tried again: the others would fail again. */
+export function run(place: Place, behaviour: Behaviour | undefined): Tried {
+  const { node } = place;
+  return node.type === "function"
+    ? tryCalls(node, behaviour, place.scope.variables.data ?? null)
+    : { ...compute(node, place), attempts: 1 };
+}
+
+function compute(node: Exclude<SimulatedNode, { type: "function" }>, place: Place): Outcome {
+  const { scope, predecessors } = place;
   const data = scope.variables.data ?? null;
   switch (node.type) {
     case "conditional":
@@ -33,8 +44,6 @@ export function run({ node, scope, predecessors }: Place, behaviour: Behaviour |
       return aggregate(node, valuesOf(data, predecessors));
     case "transform":
       return attempt(() => ({ output: evaluate(node.expression, scope) })) ?? failure(null);
-    case "function":
-      return call(node.id, behaviour, data);
   }
 }
 
@@ -42,10 +51,16 @@ export function failure(code: string | null): { failure: Failure } {
   return { failure: { code, message: null } };
 }
 
-function call(id: string, behaviour: Behaviour | undefined, data: Json): Outcome {
+/** Calls until a try answers, says that no other would, or was the last one. */
+function tryCalls({ id, retry }: SimulatedNode, behaviour: Behaviour | undefined, data: Json): Tried {
   if (behaviour === undefined) throw new Error(`no behaviour for ${id}`);
-  const answer = behave(behaviour, data);
-  return "error" in answer ? { failure: answer.error } : answer;
+  for (let attempts = 1; ; attempts += 1) {
+    const answer = behave(behaviour, data, attempts);
+    if ("output" in answer) return { ...answer, attempts };
+    const forGood = "error" in answer && answer.forGood;
+    if (!forGood && attempts < (retry?.max_attempts ?? 1)) continue;
+    return "error" in answer ? { failure: answer.error, attempts } : { ...failure("TIMED_OUT"), attempts };
+  }
 }
 
 function filter(node: SimulatedNode & { type: "filter" }, data: Json, scope: Scope): Outcome {

@@ -38,7 +38,6 @@ declare module "vitest" {
   }
 }
 
-// ts-unused-exports:disable-next-line -- vitest calls it
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const runFolder = await mkdtemp(join(tmpdir(), "hitzero-test-"));
   // As root, Postgres runs as another user, who must be able to pass.

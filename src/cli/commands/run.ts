@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import type { Client } from "../../engine/client.ts";
 import type { NodeExecutionRow, RunRow } from "../../postgres/runs.ts";
 import { RUN_STATUSES } from "../../token/lifecycle.ts";
 import { coloured, duration, icon, moment, plural, table } from "../format.ts";
@@ -7,6 +6,11 @@ import { type Invocation, wholeNumber } from "../invocation.ts";
 import type { Act } from "../program.ts";
 import { printResult, runDuration } from "../run_outcome.ts";
 import type { Terminal } from "../terminal.ts";
+import { withClient } from "../with_client.ts";
+import { addRunControl } from "./run_control.ts";
+import { addRunEvents } from "./run_events.ts";
+import { addRunGraph } from "./run_graph.ts";
+import { addRunWatch } from "./run_watch.ts";
 
 interface ListFlags {
   status?: string;
@@ -16,7 +20,7 @@ interface ListFlags {
 }
 
 export function addRun(program: Command, act: Act): void {
-  const run = program.command("run").description("look at runs");
+  const run = program.command("run").description("look at runs, and steer them");
   run
     .command("list")
     .description("list runs, newest first")
@@ -37,16 +41,7 @@ export function addRun(program: Command, act: Act): void {
     .argument("<run_id>", "the run's id, as `submit` printed it")
     .addHelpText("after", "\nExample:\n  npx hitzero run show 0190a6a2-7b5c-7c3e-9d43-5a1f0c2b7e11")
     .action(act(show));
-}
-
-async function withClient<T>(invocation: Invocation, work: (client: Client) => Promise<T>): Promise<T> {
-  const { Client } = await import("../engine.ts");
-  const client = await Client.connect({ ...invocation.servers(), log: invocation.log("silent") });
-  try {
-    return await work(client);
-  } finally {
-    await client.close();
-  }
+  for (const add of [addRunWatch, addRunEvents, addRunGraph, addRunControl]) add(run, act);
 }
 
 async function list(invocation: Invocation<ListFlags>): Promise<number> {

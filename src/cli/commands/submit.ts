@@ -3,13 +3,12 @@ import type { Command } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
 import type { Client, RegisteredWorkflow, Submission } from "../../engine/client.ts";
 import type { IR } from "../../workflow/ir.ts";
+import { followRun } from "../follow_run.ts";
 import { counts, duration, plural } from "../format.ts";
 import { collected, type Invocation, wholeNumber } from "../invocation.ts";
 import { exitCodeOf, Lifetime } from "../lifetime.ts";
 import type { Act } from "../program.ts";
-import { printOutcome } from "../run_outcome.ts";
 import type { Terminal } from "../terminal.ts";
-import { watchRun } from "../watch_run.ts";
 
 interface Flags {
   input?: string;
@@ -143,19 +142,7 @@ async function waitForOne(
   const runId = submission.runIds[0] as string;
   const { ir, workflowName, version } = workflow;
   if (submission.existing) terminal.remark(`run ${runId} was submitted before with this key`);
-  const watched = { client, runId, ir, title: `${workflowName} version ${version}` };
-  const run = await watchRun(watched, terminal, lifetime.signal).catch((error: unknown) => {
-    terminal.remark(`run ${runId} goes on; see it with: npx hitzero run show ${runId}`);
-    throw error;
-  });
-  const { status, output, error } = run;
-  if (terminal.json) terminal.document({ run_id: runId, status, output, error });
-  if (lifetime.ended && run.completed_at === null) {
-    terminal.remark(`\nrun ${runId} goes on; see it with: npx hitzero run show ${runId}`);
-    return exitCodeOf(lifetime.ended);
-  }
-  if (!terminal.json) printOutcome(run, terminal);
-  return status === "COMPLETED" ? 0 : 1;
+  return followRun({ client, runId, ir, title: `${workflowName} version ${version}` }, terminal, lifetime);
 }
 
 async function waitForAll(

@@ -68,11 +68,14 @@ async function up(invocation: Invocation<Flags>): Promise<number> {
     onNotice: notice,
     onOutput: (name, line) => terminal.remark(`${terminal.remarkColors.dim(`${name} |`)} ${line}`),
   });
+  let serves = false;
   const tellStopping = lifetime.end.then(() => {
-    terminal.remark("\nstopping: nodes that run may end, then the servers stop (Ctrl-C again: at once)");
+    const what = serves ? "nodes that run may end, then the servers stop" : "the start is given up";
+    terminal.remark(`\nstopping: ${what} (Ctrl-C again: at once)`);
   });
   try {
     await stack.start(lifetime.signal);
+    serves = true;
     if (!lifetime.ended) tellReady(stack, settings.namespace, flags, terminal);
     await tellStopping;
   } finally {

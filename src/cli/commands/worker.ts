@@ -1,17 +1,24 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
-import { DEFAULT_CONCURRENCY, MAX_CONCURRENCY } from "../../engine/limits.ts";
+import { DEFAULT_CONCURRENCY, LEASE_MS, MAX_CONCURRENCY } from "../../engine/limits.ts";
 import type { Handlers } from "../../handlers/types.ts";
 import { plural } from "../format.ts";
-import { wholeNumber } from "../invocation.ts";
+import { type Invocation, wholeNumber } from "../invocation.ts";
 import { hasParent, Lifetime, tellParent } from "../lifetime.ts";
 import type { Act } from "../program.ts";
 
 interface Flags {
   handlers?: string;
   concurrency: number;
+  processes: number;
   queues: string;
+  leaseMs: number;
 }
+
+/** Shorter leases are for tests: every pause of a process would look like its loss. */
+const SHORTEST_LEASE_MS = 100;
+const LONGEST_LEASE_MS = 600_000;
+const MOST_PROCESSES = 256;
 
 export function addWorker(program: Command, act: Act): void {
   program
@@ -19,54 +26,72 @@ export function addWorker(program: Command, act: Act): void {
     .description("perform nodes of runs, until a signal")
     .option(
       "--handlers <module>",
-      "JavaScript or TypeScript module whose exported functions are the handlers",
+      "JavaScript or TypeScript module whose exported functions are the handlers (env HITZERO_HANDLERS)",
     )
     .option(
       "--concurrency <count>",
-      "nodes performed at once",
+      "nodes performed at once, by each process",
       wholeNumber(1, MAX_CONCURRENCY),
       DEFAULT_CONCURRENCY,
     )
+    .option("--processes <count>", "worker processes", wholeNumber(1, MOST_PROCESSES), 1)
     .option("--queues <names>", "queues to read, separated by commas", "default")
+    .addOption(
+      new Option("--lease-ms <ms>", "after this time without a sign of life a worker's nodes go to others")
+        .argParser(wholeNumber(SHORTEST_LEASE_MS, LONGEST_LEASE_MS))
+        .env("HITZERO_LEASE_MS")
+        .default(LEASE_MS),
+    )
     .addHelpText(
       "after",
       `
 Any number of workers may run. Without --handlers a worker performs the built-in node types only.
 SIGINT or SIGTERM: takes no more nodes, lets those that run end, exits with 0. A second signal: exits at once.
+With --processes one parent keeps that many workers: it starts a dead one again and ends them all in order.
+A lease of 1,000 to 600,000 ms suits; longer ones survive longer pauses of a process, shorter ones mend losses sooner.
 
 Examples:
   npx hitzero worker --handlers handlers.ts
+  npx hitzero worker --handlers handlers.ts --processes 4
   npx hitzero worker --handlers dist/handlers.js --concurrency 100 --queues default,reports`,
     )
     .action(
       act<Flags>(async (invocation) => {
-        const { flags, terminal } = invocation;
-        const lifetime = new Lifetime();
-        const { addresses, loadHandlers, Worker } = await import("../engine.ts");
-        const queues = queuesOf(flags.queues);
-        const servers = invocation.servers();
-        const handlers: Handlers =
-          servers.handlers === undefined ? new Map() : await loadHandlers(servers.handlers);
-        const { concurrency } = flags;
-        const log = invocation.log("info");
-        const worker = new Worker({ ...servers, handlers, concurrency, queues, log });
-        await worker.start();
-        const functions = [...handlers.keys()].sort();
-        tellParent({ ready: true, id: worker.id, functions });
-        if (!hasParent()) {
-          const from = servers.handlers === undefined ? "" : ` of ${servers.handlers}`;
-          const what = `${plural(functions.length, "function")}${from}, ${concurrency} at once`;
-          terminal.remark(
-            `${worker.id} serves ${queues.length > 1 ? "queues" : "queue"} ${queues.join(", ")}: ${what} (${addresses(servers)})`,
-          );
-        }
-        await lifetime.end;
-        if (!hasParent())
-          terminal.remark("stopping: nodes that run may end (a second signal ends them at once)");
-        await worker.stop();
-        return 0;
+        const queues = queuesOf(invocation.flags.queues);
+        if (invocation.flags.processes === 1) return work(invocation, queues);
+        const { keepWorkers } = await import("../worker_processes.ts");
+        return keepWorkers(invocation, queues);
       }),
     );
+}
+
+/** One worker in this process. */
+async function work(invocation: Invocation<Flags>, queues: readonly string[]): Promise<number> {
+  const { flags, terminal } = invocation;
+  const { concurrency, leaseMs } = flags;
+  const lifetime = new Lifetime();
+  const { addresses, loadHandlers, Worker } = await import("../engine.ts");
+  const servers = invocation.servers();
+  const handlers: Handlers =
+    servers.handlers === undefined ? new Map() : await loadHandlers(servers.handlers);
+  const log = invocation.log("info");
+  const worker = new Worker({ ...servers, handlers, concurrency, queues, leaseMs, log });
+  await worker.start();
+  const functions = [...handlers.keys()].sort();
+  tellParent({ ready: true, id: worker.id, functions });
+  if (terminal.json && !hasParent())
+    terminal.document({ worker_id: worker.id, functions, queues, concurrency, lease_ms: leaseMs });
+  if (!hasParent()) {
+    const from = servers.handlers === undefined ? "" : ` of ${servers.handlers}`;
+    const what = `${plural(functions.length, "function")}${from}, ${concurrency} at once`;
+    terminal.remark(
+      `${worker.id} serves ${queues.length > 1 ? "queues" : "queue"} ${queues.join(", ")}: ${what} (${addresses(servers)})`,
+    );
+  }
+  await lifetime.end;
+  if (!hasParent()) terminal.remark("stopping: nodes that run may end (a second signal ends them at once)");
+  await worker.stop();
+  return 0;
 }
 
 function queuesOf(text: string): string[] {

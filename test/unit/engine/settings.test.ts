@@ -1,11 +1,17 @@
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { resolveSettings } from "../../../src/engine/settings.ts";
+
+const folders: string[] = [];
+afterEach(() => {
+  for (const path of folders.splice(0)) rmSync(path, { recursive: true });
+});
 
 function folder(config?: string): string {
   const path = mkdtempSync(join(tmpdir(), "hitzero-settings-"));
+  folders.push(path);
   if (config !== undefined) writeFileSync(join(path, "hitzero.config.json"), config);
   return path;
 }

@@ -1,0 +1,120 @@
+/** `run cancel`, `run pause`, `run resume`: commands that are on record once they are accepted, and applied once. */
+import type { Command } from "commander";
+import { HitzeroError } from "../../base/errors.ts";
+import type { Client } from "../../engine/client.ts";
+import type { UserCommand } from "../../postgres/commands.ts";
+import { coloured, icon } from "../format.ts";
+import type { Invocation } from "../invocation.ts";
+import { exitCodeOf, type Lifetime } from "../lifetime.ts";
+import type { Act } from "../program.ts";
+import { withWaitingClient } from "../with_client.ts";
+
+interface Flags {
+  wait?: boolean;
+}
+
+const DESCRIPTIONS: Record<UserCommand, { does: string; waits: string; text: string }> = {
+  cancel: {
+    does: "cancel a run: what waits is CANCELLED, what runs is told to stop, what completed is kept",
+    waits: "wait for the run's final status; exit code 1 unless it is CANCELLED",
+    text: "Handlers hear of it by their abort signal. A node that completes nevertheless is recorded as COMPLETED.",
+  },
+  pause: {
+    does: "pause a run: nodes that run may end, no other begins",
+    waits: "wait until the pause is on record",
+    text: "A run that has not started yet is paused as soon as it starts. `run resume` ends the pause.",
+  },
+  resume: {
+    does: "end a run's pause",
+    waits: "wait until the end of the pause is on record",
+    text: "What was held back is handed out again.",
+  },
+};
+
+export function addRunControl(run: Command, act: Act): void {
+  for (const kind of ["cancel", "pause", "resume"] as const) {
+    const { does, waits, text } = DESCRIPTIONS[kind];
+    run
+      .command(kind)
+      .description(does)
+      .argument("<run_id>", "the run's id")
+      .option("--wait", waits)
+      .addHelpText(
+        "after",
+        `
+${text}
+The command is on record when this ends, and takes effect within a second. A run that is over is refused (exit code 2).
+
+Examples:
+  npx hitzero run ${kind} 0190a6a2-7b5c-7c3e-9d43-5a1f0c2b7e11
+  npx hitzero run ${kind} $RUN_ID --wait`,
+      )
+      .action(
+        act<Flags>((invocation) =>
+          withWaitingClient(invocation, (client, lifetime) => control(kind, invocation, client, lifetime)),
+        ),
+      );
+  }
+}
+
+async function control(
+  kind: UserCommand,
+  invocation: Invocation<Flags>,
+  client: Client,
+  lifetime: Lifetime,
+): Promise<number> {
+  const { terminal, flags } = invocation;
+  const runId = invocation.args[0] as string;
+  const { commandId } = await client.command(runId, kind);
+  const { supervisors } = await client.liveProcesses();
+  if (supervisors === 0) {
+    terminal.warn(
+      `no supervisor is alive: the ${kind} is on record and waits for one`,
+      "Start `npx hitzero supervisor`.",
+    );
+  }
+  if (flags.wait) return waitFor(kind, { runId, commandId }, invocation, client, lifetime);
+  const facts = { run_id: runId, command_id: commandId, command: kind };
+  if (terminal.json) terminal.document(facts);
+  else {
+    terminal.print(`${terminal.colors.green("✔")} ${kind} of run ${runId} is accepted`);
+    terminal.print(terminal.colors.dim(`npx hitzero run watch ${runId}`));
+  }
+  return 0;
+}
+
+async function waitFor(
+  kind: UserCommand,
+  { runId, commandId }: { runId: string; commandId: string },
+  { terminal }: Invocation<Flags>,
+  client: Client,
+  lifetime: Lifetime,
+): Promise<number> {
+  const { signal } = lifetime;
+  const outcome = await client.waitForCommand(commandId, { signal });
+  // What was refused was over: its final status is about to be recorded.
+  const ends = kind === "cancel" || outcome?.startsWith("refused");
+  const run =
+    ends && outcome !== undefined ? await client.wait(runId, { signal }) : await client.getRun(runId);
+  if (lifetime.ended && (outcome === undefined || (ends && run.completed_at === null))) {
+    terminal.remark(`\nthe ${kind} stays on record; see the run with: npx hitzero run show ${runId}`);
+    return exitCodeOf(lifetime.ended);
+  }
+  if (outcome !== "applied") {
+    throw new HitzeroError(
+      "RUN_FINAL",
+      `run ${runId} was over before the ${kind} reached it: it is ${run.status}`,
+      {
+        hint: "A final status never changes.",
+      },
+    );
+  }
+  const { status } = run;
+  if (terminal.json)
+    terminal.document({ run_id: runId, command_id: commandId, command: kind, outcome, status });
+  else {
+    const sign = status === "PAUSED" ? icon("PENDING") : icon(status);
+    terminal.print(`${sign}run ${runId} is ${coloured(status, terminal.colors)}`);
+  }
+  return kind === "cancel" && status !== "CANCELLED" ? 1 : 0;
+}

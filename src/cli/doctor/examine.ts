@@ -1,0 +1,88 @@
+/** Asks both servers what there is to know. A server that is away costs its own checks only. */
+import { HitzeroError } from "../../base/errors.ts";
+import type { Settings } from "../../engine/settings.ts";
+import { VERSION } from "../../engine/version.ts";
+import { describeDatabase } from "../../postgres/connection_errors.ts";
+import { Database } from "../../postgres/database.ts";
+import {
+  readMigrationState,
+  readPartitionHealth,
+  readPostgresFacts,
+  readProcesses,
+  readWorkHealth,
+} from "../../postgres/health.ts";
+import { RedisConnection, redisAddress } from "../../redis/connection.ts";
+import { readRedisFacts } from "../../redis/health.ts";
+import { Partition } from "../../redis/partition.ts";
+import { type Check, checksOf } from "./check.ts";
+import { nodeChecks, postgresChecks, redisChecks, schemaChecks } from "./servers.ts";
+import { partitionChecks, processChecks, workChecks } from "./work.ts";
+
+type ServerSettings = Settings & { redisUrl: string; databaseUrl: string };
+
+export interface Examination {
+  checks: Check[];
+  /** A server cannot be reached or used. */
+  away: boolean;
+}
+
+/** Looks at everything; changes nothing. */
+export async function examine(settings: ServerSettings): Promise<Examination> {
+  const examination: Examination = { checks: nodeChecks(process.versions.node), away: false };
+  const { checks } = examination;
+  const redis = await orAway(examination, "redis", () => RedisConnection.open(settings.redisUrl));
+  const database = new Database(settings.databaseUrl, { size: 2 });
+  try {
+    await orAway(examination, "redis", async () => {
+      if (redis) checks.push(...redisChecks(await readRedisFacts(redis), redisAddress(settings.redisUrl)));
+    });
+    const facts = await orAway(examination, "postgres", () => readPostgresFacts(database));
+    if (facts) {
+      checks.push(...postgresChecks(facts, describeDatabase(settings.databaseUrl)));
+      await orAway(examination, "postgres", () => examineRecord(settings, database, redis, checks));
+    }
+  } finally {
+    redis?.close();
+    await database.close();
+  }
+  return examination;
+}
+
+/** What the record says; nothing without a schema of this release. */
+async function examineRecord(
+  settings: ServerSettings,
+  database: Database,
+  redis: RedisConnection | undefined,
+  checks: Check[],
+): Promise<void> {
+  const migrations = await readMigrationState(database);
+  checks.push(...schemaChecks(migrations));
+  if (migrations.missing.length > 0) return;
+  const identity = await redis?.identity();
+  const views = await Promise.all(
+    (await readPartitionHealth(database)).map(async (row) => ({
+      row,
+      meta: redis && (await new Partition(redis, settings.namespace, row.partition).readMeta()),
+      identity,
+    })),
+  );
+  checks.push(...partitionChecks(views));
+  checks.push(...processChecks(await readProcesses(database), VERSION));
+  checks.push(...workChecks(await readWorkHealth(database)));
+}
+
+/** A failure of a server becomes a check of its own. */
+async function orAway<T>(
+  examination: Examination,
+  area: string,
+  ask: () => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (!(error instanceof HitzeroError) || error.exitCode !== 3) throw error;
+    examination.away = true;
+    examination.checks.push(checksOf(area).fail("connection", error.message, error.hint));
+    return undefined;
+  }
+}

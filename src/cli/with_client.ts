@@ -1,0 +1,32 @@
+/** The engine's client for the length of one command. */
+import type { Client } from "../engine/client.ts";
+import type { Invocation } from "./invocation.ts";
+import { Lifetime } from "./lifetime.ts";
+
+/** Connects, works, closes. @throws HitzeroError when a server cannot be used */
+export async function withClient<T>(
+  invocation: Invocation,
+  work: (client: Client) => Promise<T>,
+): Promise<T> {
+  const servers = invocation.servers();
+  const { Client } = await import("./engine.ts");
+  const client = await Client.connect({ ...servers, log: invocation.log("silent") });
+  try {
+    return await work(client);
+  } finally {
+    await client.close();
+  }
+}
+
+/** The same for work that waits: the first signal ends it in order. */
+export async function withWaitingClient<T>(
+  invocation: Invocation,
+  work: (client: Client, lifetime: Lifetime) => Promise<T>,
+): Promise<T> {
+  const lifetime = new Lifetime();
+  try {
+    return await withClient(invocation, (client) => work(client, lifetime));
+  } finally {
+    lifetime.release();
+  }
+}

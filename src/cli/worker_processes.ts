@@ -1,0 +1,86 @@
+/**
+ * `worker --processes N`: one parent that keeps N workers.
+ *
+ * Owns: the children. A dead one is started again (kept_process.ts); the first signal drains all, the second kills them. When
+ * the parent itself is killed its children drain and end.
+ */
+import { resolve } from "node:path";
+import { plural } from "./format.ts";
+import type { Invocation } from "./invocation.ts";
+import { KeptProcess } from "./kept_process.ts";
+import { hasParent, Lifetime, tellParent } from "./lifetime.ts";
+
+interface Flags {
+  concurrency: number;
+  processes: number;
+  leaseMs: number;
+}
+
+/** Runs until a signal. @throws HitzeroError NO_SERVERS, CHILD_NOT_STARTED */
+export async function keepWorkers(invocation: Invocation<Flags>, queues: readonly string[]): Promise<number> {
+  const { flags, terminal } = invocation;
+  const children = childrenOf(invocation, queues);
+  const kill = () => {
+    for (const child of children) child.kill();
+  };
+  process.once("exit", kill);
+  const lifetime = new Lifetime({ onSecond: kill });
+  try {
+    const ready = await Promise.all(children.map((child) => child.start()));
+    const functions = ready[0]?.functions ?? [];
+    const pids = children.map(({ pid }) => pid);
+    tellParent({ ready: true, id: ready.map(({ id }) => id).join(" "), functions });
+    if (terminal.json && !hasParent()) {
+      const { concurrency, leaseMs } = flags;
+      terminal.document({
+        worker_ids: ready.map(({ id }) => id),
+        pids,
+        functions,
+        queues,
+        concurrency,
+        lease_ms: leaseMs,
+      });
+    }
+    const what = `${plural(functions.length, "function")}, ${flags.concurrency} at once each`;
+    terminal.remark(
+      `${plural(children.length, "worker")} (processes ${pids.join(", ")}) serve ${queues.length > 1 ? "queues" : "queue"} ${queues.join(", ")}: ${what}`,
+    );
+    await lifetime.end;
+    terminal.remark("stopping: nodes that run may end (a second signal ends them at once)");
+    return 0;
+  } finally {
+    await Promise.all(children.map((child) => child.stop()));
+    process.off("exit", kill);
+  }
+}
+
+function childrenOf(invocation: Invocation<Flags>, queues: readonly string[]): KeptProcess[] {
+  const { flags, terminal } = invocation;
+  const { redisUrl, databaseUrl, namespace, handlers } = invocation.servers();
+  const { logLevel, concurrency, leaseMs, processes } = flags;
+  const args = [
+    "worker",
+    ...(handlers === undefined ? [] : ["--handlers", resolve(handlers)]),
+    ...["--concurrency", String(concurrency), "--queues", queues.join(","), "--lease-ms", String(leaseMs)],
+    ...(logLevel === undefined ? [] : ["--log-level", logLevel]),
+  ];
+  const env = {
+    HITZERO_REDIS_URL: redisUrl,
+    HITZERO_DATABASE_URL: databaseUrl,
+    HITZERO_NAMESPACE: namespace,
+  };
+  // Log lines stay JSON for whoever collects them; people see which worker speaks.
+  const tell = (name: string, line: string) =>
+    terminal.remark(process.stderr.isTTY ? `${terminal.remarkColors.dim(`${name} |`)} ${line}` : line);
+  return Array.from(
+    { length: processes },
+    (_, index) =>
+      new KeptProcess({
+        name: `worker ${index + 1}`,
+        args,
+        env,
+        onOutput: tell,
+        onNotice: (line) => terminal.remark(line),
+      }),
+  );
+}

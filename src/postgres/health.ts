@@ -1,0 +1,147 @@
+/** What Postgres says of itself and of the work that is under way, for `doctor`. Reads only. */
+import type { Queryable, Row } from "./database.ts";
+import { PACKAGE_MIGRATIONS, readMigrations } from "./migration_files.ts";
+import { ALIVE_MS } from "./registry.ts";
+
+export interface PostgresFacts extends Row {
+  version: string;
+  fsync: boolean;
+  /** `on`, `remote_write`, … or `off`. */
+  synchronous_commit: string;
+  standby: boolean;
+}
+
+export async function readPostgresFacts(database: Queryable): Promise<PostgresFacts> {
+  const { rows } = await database.query<PostgresFacts>(
+    `select current_setting('server_version') as version, current_setting('fsync')::boolean as fsync,
+       current_setting('synchronous_commit') as synchronous_commit, pg_is_in_recovery() as standby`,
+  );
+  return rows[0] as PostgresFacts;
+}
+
+/** How the database's migrations compare with this release's. Names. */
+export interface MigrationState {
+  applied: string[];
+  missing: string[];
+  /** Applied with another text than this release's. */
+  changed: string[];
+  /** Of a newer release. */
+  unknown: string[];
+}
+
+export async function readMigrationState(database: Queryable): Promise<MigrationState> {
+  const files = await readMigrations(PACKAGE_MIGRATIONS);
+  const { rows: present } = await database.query<{ present: boolean }>(
+    "select to_regclass('hitzero.migrations') is not null as present",
+  );
+  const { rows } = present[0]?.present
+    ? await database.query<{ id: number; name: string; checksum: string }>(
+        "select id, name, checksum from hitzero.migrations order by id",
+      )
+    : { rows: [] };
+  const fileOf = (id: number) => files.find((file) => file.id === id);
+  const names = (list: readonly { name: string }[]) => list.map(({ name }) => name);
+  return {
+    applied: names(rows),
+    missing: names(files.filter(({ id }) => !rows.some((row) => row.id === id))),
+    changed: names(rows.filter(({ id, checksum }) => (fileOf(id) ?? { checksum }).checksum !== checksum)),
+    unknown: names(rows.filter(({ id }) => fileOf(id) === undefined)),
+  };
+}
+
+export interface PartitionHealth extends Row {
+  partition: number;
+  epoch: number;
+  recorded_seq: number;
+  timeline: string | null;
+  /** Null: nobody reads it. */
+  reader_id: string | null;
+  opened_at: Date | null;
+  closed_reason: string | null;
+}
+
+export async function readPartitionHealth(database: Queryable): Promise<PartitionHealth[]> {
+  const { rows } = await database.query<PartitionHealth>(
+    `select partition, epoch, recorded_seq, timeline, case when lease_expires_at > now() then reader_id end as reader_id,
+       opened_at, closed_reason
+     from hitzero.partitions order by partition`,
+  );
+  return rows;
+}
+
+export interface ProcessHealth extends Row {
+  worker_id: string;
+  kind: "worker" | "supervisor";
+  host: string;
+  pid: number;
+  version: string;
+  queues: string[];
+  /** Milliseconds since its last sign of life. */
+  silent_ms: number;
+  alive: boolean;
+}
+
+/** How long dead processes are spoken of, milliseconds. */
+const REMEMBERED_MS = 86_400_000;
+
+/** Processes that live, and those that died without a word within the last day. */
+export async function readProcesses(database: Queryable): Promise<ProcessHealth[]> {
+  const { rows } = await database.query<ProcessHealth>(
+    `select worker_id, kind, host, pid, version, queues,
+       extract(epoch from now() - heartbeat_at)::double precision * 1000 as silent_ms,
+       heartbeat_at > now() - $1 * interval '1 millisecond' as alive
+     from hitzero.worker_registry
+     where stopped_at is null and heartbeat_at > now() - $2 * interval '1 millisecond' order by kind, started_at`,
+    [ALIVE_MS, REMEMBERED_MS],
+  );
+  return rows;
+}
+
+export interface WorkHealth {
+  /** Functions and queues that unfinished runs need and no live worker serves. */
+  functions: string[];
+  queues: string[];
+  openDeadLetters: number;
+  /** Accepted and not started for a minute. */
+  unstarted: number;
+  /** Of the longest, milliseconds. */
+  unstartedMs: number;
+  paused: number;
+  /** Running without an event for ten minutes and without an execution that runs. */
+  quiet: number;
+}
+
+const NEEDS = `with versions as (
+    select distinct ir_digest from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')
+  ), irs as (
+    select distinct on (ir_digest) v.ir from hitzero.workflow_versions v join versions using (ir_digest)
+  ), nodes as (
+    select distinct node ->> 'type' as type, node -> 'config' ->> 'function_name' as name, node ->> 'queue' as queue
+    from irs cross join lateral json_array_elements(ir -> 'nodes') as node
+  ), alive as (
+    select queues, functions from hitzero.worker_registry
+    where kind = 'worker' and stopped_at is null and heartbeat_at > now() - $1 * interval '1 millisecond'
+  )
+  select
+    (select coalesce(array_agg(distinct name order by name), '{}') from nodes where type = 'function'
+       and not exists (select 1 from alive where nodes.name = any (functions))) as functions,
+    (select coalesce(array_agg(distinct queue order by queue), '{}') from nodes
+       where not exists (select 1 from alive where nodes.queue = any (queues))) as queues`;
+
+const WAITING = `select
+    (select count(*) from hitzero.dead_letters where resolution is null) as "openDeadLetters",
+    (select count(*) from hitzero.runs where status = 'PENDING' and submitted_at < now() - interval '1 minute') as unstarted,
+    (select coalesce(extract(epoch from now() - min(submitted_at)), 0)::double precision * 1000 from hitzero.runs
+       where status = 'PENDING') as "unstartedMs",
+    (select count(*) from hitzero.runs where status = 'PAUSED') as paused,
+    (select count(*) from hitzero.runs r where status = 'RUNNING' and started_at < now() - interval '10 minutes'
+       and not exists (select 1 from hitzero.event_log e where e.run_id = r.run_id and e.at > now() - interval '10 minutes')
+       and not exists (select 1 from hitzero.node_executions e where e.run_id = r.run_id
+         and e.status in ('RUNNING', 'WAITING', 'RETRYING'))) as quiet`;
+
+/** What waits, and for whom. */
+export async function readWorkHealth(database: Queryable): Promise<WorkHealth> {
+  const needs = await database.query<Pick<WorkHealth, "functions" | "queues"> & Row>(NEEDS, [ALIVE_MS]);
+  const waiting = await database.query<Omit<WorkHealth, "functions" | "queues"> & Row>(WAITING);
+  return { ...needs.rows[0], ...waiting.rows[0] } as unknown as WorkHealth;
+}

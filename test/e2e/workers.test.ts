@@ -1,0 +1,210 @@
+/** `worker --processes`, queues and leases; and what becomes of a node that kills its workers: `dead-letter`. */
+import { writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { until } from "../support/until.ts";
+import { HANDLERS, killAll, makeFolder, runCli } from "./cli.ts";
+import { type CliEngine, connectCli } from "./engine.ts";
+import { gatedWorkflow, submitOne } from "./gated.ts";
+import { isRunning } from "./processes.ts";
+
+const DEADLY = resolve(import.meta.dirname, "deadly_handlers.ts");
+
+let engine: CliEngine;
+let folder: string;
+
+beforeAll(async () => {
+  folder = await makeFolder();
+  engine = await connectCli("migrated");
+  const supervisor = engine.start(["supervisor"]);
+  engine.processes.push(supervisor);
+  await supervisor.says("records runs");
+});
+afterAll(async () => {
+  await engine?.stop();
+  killAll();
+});
+
+const json = async (...args: string[]) => JSON.parse((await engine.run([...args, "--json"])).stdout);
+
+/** Starts workers in processes of one parent; waits until they serve. */
+async function processes(count: number, ...more: string[]) {
+  const parent = engine.start(["worker", "--processes", String(count), "--json", ...more]);
+  await parent.says(/^\{"worker_ids".*\}$/m);
+  const ready = JSON.parse(/^\{"worker_ids".*\}$/m.exec(parent.said)?.[0] ?? "") as {
+    pids: number[];
+    queues: string[];
+    functions: string[];
+    lease_ms: number;
+  };
+  return { parent, ready };
+}
+
+test("--processes: a dead one is started again; SIGTERM lets what runs end in all of them", async () => {
+  const { parent, ready } = await processes(2, "--handlers", HANDLERS, "--queues", "many,other");
+  expect(ready.pids).toHaveLength(2);
+  expect(ready).toMatchObject({ queues: ["many", "other"], lease_ms: 10_000 });
+  process.kill(ready.pids[0] as number, "SIGKILL");
+  await parent.says("worker 1 ended unexpectedly (SIGKILL)");
+  await parent.says("worker 1 serves again");
+  const { file, input, begun, open } = gatedWorkflow(folder, "drained_by_parent", "many");
+  const waiting = engine.start(["submit", file, "--input", input, "--json"]);
+  await waiting.ended;
+  await begun();
+  process.kill(parent.pid, "SIGTERM");
+  await parent.says("stopping");
+  open();
+  const { code, stderr } = await parent.ended;
+  expect(code, stderr).toBe(0);
+  expect(isRunning(ready.pids[1] as number)).toBe(false);
+  const [run] = (await json("run", "list", "--workflow", "drained_by_parent")).runs;
+  const shown = await json("run", "show", run.run_id);
+  expect(shown.nodes[0]).toMatchObject({ node_id: "gated", status: "COMPLETED", attempt: 1 });
+});
+
+test("--processes: a second signal ends all at once; so does a parent that is killed", async () => {
+  const first = await processes(2, "--handlers", HANDLERS, "--queues", "cut", "--lease-ms", "500");
+  const { file, input, begun } = gatedWorkflow(folder, "cut_by_parent", "cut");
+  await submitOne(engine, file, input);
+  await begun();
+  process.kill(first.parent.pid, "SIGTERM");
+  await first.parent.says("stopping");
+  await until(() => {
+    try {
+      process.kill(first.parent.pid, "SIGTERM");
+    } catch {
+      return true;
+    }
+    return !isRunning(first.parent.pid);
+  }, "the parent ends");
+  expect((await first.parent.ended).code).toBe(143);
+  await until(() => !first.ready.pids.some(isRunning), "its workers end");
+
+  const second = await processes(2, "--queues", "idle");
+  process.kill(second.parent.pid, "SIGKILL");
+  await until(() => !second.ready.pids.some(isRunning), "its workers end");
+});
+
+test("a handler module that cannot be loaded is told with exit code 2, and no process stays", async () => {
+  const result = await engine.run(["worker", "--processes", "2", "--handlers", "absent.ts"]);
+  expect(result.code).toBe(2);
+  expect(result.stderr).toContain("HANDLERS_NOT_FOUND");
+});
+
+test("--queues: a node goes to a worker of its queue only", async () => {
+  const reports = engine.start(["worker", "--handlers", HANDLERS, "--queues", "reports", "--json"]);
+  const standard = engine.start(["worker", "--handlers", HANDLERS, "--json"]);
+  engine.processes.push(reports, standard);
+  const idOf = async (worker: typeof reports) => {
+    await worker.says(/^\{"worker_id".*\}$/m);
+    return JSON.parse(/^\{"worker_id".*\}$/m.exec(worker.said)?.[0] ?? "").worker_id as string;
+  };
+  const [reportsId, standardId] = [await idOf(reports), await idOf(standard)];
+  const greet = (id: string, queue?: string) => ({
+    id,
+    type: "function",
+    config: { function_name: "greet" },
+    ...(queue ? { queue } : {}),
+  });
+  const file = join(folder, "queues.json");
+  const nodes = [greet("first"), greet("report", "reports"), greet("last")];
+  const edges = [
+    { from: "first", to: "report" },
+    { from: "report", to: "last" },
+  ];
+  writeFileSync(file, JSON.stringify({ name: "queues", nodes, edges }));
+  const submitted = await engine.run(["submit", file, "--wait", "--json"]);
+  expect(submitted.code, submitted.stderr).toBe(0);
+  const shown = await json("run", "show", JSON.parse(submitted.stdout).run_id);
+  const workerOf = (id: string) =>
+    shown.nodes.find((node: { node_id: string }) => node.node_id === id).worker_id;
+  expect(["first", "report", "last"].map(workerOf)).toEqual([standardId, reportsId, standardId]);
+});
+
+test.each([
+  [["--lease-ms", "99"], {}, "--lease-ms"],
+  [[], { HITZERO_LEASE_MS: "forever" }, "HITZERO_LEASE_MS"],
+  [["--processes", "0"], {}, "--processes"],
+  [["--queues", "a b"], {}, "a b"],
+])("worker %j with %j is refused", async (flags, env, tells) => {
+  const result = await runCli(["worker", ...flags], { env });
+  expect(result.code).toBe(2);
+  expect(result.stderr).toContain(tells);
+});
+
+/** Ten workers die one after the other, each parent's pause longer than the last. */
+const DEADLY_LIMIT_MS = 150_000;
+
+test(
+  "a node that kills its workers becomes a dead letter; redrive repeats its run, discard settles it",
+  async () => {
+    const mended = join(folder, "mended");
+    const file = join(folder, "deadly.json");
+    const deadly = (id: string) => ({
+      id,
+      type: "function",
+      queue: "deadly",
+      config: { function_name: "deadly" },
+    });
+    writeFileSync(file, JSON.stringify({ name: "deadly", nodes: [deadly("one"), deadly("two")], edges: [] }));
+    const { parent } = await processes(
+      ...([3, "--handlers", DEADLY, "--queues", "deadly", "--lease-ms", "300"] as const),
+    );
+    engine.processes.push(parent);
+    const submitted = await engine.run([
+      "submit",
+      file,
+      "--input",
+      JSON.stringify({ mended }),
+      "--wait",
+      "--json",
+    ]);
+    const { run_id, status } = JSON.parse(submitted.stdout);
+    expect([submitted.code, status], submitted.stderr).toEqual([1, "FAILED"]);
+
+    const { dead_letters } = await json("dead-letter", "list");
+    expect(
+      dead_letters
+        .map((letter: { run_id: string; node_id: string }) => [letter.run_id, letter.node_id])
+        .sort(),
+    ).toEqual([
+      [run_id, "one"],
+      [run_id, "two"],
+    ]);
+    expect(dead_letters[0]).toMatchObject({ workflow_name: "deadly", deliveries: 5, resolution: null });
+    const shown = await engine.run(["dead-letter", "show", run_id, "one"]);
+    expect(shown.stdout).toContain("handed out 5 times");
+    expect(shown.stdout).toContain("error DEAD_LETTER:");
+    expect(shown.stdout).toContain(`npx hitzero dead-letter redrive ${run_id} one`);
+
+    writeFileSync(mended, "");
+    const redriven = await engine.run(["dead-letter", "redrive", run_id, "one"]);
+    expect(redriven.code, redriven.stderr).toBe(0);
+    expect(redriven.stdout).toContain("1 more dead letter of the old run is open");
+    const next = /run (\S+) repeats run/.exec(redriven.stdout)?.[1] as string;
+    const watched = await json("run", "watch", next);
+    expect(watched).toMatchObject({ status: "COMPLETED", output: { one: { survived: true } } });
+    expect(await json("dead-letter", "show", run_id, "one")).toMatchObject({
+      resolution: "redriven",
+      redriven_as: next,
+    });
+
+    expect(await json("dead-letter", "discard", run_id, "two")).toMatchObject({ resolution: "discarded" });
+    for (const [verb, node, told] of [
+      ["redrive", "one", `redriven as run ${next}`],
+      ["discard", "one", `redriven as run ${next}`],
+      ["redrive", "two", "was discarded"],
+      ["discard", "two", "was discarded"],
+    ]) {
+      const again = await engine.run(["dead-letter", verb as string, run_id, node as string]);
+      expect(again.code).toBe(2);
+      expect(again.stderr).toContain("error DEAD_LETTER_DECIDED: ");
+      expect(again.stderr).toContain(told);
+    }
+    expect((await json("dead-letter", "list")).dead_letters).toEqual([]);
+    expect((await json("dead-letter", "list", "--all", "--workflow", "deadly")).dead_letters).toHaveLength(2);
+    const unknown = await engine.run(["dead-letter", "discard", run_id, "three"]);
+    expect([unknown.code, unknown.stderr.includes("DEAD_LETTER_NOT_FOUND")]).toEqual([2, true]);
+  },
+  DEADLY_LIMIT_MS,
+);

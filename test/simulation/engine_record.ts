@@ -1,0 +1,143 @@
+/** Reads from Postgres what the engine recorded of runs, in the terms of the comparison. */
+import type { RecordedNode, RunRecord } from "./compare.ts";
+import type { Json } from "./expression.ts";
+
+export interface RecordedEvent {
+  run_id: string;
+  seq: number;
+  event_type: string;
+  node_id: string | null;
+  /** Of an execution's own events, where the record tells. */
+  attempt: number | null;
+  delivery: number | null;
+}
+
+/** A run's record, its events, and what is wrong with them whatever the workflow. */
+export interface EngineRecord {
+  record: RunRecord;
+  events: RecordedEvent[];
+  faults: string[];
+}
+
+/** All that is asked of a database. */
+export interface Rows {
+  query(sql: string, values: unknown[]): Promise<{ rows: unknown[] }>;
+}
+
+interface NodeRow extends Omit<RecordedNode, "resolved_order"> {
+  run_id: string;
+}
+
+interface RunRow extends Omit<RunRecord, "nodes" | "cancelled_at"> {
+  run_id: string;
+}
+
+/** The events that resolve an execution, by the status that they lead to. */
+const RESOLVING: Record<string, string> = {
+  node_completed: "COMPLETED",
+  node_failed: "FAILED",
+  node_skipped: "SKIPPED",
+  node_cancelled: "CANCELLED",
+};
+const ENDING = ["run_completed", "run_failed", "run_cancelled"];
+
+/** The records of these runs by run id. */
+export async function readRecords(
+  database: Rows,
+  runIds: readonly string[],
+): Promise<Map<string, EngineRecord>> {
+  const [runs, nodes, events] = await Promise.all([
+    database.query("select run_id, status, error, output from hitzero.runs where run_id = any ($1::uuid[])", [
+      runIds,
+    ]),
+    database.query(
+      `select e.run_id, e.node_id, e.status, e.attempt, e.retry_count, e.reason, coalesce(e.output, b.content) as output,
+         e.error, e.from_nodes
+       from hitzero.node_executions e left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
+       where e.run_id = any ($1::uuid[])`,
+      [runIds],
+    ),
+    database.query(
+      `select run_id, seq, event_type, node_id, (data ->> 'attempt')::int as attempt, (data ->> 'delivery')::int as delivery
+       from hitzero.event_log where run_id = any ($1::uuid[]) order by run_id, seq`,
+      [runIds],
+    ),
+  ]);
+  const nodesOf = byRun(nodes.rows as NodeRow[]);
+  const eventsOf = byRun(events.rows as RecordedEvent[]);
+  return new Map(
+    (runs.rows as RunRow[]).map((run) => [
+      run.run_id,
+      recordOf(run, nodesOf.get(run.run_id) ?? [], eventsOf.get(run.run_id) ?? []),
+    ]),
+  );
+}
+
+function byRun<T extends { run_id: string }>(rows: readonly T[]): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const row of rows) {
+    const group = groups.get(row.run_id);
+    if (group) group.push(row);
+    else groups.set(row.run_id, [row]);
+  }
+  return groups;
+}
+
+function recordOf(run: RunRow, rows: readonly NodeRow[], events: RecordedEvent[]): EngineRecord {
+  const order = new Map(
+    events.filter(({ event_type }) => RESOLVING[event_type]).map(({ node_id, seq }) => [node_id, seq]),
+  );
+  const nodes = rows.map(({ run_id: _run, ...node }): RecordedNode => {
+    return { ...node, output: node.output as Json, resolved_order: order.get(node.node_id) ?? null };
+  });
+  const started = events[0]?.event_type === "run_started";
+  const cancelling = events.find(({ event_type }) => event_type === "run_cancelling");
+  const cancelled_at = cancelling === undefined ? null : started ? cancelling.seq : 0;
+  const record = { status: run.status, error: run.error, output: run.output, nodes, cancelled_at };
+  return { record, events, faults: faultsOf(rows, events) };
+}
+
+/** Events are numbered without gaps; an execution has one that resolves it, which is its status; a run ends once, at last. */
+function faultsOf(rows: readonly NodeRow[], events: readonly RecordedEvent[]): string[] {
+  const seqs = events.map(({ seq }) => seq);
+  const gapless = seqs.every((seq, index) => seq === index + 1);
+  const ends = events.flatMap(({ event_type }, index) => (ENDING.includes(event_type) ? [index] : []));
+  return [
+    ...(gapless ? [] : [`its events are numbered ${seqs.join(",")}`]),
+    ...(ends.length === 1 && ends[0] === events.length - 1 ? [] : ["its end is not its one last event"]),
+    ...rows.flatMap((row) => faultsOfNode(row, events)),
+  ];
+}
+
+function faultsOfNode({ node_id, status, attempt }: NodeRow, events: readonly RecordedEvent[]): string[] {
+  const own = events.filter((event) => event.node_id === node_id);
+  const resolving = own.flatMap(({ event_type }) => RESOLVING[event_type] ?? []);
+  const neverActivated = status === "CANCELLED" && attempt === 0;
+  const expected = neverActivated ? [] : [status];
+  return [
+    ...(resolving.join() === expected.join()
+      ? []
+      : [`${node_id} is ${status}, its events say ${resolving.join(", ") || "nothing"}`]),
+    ...faultsOfTries(own).map((fault) => `${node_id} ${fault}`),
+    ...(attempt === 0 || attempt === 1 + own.filter(isRetry).length
+      ? []
+      : [`${node_id} is in attempt ${attempt}, its events tell of ${own.filter(isRetry).length} retries`]),
+  ];
+}
+
+const isRetry = ({ event_type }: RecordedEvent): boolean => event_type === "node_retrying";
+
+/** A lost worker raises the delivery and uses up no attempt; only the answer to the last delivery counts. */
+function faultsOfTries(own: readonly RecordedEvent[]): string[] {
+  let [attempt, delivery] = [1, 1];
+  return own.flatMap((event) => {
+    if (event.event_type === "node_redelivered") delivery += 1;
+    const told = `${event.event_type} tells of attempt ${event.attempt}, delivery ${event.delivery}`;
+    const right =
+      (event.attempt ?? attempt) === attempt && (event.delivery ?? delivery) === delivery
+        ? []
+        : [`${told}, expected ${attempt}, ${delivery}`];
+    if (isRetry(event)) [attempt, delivery] = [attempt + 1, 1];
+    return right;
+  });
+}

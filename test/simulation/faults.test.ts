@@ -1,0 +1,199 @@
+/**
+ * The simulation under faults: random workflows run by the real engine while calls and replies are lost, tokens repeated, leases
+ * ended early, workers and supervisors lost, held up and replaced. Each record must be one that the reference allows.
+ *
+ * HITZERO_SIMULATION_RUNS and HITZERO_SIMULATION_SEED choose how many and which. The seed fixes workflows, commands and the plan of
+ * faults; which call a fault meets depends on the moment.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { until } from "../support/until.ts";
+import { compareRecord } from "./compare.ts";
+import { Dice } from "./dice.ts";
+import { type EngineRecord, readRecords } from "./engine_record.ts";
+import { type SimulatedCase, simulatedCase } from "./generator.ts";
+import { simulated } from "./handlers.ts";
+import { type Behaviour, hangs } from "./model.ts";
+import { RoughEngine } from "./rough_engine.ts";
+import { Watch } from "./watch.ts";
+
+const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 500);
+const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const GROUP = 50;
+const GROUPS_AT_ONCE = 3;
+const LIMIT_MS = 45_000;
+
+/** A command that is given to a run some time after it was submitted. */
+interface Command {
+  kind: "cancel" | "pause" | "resume";
+  afterMs: number;
+}
+
+interface Subject extends SimulatedCase {
+  runId: string;
+  commands: Command[];
+}
+
+let engine: RoughEngine;
+const dice = new Dice(seed + 2);
+const disagreements: string[] = [];
+let compared = 0;
+
+beforeAll(async () => {
+  engine = await RoughEngine.start(seed, watched);
+});
+afterAll(async () => {
+  await engine?.stop();
+  vi.restoreAllMocks();
+  const { summary = "", total = 0 } = engine?.faults ?? {};
+  process.stdout.write(
+    `simulation under faults: ${compared} runs, ${total} faults (${summary}), ${disagreements.length} disagreements, seed ${seed}\n`,
+  );
+});
+
+const watch = new Watch();
+
+type Context = Parameters<typeof simulated>[0] & { runId: string; nodeId: string };
+
+/** The handler as a worker has it: with a duration, in view of the test. */
+function watched(worker: string) {
+  return {
+    simulated: async (context: Context): Promise<unknown> => {
+      const { runId, nodeId, attempt, params } = context;
+      const end = watch.begin({ runId, nodeId, attempt, worker });
+      try {
+        const { behaviour } = params as { behaviour: Behaviour };
+        const lasts = dice.chance(0.5) ? 0 : dice.chance(0.05) ? dice.between(100, 700) : dice.between(1, 30);
+        if (lasts > 0 && !hangs(behaviour)) await sleep(lasts);
+        return await simulated(context);
+      } finally {
+        end();
+      }
+    },
+  };
+}
+
+function drawCommands(): Command[] {
+  const first = dice.between(0, 250);
+  if (dice.chance(0.12)) return [{ kind: "cancel", afterMs: first }];
+  if (dice.chance(0.08)) {
+    const more: Command = {
+      kind: dice.chance(0.2) ? "cancel" : "resume",
+      afterMs: first + dice.between(0, 400),
+    };
+    return [{ kind: "pause", afterMs: first }, more];
+  }
+  return [];
+}
+
+async function submit(sample: SimulatedCase): Promise<Subject> {
+  const workflow = await engine.client.register({ ...sample.file, name: "simulated" });
+  const { runIds } = await engine.client.submit(workflow, { input: sample.input });
+  return { ...sample, runId: runIds[0] as string, commands: drawCommands() };
+}
+
+/** Gives a run its commands. One that comes too late is refused, which is right. */
+async function command({ runId, commands }: Subject): Promise<void> {
+  const from = Date.now();
+  for (const { kind, afterMs } of commands) {
+    await sleep(Math.max(0, from + afterMs - Date.now()));
+    await engine.client[kind](runId).catch((error: { code?: string }) => {
+      if (error.code !== "RUN_FINAL") throw error;
+    });
+  }
+}
+
+async function runGroup(samples: readonly SimulatedCase[]): Promise<void> {
+  const subjects: Subject[] = [];
+  const commanded: Promise<void>[] = [];
+  for (const sample of samples) {
+    const subject = await submit(sample);
+    subjects.push(subject);
+    commanded.push(command(subject));
+  }
+  await Promise.all(commanded);
+  const runIds = subjects.map(({ runId }) => runId);
+  const ended = await engine.client.waitAll(runIds, { pollMs: 50, signal: AbortSignal.timeout(LIMIT_MS) });
+  const hanging = runIds.length - Object.values(ended).reduce((total, count) => total + count, 0);
+  if (hanging > 0) disagreements.push(`${hanging} runs hang`);
+  const records = await readRecords(engine.database, runIds);
+  for (const subject of subjects) {
+    const found = compareSubject(subject, records.get(subject.runId) as EngineRecord);
+    compared += 1;
+    if (found.length > 0) report(subject, records.get(subject.runId) as EngineRecord, found);
+  }
+}
+
+function compareSubject(
+  { workflow, input, behaviours, runId }: Subject,
+  engineRecord: EngineRecord,
+): string[] {
+  const { record, events, faults } = engineRecord;
+  return [
+    ...faults,
+    ...compareRecord(workflow, input, behaviours, record),
+    ...watch.faultsOf(runId, workflow.max_parallel_nodes, events),
+  ];
+}
+
+function report(subject: Subject, { record, events }: EngineRecord, found: readonly string[]): void {
+  disagreements.push(`run ${subject.runId}: ${found.join("; ")}`);
+  if (disagreements.length > 5) return;
+  const { workflow, input, behaviours, commands } = subject;
+  const told = events.map(({ seq, event_type, node_id }) => `${seq} ${event_type} ${node_id ?? ""}`);
+  process.stdout.write(
+    `${found.join("\n")}\n${JSON.stringify({ workflow, input, behaviours, commands, record, told }).slice(0, 6_000)}\n`,
+  );
+}
+
+test(`${runs} random runs under faults agree with the reference (seed ${seed})`, {
+  timeout: 600_000,
+}, async () => {
+  const samples = fc.sample(simulatedCase(), { numRuns: runs, seed });
+  const groups: SimulatedCase[][] = [];
+  for (let first = 0; first < runs; first += GROUP) groups.push(samples.slice(first, first + GROUP));
+  engine.begin();
+  const runGroups = async (): Promise<void> => {
+    for (let group = groups.shift(); group; group = groups.shift()) await runGroup(group);
+  };
+  await Promise.all(Array.from({ length: GROUPS_AT_ONCE }, runGroups));
+  await engine.cease();
+  expect(disagreements).toEqual([]);
+  expect(compared).toBe(runs);
+});
+
+test("each command is applied once or refused, as the run's events say", async () => {
+  const { rows } = await engine.database.query(
+    `select c.kind, c.outcome, r.status, count(e.*) as told
+     from hitzero.commands c join hitzero.runs r using (run_id) left join hitzero.event_log e on e.run_id = c.run_id
+       and e.event_type = case c.kind when 'cancel' then 'run_cancelling' when 'pause' then 'run_paused' else 'run_resumed' end
+     group by c.command_seq, c.kind, c.outcome, r.status`,
+  );
+  const wrong = rows.filter(
+    ({ outcome, told }) => (outcome === "applied") !== (Number(told) === 1) || outcome === null,
+  );
+  expect(wrong).toEqual([]);
+});
+
+test("nothing of a finished run stays in Redis but its tombstone, and blobs that vanish by themselves", async () => {
+  const { connection, keys } = engine.partition;
+  const { redis } = connection;
+  const ready = keys.ready("default");
+  const drained = async () => (await redis.xlen(ready)) === 0;
+  await until(drained, "what was repeated is consumed");
+  const leftOver = async (): Promise<string[]> => {
+    const all = await redis.keys("*");
+    const ttls = await Promise.all(all.map((key) => redis.pttl(key)));
+    return [
+      ...new Set(all.filter((_key, index) => ttls[index] === -1).map((key) => key.split(":")[2] as string)),
+    ];
+  };
+  const expected = ["ir", "journal", "meta", "nudge", "queues", "ready"];
+  await until(
+    async () => (await leftOver()).every((kind) => expected.includes(kind)),
+    "runs are cleared away",
+  ).catch(async () => expect(await leftOver()).toEqual(expected));
+  const [pending] = (await redis.xpending(ready, "workers")) as [number];
+  expect(pending).toBe(0);
+});

@@ -1,0 +1,271 @@
+/**
+ * An engine in rough circumstances: workers and supervisors that are lost, stand still, and are replaced; a Redis (its own) that
+ * repeats tokens, ends leases early, and drops connections. What happens next is drawn from a seed; how often is counted.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { createLog } from "../../src/base/log.ts";
+import { Client } from "../../src/engine/client.ts";
+import { Supervisor } from "../../src/engine/supervisor.ts";
+import { Worker } from "../../src/engine/worker.ts";
+import { handlersOf } from "../../src/handlers/load.ts";
+import { Database } from "../../src/postgres/database.ts";
+import { RedisConnection } from "../../src/redis/connection.ts";
+import { Partition } from "../../src/redis/partition.ts";
+import { decodeKept } from "../../src/token/token.ts";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { type PrivateRedis, startPrivateRedis, testNamespace } from "../support/redis.ts";
+import { Dice } from "./dice.ts";
+import { Faults, Party } from "./faults.ts";
+
+const WORKERS = 3;
+const CONCURRENCY = 8;
+const LEASE_MS = 500;
+const UNCLAIMED_MS = 300;
+/** A token that was handed out more often is left alone, as a dead letter would follow. */
+const DELIVERIES_TO_SPOIL = 2;
+const GHOSTS_KEPT = 500;
+
+/** The handlers of the worker of this name. */
+export type HandlersOf = (worker: string) => Record<string, unknown>;
+
+interface Staff<T> {
+  party: Party;
+  service: T;
+}
+
+/** Something that happens to the engine, about `weight` times in a hundred. */
+interface Mishap {
+  name: string;
+  weight: number;
+  act: () => Promise<number>;
+}
+
+export class RoughEngine {
+  readonly client: Client;
+  readonly database: Database;
+  readonly faults: Faults;
+  /** A connection that is spared. */
+  readonly partition: Partition;
+  readonly #settings: { redisUrl: string; databaseUrl: string; namespace: string };
+  readonly #handlers: HandlersOf;
+  readonly #dice: Dice;
+  readonly #redis: PrivateRedis;
+  readonly #testDatabase: TestDatabase;
+  readonly #workers: Staff<Worker>[] = [];
+  readonly #supervisors: Staff<Supervisor>[] = [];
+  readonly #leaving: Promise<void>[] = [];
+  readonly #ghosts: string[] = [];
+  readonly #ceasing = new AbortController();
+  #mishaps: Promise<void> | undefined;
+  #hired = 0;
+
+  private constructor(
+    base: Pick<RoughEngine, "client" | "database" | "faults" | "partition">,
+    servers: { redis: PrivateRedis; database: TestDatabase },
+    settings: { redisUrl: string; databaseUrl: string; namespace: string },
+    handlers: HandlersOf,
+    dice: Dice,
+  ) {
+    this.client = base.client;
+    this.database = base.database;
+    this.faults = base.faults;
+    this.partition = base.partition;
+    this.#redis = servers.redis;
+    this.#testDatabase = servers.database;
+    this.#settings = settings;
+    this.#handlers = handlers;
+    this.#dice = dice;
+  }
+
+  /** Starts servers and engine. Faults begin with `begin`. */
+  static async start(seed: number, handlers: HandlersOf): Promise<RoughEngine> {
+    const dice = new Dice(seed);
+    const faults = new Faults(new Dice(seed + 1));
+    const redis = await startPrivateRedis();
+    const testDatabase = await createTestDatabase();
+    const settings = { redisUrl: redis.url, databaseUrl: testDatabase.url, namespace: testNamespace() };
+    const spared = await RedisConnection.open(redis.url);
+    faults.install();
+    const database = new Database(testDatabase.url);
+    const client = await faults.inNameOf(new Party("client"), () => Client.connect(settings));
+    const partition = new Partition(spared, settings.namespace, 0);
+    const engine = new RoughEngine(
+      { client, database, faults, partition },
+      { redis, database: testDatabase },
+      settings,
+      handlers,
+      dice,
+    );
+    for (let count = 0; count < 2; count += 1) await engine.#hireSupervisor();
+    for (let count = 0; count < WORKERS; count += 1) await engine.#hireWorker();
+    faults.onReaderPaused = (reader) => {
+      reader.freeze(dice.between(200, 800));
+      void engine.#unseatReader();
+    };
+    return engine;
+  }
+
+  /** Mishaps from here on, one after the other. */
+  begin(): void {
+    this.#mishaps = this.#keepMeddling();
+  }
+
+  /** Lets the engine heal. */
+  async cease(): Promise<void> {
+    this.#ceasing.abort();
+    await this.#mishaps;
+    this.faults.cease();
+  }
+
+  async stop(): Promise<void> {
+    await this.cease();
+    await this.client.close();
+    await Promise.all(this.#leaving);
+    await Promise.all(this.#workers.map(({ service }) => service.stop()));
+    await Promise.all(this.#supervisors.map(({ service }) => service.stop()));
+    this.partition.connection.close();
+    await this.database.close();
+    await this.#testDatabase.drop();
+    await this.#redis.stop();
+  }
+
+  async #keepMeddling(): Promise<void> {
+    const mishaps: Mishap[] = [
+      { name: "token duplicated", weight: 30, act: () => this.#duplicateTokens() },
+      { name: "ghost token", weight: 10, act: () => this.#raiseGhosts() },
+      { name: "lease expired early", weight: 25, act: () => this.#expireLeases() },
+      { name: "worker abandoned", weight: 6, act: () => this.#abandonWorker() },
+      { name: "worker stopped", weight: 3, act: () => this.#stopWorker() },
+      { name: "worker stood still", weight: 10, act: () => this.#freezeWorker() },
+      { name: "supervisor replaced", weight: 3, act: () => this.#replaceSupervisor() },
+      { name: "reader unseated", weight: 3, act: () => this.#unseatReader() },
+      { name: "connection cut", weight: 8, act: () => this.#cutConnection() },
+    ];
+    while (!this.#ceasing.signal.aborted) {
+      const mishap = this.#dice.pick(mishaps, ({ weight }) => weight) as Mishap;
+      this.faults.count(mishap.name, await mishap.act());
+      await sleep(this.#dice.between(5, 40));
+    }
+  }
+
+  async #hireWorker(): Promise<void> {
+    this.#hired += 1;
+    const party = new Party(`worker ${this.#hired}`);
+    const service = new Worker({
+      ...this.#settings,
+      handlers: handlersOf(this.#handlers(party.name)),
+      concurrency: CONCURRENCY,
+      leaseMs: LEASE_MS,
+      log: log(),
+    });
+    await this.faults.inNameOf(party, () => this.#untilStarted(service));
+    this.#workers.push({ party, service });
+  }
+
+  async #hireSupervisor(): Promise<void> {
+    this.#hired += 1;
+    const party = new Party(`supervisor ${this.#hired}`);
+    const service = new Supervisor({ ...this.#settings, unclaimedMs: UNCLAIMED_MS, log: log() });
+    await this.faults.inNameOf(party, () => this.#untilStarted(service));
+    this.#supervisors.push({ party, service });
+  }
+
+  /** A connection may be cut while a service starts, which it is not made to outlive: whoever started it tries again. */
+  async #untilStarted(service: { start(): Promise<void> }): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await service.start();
+        return;
+      } catch (error) {
+        if (tries === 5) throw error;
+        await sleep(20);
+      }
+    }
+  }
+
+  async #duplicateTokens(): Promise<number> {
+    const { redis } = this.partition.connection;
+    const ready = this.partition.keys.ready("default");
+    const entries = await redis.xrevrange(ready, "+", "-", "COUNT", 20);
+    const tokens = entries.flatMap(([, fields]) => fields[1] ?? []);
+    for (const token of tokens) this.#ghosts[this.#dice.between(0, GHOSTS_KEPT - 1)] = token;
+    const again = tokens.filter(() => this.#dice.chance(0.3));
+    for (const token of again) await redis.xadd(ready, "*", "t", token);
+    return again.length;
+  }
+
+  /** Tokens that were consumed long ago, of runs that may be over. */
+  async #raiseGhosts(): Promise<number> {
+    const ghosts = Object.values(this.#ghosts).filter(() => this.#dice.chance(0.02));
+    const ready = this.partition.keys.ready("default");
+    for (const ghost of ghosts) await this.partition.connection.redis.xadd(ready, "*", "t", ghost);
+    return ghosts.length;
+  }
+
+  async #expireLeases(): Promise<number> {
+    const { redis } = this.partition.connection;
+    const { leases } = this.partition.keys;
+    let expired = 0;
+    for (const kept of await redis.zrange(leases, 0, -1)) {
+      const token = decodeKept(kept)?.token;
+      if (token?.kind !== "execution" || token.delivery > DELIVERIES_TO_SPOIL) continue;
+      if (!this.#dice.chance(0.3)) continue;
+      this.#ghosts[this.#dice.between(0, GHOSTS_KEPT - 1)] = kept.slice(kept.indexOf("|") + 1);
+      expired += Number(await redis.zadd(leases, "XX", "CH", 1, kept));
+    }
+    return expired;
+  }
+
+  async #abandonWorker(): Promise<number> {
+    const { service } = this.#dismiss(this.#workers);
+    await service.abandon();
+    await this.#hireWorker();
+    return 1;
+  }
+
+  async #stopWorker(): Promise<number> {
+    const { service } = this.#dismiss(this.#workers);
+    this.#leaving.push(service.stop());
+    await this.#hireWorker();
+    return 1;
+  }
+
+  /** It neither answers nor renews its leases, and goes on later as if nothing had happened. */
+  async #freezeWorker(): Promise<number> {
+    this.#dice.pick(this.#workers)?.party.freeze(this.#dice.between(100, 3 * LEASE_MS));
+    return 1;
+  }
+
+  async #replaceSupervisor(): Promise<number> {
+    const { service } = this.#dismiss(this.#supervisors);
+    this.#leaving.push(service.stop());
+    await this.#hireSupervisor();
+    return 1;
+  }
+
+  /** What the clock does to a reader that stands still: its lease is over, and another may take it. */
+  async #unseatReader(): Promise<number> {
+    const { rowCount } = await this.database.query(
+      "update hitzero.partitions set lease_expires_at = '-infinity' where reader_id is not null",
+    );
+    return rowCount ?? 0;
+  }
+
+  async #cutConnection(): Promise<number> {
+    const { redis } = this.partition.connection;
+    const own = await redis.client("ID");
+    const list = String(await redis.client("LIST"));
+    const others = [...list.matchAll(/^id=(\d+) /gm)].map(([, id]) => Number(id)).filter((id) => id !== own);
+    const chosen = this.#dice.pick(others);
+    return chosen === undefined ? 0 : Number(await redis.client("KILL", "ID", String(chosen)));
+  }
+
+  #dismiss<T>(staff: Staff<T>[]): Staff<T> {
+    const [dismissed] = staff.splice(this.#dice.between(0, staff.length - 1), 1);
+    return dismissed as Staff<T>;
+  }
+}
+
+function log() {
+  return createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never);
+}

@@ -1,0 +1,70 @@
+import { expect, test } from "vitest";
+import { redisChecks } from "../../../src/cli/doctor/servers.ts";
+import { type PartitionView, partitionChecks } from "../../../src/cli/doctor/work.ts";
+import type { RedisFacts } from "../../../src/redis/health.ts";
+
+const FACTS: RedisFacts = {
+  server: "Redis 7.2.0",
+  appendOnly: true,
+  appendFsync: "always",
+  maxmemoryPolicy: "noeviction",
+  usedMemory: 0,
+  maxMemory: 0,
+  replica: false,
+};
+const statusOf = (facts: Partial<RedisFacts>, name: string) =>
+  redisChecks({ ...FACTS, ...facts }, "here").find((check) => check.name === name)?.status;
+
+test.each<[Partial<RedisFacts>, string, string | undefined]>([
+  [{}, "role", undefined],
+  [{ replica: true }, "role", "fail"],
+  [{ appendFsync: "everysec" }, "appendfsync", "ok"],
+  [{ appendFsync: "no" }, "appendfsync", "fail"],
+  [{ appendFsync: null }, "appendfsync", "warn"],
+  [{ usedMemory: 74, maxMemory: 100 }, "memory", "ok"],
+  [{ usedMemory: 75, maxMemory: 100 }, "memory", "warn"],
+  [{ usedMemory: 90, maxMemory: 100 }, "memory", "fail"],
+])("Redis with %j: %s is %s", (facts, name, status) => {
+  expect(statusOf(facts, name)).toBe(status);
+});
+
+const view = (partition: number, row: object = {}, more: Partial<PartitionView> = {}): PartitionView => ({
+  row: {
+    partition,
+    epoch: 1,
+    recorded_seq: 10,
+    timeline: "redis",
+    reader_id: "supervisor",
+    opened_at: new Date(0),
+    closed_reason: null,
+    ...row,
+  },
+  meta: { layout: "1", epoch: "1", timeline: "redis", seq: 12 },
+  identity: "redis",
+  ...more,
+});
+const told = (...views: PartitionView[]) =>
+  partitionChecks(views).map(({ status, message }) => `${status}: ${message}`);
+
+test("partitions that are well share a line; each other one has its own", () => {
+  expect(told(view(0), view(1))).toEqual([
+    "ok: 2 partitions are open and read; the record is 2 entries behind",
+  ]);
+  expect(
+    told(
+      view(0),
+      view(1, { reader_id: null }),
+      view(2, {}, { identity: "another" }),
+      view(3, { epoch: 2 }),
+      view(4, { epoch: 0 }),
+      view(5, {}, { meta: { layout: "1", epoch: "1", timeline: "redis", seq: 20_010 } }),
+    ),
+  ).toEqual([
+    "fail: no supervisor reads partition 1",
+    "warn: Redis restarted; partition 2 is not open again yet",
+    "fail: Redis does not hold partition 3 of epoch 2",
+    "warn: partition 4 was never opened",
+    "warn: the record of partition 5 is 20000 entries behind",
+    "ok: the other 1 is open and read; the record is 2 entries behind",
+  ]);
+});
