@@ -21,8 +21,8 @@ import { Watch } from "./watch.ts";
 const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 500);
 const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const GROUP = 50;
-const GROUPS_AT_ONCE = 3;
-const LIMIT_MS = 45_000;
+const GROUPS_AT_ONCE = 5;
+const LIMIT_MS = 40_000;
 
 /** A command that is given to a run some time after it was submitted. */
 interface Command {

@@ -6,6 +6,7 @@ import { plural } from "../format.ts";
 import { type Invocation, wholeNumber } from "../invocation.ts";
 import { hasParent, Lifetime, tellParent } from "../lifetime.ts";
 import type { Act } from "../program.ts";
+import { keepWorkers } from "../worker_processes.ts";
 
 interface Flags {
   handlers?: string;
@@ -59,7 +60,6 @@ Examples:
       act<Flags>(async (invocation) => {
         const queues = queuesOf(invocation.flags.queues);
         if (invocation.flags.processes === 1) return work(invocation, queues);
-        const { keepWorkers } = await import("../worker_processes.ts");
         return keepWorkers(invocation, queues);
       }),
     );
