@@ -7,11 +7,14 @@ import { resolve } from "node:path";
 
 const MAIN = resolve(import.meta.dirname, "../dist/cli/main.js");
 
+/** A worker that cannot drain waits for ever by itself. */
+const STOP_LIMIT_MS = 20_000;
+
 export interface EngineProcess {
   readonly pid: number;
   /** Rejects when it ends without being asked to. Never resolves. */
   readonly died: Promise<never>;
-  /** Has it end in order, and waits for that. May be called again. */
+  /** Has it end in order, or, if that takes too long, at once; waits for its end. May be called again. */
   stop(): Promise<void>;
 }
 
@@ -41,10 +44,12 @@ export async function startEngineProcess(
   return {
     pid: child.pid as number,
     died,
-    stop: () => {
+    stop: async () => {
       stopping = true;
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
-      return ended;
+      const impatience = setTimeout(() => child.kill("SIGKILL"), STOP_LIMIT_MS);
+      await ended;
+      clearTimeout(impatience);
     },
   };
 }

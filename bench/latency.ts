@@ -1,9 +1,8 @@
 /** How long one run alone takes from step to step: runs one after the other on an idle engine. */
 import { pause } from "../src/base/wait.ts";
 import type { RegisteredWorkflow } from "../src/engine/client.ts";
-import { isFinalRunStatus } from "../src/token/lifecycle.ts";
 import type { Ledger } from "./ledger.ts";
-import { checkRecord } from "./record_check.ts";
+import { checkRecord, untilAllFinal } from "./record_check.ts";
 import type { Rig } from "./rig.ts";
 import { percentile, type Spread, spreadOf } from "./statistics.ts";
 import { stampedChain } from "./workloads.ts";
@@ -79,7 +78,7 @@ async function runOneByOne(rig: Rig, workflow: RegisteredWorkflow, runs: number)
     const submitted = nowUs();
     const { runIds } = await rig.client.submit(workflow, { input: {} });
     const runId = runIds[0] as string;
-    while (!isFinalRunStatus((await rig.client.getRun(runId)).status)) await pause(POLL_MS);
+    await untilAllFinal(rig, POLL_MS);
     observed.set(runId, { submitted, final: nowUs() });
     await pause(REST_MS);
   }

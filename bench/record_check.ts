@@ -1,4 +1,6 @@
 /** Whether Postgres holds the whole history. A benchmark whose record is not whole has measured nothing. */
+import { performance } from "node:perf_hooks";
+import { pause } from "../src/base/wait.ts";
 import type { Rig } from "./rig.ts";
 
 /** What must be there. */
@@ -26,6 +28,9 @@ interface Facts extends Record<string, unknown> {
   gapless: boolean;
   outputs: number;
 }
+
+/** Longer than a lost worker's tokens take to be handed out again. */
+const STALL_MS = 60_000;
 
 /** Runs of a workflow, or of all when it is null. */
 const FACTS = `
@@ -75,8 +80,25 @@ export async function checkRecord(
   return { runs: facts.runs, node_executions: facts.executions, events: facts.events };
 }
 
-/** Runs of a workflow that have no final status yet. */
-export async function countUnfinished(rig: Rig): Promise<number> {
+/**
+ * Waits until no run lacks a final status.
+ * @throws Error when nothing becomes final for a long time
+ */
+export async function untilAllFinal(rig: Rig, pollMs: number): Promise<void> {
+  let least = Number.POSITIVE_INFINITY;
+  let progressAt = performance.now();
+  for (;;) {
+    const unfinished = await countUnfinished(rig);
+    if (unfinished === 0) return;
+    if (unfinished < least) progressAt = performance.now();
+    else if (performance.now() - progressAt > STALL_MS)
+      throw new Error(`${unfinished} runs are not final, and none became so for ${STALL_MS / 1_000} s`);
+    least = Math.min(least, unfinished);
+    await pause(pollMs);
+  }
+}
+
+async function countUnfinished(rig: Rig): Promise<number> {
   const { rows } = await rig.database.query<{ unfinished: number }>(
     "select count(*)::int as unfinished from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')",
   );

@@ -61,16 +61,18 @@ export class Rig {
     // As root, Postgres runs as another user, who must be able to pass.
     await chmod(folder, 0o711);
     let servers: LocalServers | undefined;
+    let rig: Rig | undefined;
     try {
       servers = await startLocalServers({ dir: join(folder, "servers"), onProgress: options.onNotice });
       await migrate(servers.databaseUrl);
       const { redisUrl, databaseUrl } = servers;
       const client = await Client.connect({ redisUrl, databaseUrl, namespace: NAMESPACE });
-      const rig = new Rig(folder, options, servers, client);
+      rig = new Rig(folder, options, servers, client);
       await rig.startSupervisor();
       return rig;
     } catch (error) {
-      await servers?.stop();
+      if (rig) await rig.stop();
+      else await servers?.stop();
       await rm(folder, { recursive: true, force: true });
       throw error;
     }

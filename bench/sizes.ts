@@ -7,7 +7,7 @@
 import { pause } from "../src/base/wait.ts";
 import { PartitionKeys } from "../src/redis/keys.ts";
 import type { Ledger } from "./ledger.ts";
-import { checkRecord, countUnfinished } from "./record_check.ts";
+import { checkRecord, untilAllFinal } from "./record_check.ts";
 import { NAMESPACE, type Rig } from "./rig.ts";
 import type { Workload } from "./workloads.ts";
 
@@ -28,6 +28,7 @@ export interface Sizes {
 
 const POLL_MS = 20;
 const LOOKED_AT = 100;
+const PERFORM_LIMIT_MS = 120_000;
 
 /** Stops the rig's workers and supervisor; the supervisor runs again afterwards. */
 export async function measureSizes(rig: Rig, ledger: Ledger, workload: Workload): Promise<Sizes> {
@@ -56,7 +57,7 @@ export async function measureSizes(rig: Rig, ledger: Ledger, workload: Workload)
   await rig.stopWorkers();
 
   await rig.startSupervisor();
-  while ((await countUnfinished(rig)) > 0) await pause(POLL_MS);
+  await untilAllFinal(rig, POLL_MS);
   const expected = { runs, steps: runs * steps };
   ledger.add(expected);
   await checkRecord(rig, expected, "sizes", workload.count);
@@ -72,11 +73,13 @@ export async function measureSizes(rig: Rig, ledger: Ledger, workload: Workload)
 
 /** No token waits and none is held. */
 async function untilPerformed(rig: Rig, ready: string, leases: string): Promise<void> {
-  for (;;) {
+  const limit = Date.now() + PERFORM_LIMIT_MS;
+  while (Date.now() < limit) {
     const counts = await rig.redis.multi().xlen(ready).zcard(leases).exec();
     if (counts?.every(([, count]) => count === 0)) return;
     await pause(POLL_MS);
   }
+  throw new Error(`tokens are left after ${PERFORM_LIMIT_MS / 1_000} s`);
 }
 
 async function streamBytes(rig: Rig, key: string): Promise<number> {

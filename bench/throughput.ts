@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { pause } from "../src/base/wait.ts";
 import type { Ledger } from "./ledger.ts";
 import { type Meter, PROCESSES, type ProcessName, type Usage, usedBetween } from "./meter.ts";
-import { type Counted, checkRecord, countUnfinished } from "./record_check.ts";
+import { type Counted, checkRecord, untilAllFinal } from "./record_check.ts";
 import type { Rig } from "./rig.ts";
 import { type Spread, spreadOf } from "./statistics.ts";
 import type { Workload } from "./workloads.ts";
@@ -90,7 +90,7 @@ async function takeSample(
   const begun = performance.now();
   await rig.client.submit(registered, { count: runs, input: {} });
   const submitted = performance.now();
-  while ((await countUnfinished(rig)) > 0) await pause(POLL_MS);
+  await untilAllFinal(rig, POLL_MS);
   const ended = performance.now();
   await pause(SETTLE_MS);
   const usage = usedBetween(before, await meter.read());

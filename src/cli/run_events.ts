@@ -29,7 +29,7 @@ interface ReadOptions {
 
 /** Reads events page by page; with `follow` also those that come while the run goes on. */
 export async function* readRunEvents(
-  client: Client,
+  client: Pick<Client, "getRun" | "listEvents" | "listStarts">,
   runId: string,
   options: ReadOptions,
 ): AsyncGenerator<RunEvent[]> {
@@ -80,8 +80,9 @@ function isEndOf(event: EventRow, start: StartRow): boolean {
   );
 }
 
-function startKey({ node_id, scope, attempt, started_at }: StartRow): string {
-  return JSON.stringify([node_id, scope, attempt, started_at.getTime()]);
+/** Not by its time: the note of a long execution and its outcome may differ by a millisecond. */
+function startKey({ node_id, scope, attempt, worker_id }: StartRow): string {
+  return JSON.stringify([node_id, scope, attempt, worker_id]);
 }
 
 function asEvent({ node_id, scope, attempt, worker_id, started_at }: StartRow): RunEvent {

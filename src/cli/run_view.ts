@@ -20,9 +20,14 @@ interface RunView {
   close(): void;
 }
 
-export function createRunView(terminal: Terminal, title: string, progress: RunProgress): RunView {
+export function createRunView(
+  terminal: Terminal,
+  title: string,
+  progress: RunProgress,
+  begun: number,
+): RunView {
   if (terminal.json) return { changed: () => {}, close: () => {} };
-  return terminal.isLive ? new LiveView(terminal, title, progress) : new LineView(terminal);
+  return terminal.isLive ? new LiveView(terminal, title, progress, begun) : new LineView(terminal);
 }
 
 class LineView implements RunView {
@@ -46,14 +51,16 @@ class LiveView implements RunView {
   readonly #title: string;
   readonly #progress: RunProgress;
   readonly #screen = new Screen();
-  readonly #begun = Date.now();
+  /** Milliseconds since 1970. */
+  readonly #begun: number;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(terminal: Terminal, title: string, progress: RunProgress) {
+  constructor(terminal: Terminal, title: string, progress: RunProgress, begun: number) {
     this.#terminal = terminal;
     this.#colors = terminal.colors;
     this.#title = title;
     this.#progress = progress;
+    this.#begun = begun;
     this.#timer = setInterval(() => this.#draw(), FRAME_MS);
     terminal.live = this.#screen;
     this.#draw();

@@ -13,6 +13,8 @@ export interface WatchedRun {
   ir: IR;
   /** Heading of the live view. */
   title: string;
+  /** When the run was submitted; now unless given. */
+  since?: Date;
 }
 
 /** After this time the record tells what was announced before one listened. */
@@ -22,7 +24,7 @@ const CATCH_UP_MS = 400;
 export async function watchRun(run: WatchedRun, terminal: Terminal, signal: AbortSignal): Promise<RunRow> {
   const { client, runId } = run;
   const progress = new RunProgress(run.ir);
-  const view = createRunView(terminal, run.title, progress);
+  const view = createRunView(terminal, run.title, progress, run.since?.getTime() ?? Date.now());
   // Aborted by the caller or when the run is over: no timer of the wait then holds the process up.
   const ending = new AbortController();
   const end = () => ending.abort();

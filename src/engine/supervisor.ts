@@ -28,7 +28,14 @@ import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts
 import { alreadyStopped } from "./already_stopped.ts";
 import { CommandApplier } from "./command_applier.ts";
 import { IRCache } from "./ir_cache.ts";
-import { HEARTBEAT_MS, READER_LEASE_MS, START_GRACE_MS, STUCK_MS, UNCLAIMED_MS } from "./limits.ts";
+import {
+  HEARTBEAT_MS,
+  READER_LEASE_MS,
+  RECORD_BATCH,
+  START_GRACE_MS,
+  STUCK_MS,
+  UNCLAIMED_MS,
+} from "./limits.ts";
 import { HistoryLostError, Recorder } from "./recorder.ts";
 import { startRun } from "./start_run.ts";
 import { VERSION } from "./version.ts";
@@ -165,14 +172,16 @@ export class Supervisor {
     let revivedAt = Date.now();
     while (!this.#stopping.signal.aborted) {
       const recorded = await recorder.recordNext();
+      // Not `recorded === 0`: while runs go on there is always something to record.
+      const upToDate = recorded < RECORD_BATCH;
       const due = Date.now() - sweptAt >= SWEEP_MS;
       if (due) {
         sweptAt = Date.now();
         await renewLease(database, row.partition, row.term, READER_LEASE_MS);
         await this.#reclaim(partition);
-        if (recorded === 0) await this.#startUnstarted(partition, irs, database);
+        if (upToDate) await this.#startUnstarted(partition, irs, database);
       }
-      if (recorded === 0 && Date.now() - revivedAt >= this.#options.stuckMs / 5) {
+      if (upToDate && Date.now() - revivedAt >= this.#options.stuckMs / 5) {
         revivedAt = Date.now();
         await commands.reviveQuiet(this.#options.stuckMs);
       }

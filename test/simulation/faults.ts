@@ -37,17 +37,45 @@ export class Party {
   }
 }
 
-/** How likely a call of a script is lost, and its reply. A reader's fault costs its partition half a second. */
-const SCRIPT_RATES: Record<string, { call: number; reply: number }> = {
-  advance: { call: 0.01, reply: 0.03 },
-  renew: { call: 0.05, reply: 0.05 },
-  start: { call: 0.004, reply: 0.03 },
-  note_running: { call: 0.05, reply: 0.05 },
+/** How likely a call of a script is lost, and its reply. */
+interface Rate {
+  call: number;
+  reply: number;
+}
+
+export interface Rates {
+  scripts: Record<string, Rate>;
+  /** Scripts that are not named. */
+  others: Rate;
+  delivery: number;
+  announcement: number;
+  pauseBeforeCleanUp: number;
+}
+
+const NEVER: Rate = { call: 0, reply: 0 };
+
+/** A bit of everything. A fault of a reader's script costs its partition half a second. */
+export const ROUGH: Rates = {
+  scripts: {
+    advance: { call: 0.01, reply: 0.03 },
+    renew: { call: 0.05, reply: 0.05 },
+    start: { call: 0.004, reply: 0.03 },
+    note_running: { call: 0.05, reply: 0.05 },
+  },
+  others: { call: 0.005, reply: 0.01 },
+  delivery: 0.02,
+  announcement: 0.3,
+  pauseBeforeCleanUp: 0.03,
 };
-const READER_RATE = { call: 0.005, reply: 0.01 };
-const DELIVERY_RATE = 0.02;
-const ANNOUNCEMENT_RATE = 0.3;
-const PAUSE_BEFORE_CLEAN_UP_RATE = 0.03;
+
+/** Steps get lost, or their replies; nothing else happens. */
+export const LOST_STEPS: Rates = {
+  scripts: { advance: { call: 0.1, reply: 0.2 } },
+  others: NEVER,
+  delivery: 0,
+  announcement: 0,
+  pauseBeforeCleanUp: 0,
+};
 
 /** What makes a connection usable goes out at once, in its order. */
 const HANDSHAKE = new Set(["auth", "hello", "info", "select", "client"]);
@@ -56,6 +84,7 @@ const lost = (): Error => new Error("Connection is closed.");
 
 export class Faults {
   readonly #dice: Dice;
+  readonly #rates: Rates;
   readonly #counts = new Map<string, number>();
   readonly #scripts = scriptsByDigest();
   readonly #current = new AsyncLocalStorage<Party>();
@@ -63,8 +92,9 @@ export class Faults {
   /** Called when a reader is held up between its commit and its clean-up. */
   onReaderPaused: (reader: Party) => void = () => {};
 
-  constructor(dice: Dice) {
+  constructor(dice: Dice, rates: Rates) {
     this.#dice = dice;
+    this.#rates = rates;
   }
 
   /** What happened so far, by kind: `name count, …`. */
@@ -118,7 +148,7 @@ export class Faults {
     if (!this.#active) return send();
     if (command.name === "evalsha" || command.name === "eval") return this.#sendScript(party, command, send);
     if (command.name.toLowerCase() === "xreadgroup") return this.#sendRead(send);
-    if (command.name === "publish" && this.#dice.chance(ANNOUNCEMENT_RATE)) {
+    if (command.name === "publish" && this.#dice.chance(this.#rates.announcement)) {
       this.count("announcement dropped");
       return Promise.resolve(0);
     }
@@ -127,8 +157,8 @@ export class Faults {
 
   #sendScript(party: Party, command: Command, send: () => Promise<unknown>): Promise<unknown> {
     const script = this.#scripts.get(String(command.args[0])) ?? "script";
-    const rates = SCRIPT_RATES[script] ?? READER_RATE;
-    if (script === "forget" && this.#dice.chance(PAUSE_BEFORE_CLEAN_UP_RATE)) {
+    const rates = this.#rates.scripts[script] ?? this.#rates.others;
+    if (script === "forget" && this.#dice.chance(this.#rates.pauseBeforeCleanUp)) {
       this.count("reader paused before clean-up");
       this.onReaderPaused(party);
       return (party.thaws ?? Promise.resolve()).then(send);
@@ -147,7 +177,7 @@ export class Faults {
 
   /** Entries that the server has noted as delivered, and that their reader never saw. */
   #sendRead(send: () => Promise<unknown>): Promise<unknown> {
-    const isLost = this.#dice.chance(DELIVERY_RATE);
+    const isLost = this.#dice.chance(this.#rates.delivery);
     return send().then((reply) => {
       if (!isLost || reply === null) return reply;
       this.count("delivery lost");

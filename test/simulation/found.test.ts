@@ -56,3 +56,30 @@ test("a run that is cancelled before it started is final, and the partition's re
   const { rows } = await database.query("select outcome from hitzero.commands where run_id = $1", [runId]);
   expect(rows).toEqual([{ outcome: "applied" }]);
 });
+
+test("an accepted run that never started is started while others keep the reader busy", {
+  timeout: 60_000,
+}, async () => {
+  engine = await startEngine({ workers: 2, concurrency: 8, handlers: { noop: () => 1 } });
+  const { client, database } = engine;
+  const ids = Array.from({ length: 40 }, (_value, index) => `n${index}`);
+  const workflow = await client.register({
+    name: "busy",
+    nodes: ids.map((id) => ({ id, type: "function", config: { function_name: "noop" } })),
+    edges: ids.slice(1).map((to, index) => ({ from: ids[index], to })),
+  });
+  const runId = crypto.randomUUID();
+  await acceptRuns(database, { workflow, runs: [{ runId, partition: 0, input: "{}" }], tags: [] });
+  let over = false;
+  const keepBusy = async (): Promise<void> => {
+    while (!over) {
+      const { runIds } = await client.submit(workflow, { count: 3 });
+      await client.waitAll(runIds, { pollMs: 20 });
+    }
+  };
+  const busy = Promise.all([keepBusy(), keepBusy(), keepBusy()]);
+  const counts = await client.waitAll([runId], { signal: AbortSignal.timeout(20_000) });
+  over = true;
+  await busy;
+  expect(counts).toEqual({ COMPLETED: 1 });
+});

@@ -15,7 +15,7 @@ import { decodeKept } from "../../src/token/token.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { type PrivateRedis, startPrivateRedis, testNamespace } from "../support/redis.ts";
 import { Dice } from "./dice.ts";
-import { Faults, Party } from "./faults.ts";
+import { Faults, Party, type Rates, ROUGH } from "./faults.ts";
 
 const WORKERS = 3;
 const CONCURRENCY = 8;
@@ -27,6 +27,11 @@ const GHOSTS_KEPT = 500;
 
 /** The handlers of the worker of this name. */
 export type HandlersOf = (worker: string) => Record<string, unknown>;
+
+export interface RoughOptions {
+  rates?: Rates;
+  leaseMs?: number;
+}
 
 interface Staff<T> {
   party: Party;
@@ -49,6 +54,7 @@ export class RoughEngine {
   readonly #settings: { redisUrl: string; databaseUrl: string; namespace: string };
   readonly #handlers: HandlersOf;
   readonly #dice: Dice;
+  readonly #leaseMs: number;
   readonly #redis: PrivateRedis;
   readonly #testDatabase: TestDatabase;
   readonly #workers: Staff<Worker>[] = [];
@@ -65,6 +71,7 @@ export class RoughEngine {
     settings: { redisUrl: string; databaseUrl: string; namespace: string },
     handlers: HandlersOf,
     dice: Dice,
+    leaseMs: number,
   ) {
     this.client = base.client;
     this.database = base.database;
@@ -75,12 +82,17 @@ export class RoughEngine {
     this.#settings = settings;
     this.#handlers = handlers;
     this.#dice = dice;
+    this.#leaseMs = leaseMs;
   }
 
-  /** Starts servers and engine. Faults begin with `begin`. */
-  static async start(seed: number, handlers: HandlersOf): Promise<RoughEngine> {
+  /** Starts servers and engine. Mishaps begin with `begin`; calls get lost from the start. */
+  static async start(
+    seed: number,
+    handlers: HandlersOf,
+    { rates = ROUGH, leaseMs = LEASE_MS }: RoughOptions = {},
+  ): Promise<RoughEngine> {
     const dice = new Dice(seed);
-    const faults = new Faults(new Dice(seed + 1));
+    const faults = new Faults(new Dice(seed + 1), rates);
     const redis = await startPrivateRedis();
     const testDatabase = await createTestDatabase();
     const settings = { redisUrl: redis.url, databaseUrl: testDatabase.url, namespace: testNamespace() };
@@ -95,6 +107,7 @@ export class RoughEngine {
       settings,
       handlers,
       dice,
+      leaseMs,
     );
     for (let count = 0; count < 2; count += 1) await engine.#hireSupervisor();
     for (let count = 0; count < WORKERS; count += 1) await engine.#hireWorker();
@@ -155,7 +168,7 @@ export class RoughEngine {
       ...this.#settings,
       handlers: handlersOf(this.#handlers(party.name)),
       concurrency: CONCURRENCY,
-      leaseMs: LEASE_MS,
+      leaseMs: this.#leaseMs,
       log: log(),
     });
     await this.faults.inNameOf(party, () => this.#untilStarted(service));
@@ -232,7 +245,7 @@ export class RoughEngine {
 
   /** It neither answers nor renews its leases, and goes on later as if nothing had happened. */
   async #freezeWorker(): Promise<number> {
-    this.#dice.pick(this.#workers)?.party.freeze(this.#dice.between(100, 3 * LEASE_MS));
+    this.#dice.pick(this.#workers)?.party.freeze(this.#dice.between(100, 3 * this.#leaseMs));
     return 1;
   }
 

@@ -43,7 +43,7 @@ export class Watch {
   faultsOf(runId: string, limit = Number.POSITIVE_INFINITY, events: readonly RecordedEvent[] = []): string[] {
     const run = this.#runs.get(runId);
     if (!run) return [];
-    const repeated = [...run.tries.values()].some((workers) => workers.length > 1);
+    const repeated = this.repeatedTries(runId).length > 0;
     const shared = [...run.tries].flatMap(([tried, workers]) => {
       const redelivered = events.filter(
         (event) =>
@@ -55,5 +55,11 @@ export class Watch {
     });
     if (run.most <= limit || repeated) return shared;
     return [...shared, `${run.most} executions were at work at once, expected at most ${limit}`];
+  }
+
+  /** Tries of a run that were performed more than once. */
+  repeatedTries(runId: string): string[] {
+    const tries = [...(this.#runs.get(runId)?.tries ?? [])];
+    return tries.filter(([, workers]) => workers.length > 1).map(([tried]) => tried);
   }
 }

@@ -21,12 +21,16 @@ Examples:
     .action(
       act((invocation) =>
         withWaitingClient(invocation, async (client, lifetime) => {
-          const { run_id, workflow_name, workflow_version } = await client.getRun(
+          const { run_id, workflow_name, workflow_version, submitted_at } = await client.getRun(
             invocation.args[0] as string,
           );
           const { ir } = await client.find(workflow_name, workflow_version);
           const title = `${workflow_name} version ${workflow_version}`;
-          return followRun({ client, runId: run_id, ir, title }, invocation.terminal, lifetime);
+          return followRun(
+            { client, runId: run_id, ir, title, since: submitted_at },
+            invocation.terminal,
+            lifetime,
+          );
         }),
       ),
     );

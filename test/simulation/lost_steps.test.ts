@@ -1,0 +1,52 @@
+/**
+ * Steps that get lost, or whose replies do, and nothing else: the worker asks again and is told what it is owed, so that no token
+ * has to wait for a lease to end. (Under all faults together the leases would mend it, and hide it.)
+ */
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { type EngineRecord, readRecords } from "./engine_record.ts";
+import { LOST_STEPS } from "./faults.ts";
+import { simulatedCase } from "./generator.ts";
+import { simulated } from "./handlers.ts";
+import { RoughEngine } from "./rough_engine.ts";
+import { Watch } from "./watch.ts";
+
+const RUNS = 60;
+/** No lease ends within the test. */
+const LEASE_MS = 60_000;
+const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31));
+
+type Context = Parameters<typeof simulated>[0] & { runId: string; nodeId: string };
+
+const watch = new Watch();
+let engine: RoughEngine;
+beforeAll(async () => {
+  const watched = (worker: string) => ({
+    simulated: (context: Context) => {
+      const end = watch.begin({ ...context, worker });
+      return simulated(context).finally(end);
+    },
+  });
+  engine = await RoughEngine.start(seed, watched, { rates: LOST_STEPS, leaseMs: LEASE_MS });
+});
+afterAll(async () => {
+  await engine?.stop();
+  vi.restoreAllMocks();
+});
+
+test(`lost steps and lost replies cost no delivery, and no handler is called twice (seed ${seed})`, async () => {
+  const runIds: string[] = [];
+  for (const { file, input } of fc.sample(simulatedCase(), { numRuns: RUNS, seed })) {
+    const workflow = await engine.client.register({ ...file, name: "simulated" });
+    runIds.push(...(await engine.client.submit(workflow, { input })).runIds);
+  }
+  await engine.client.waitAll(runIds, { signal: AbortSignal.timeout(30_000) });
+  const records = await readRecords(engine.database, runIds);
+  for (const runId of runIds) {
+    const { record, events, faults } = records.get(runId) as EngineRecord;
+    expect([record.status, faults]).toEqual([expect.stringMatching("COMPLETED|FAILED"), []]);
+    expect(events.filter(({ event_type }) => event_type === "node_redelivered")).toEqual([]);
+    expect(watch.repeatedTries(runId)).toEqual([]);
+  }
+  expect(engine.faults.total).toBeGreaterThan(RUNS / 2);
+});
