@@ -22,10 +22,12 @@ end
 local run = open_run(KEYS[3], nil, call.id)
 local step = new_step(call)
 if not run.exists then
-  if redis.call('EXISTS', KEYS[4]) == 1 then return answer('gone') end
+  local tombstone = redis.call('GET', KEYS[4])
+  if tombstone == 'cancel ' .. integer(call.seq) then return answer('repeated') end
+  if tombstone then return answer('gone') end
   if call.kind ~= 'cancel' then return answer('unstarted') end
   -- It never starts: the tombstone refuses every start that may still be on its way.
-  redis.call('SET', KEYS[4], '1', 'PX', integer(call.tombstone_ms))
+  redis.call('SET', KEYS[4], 'cancel ' .. integer(call.seq), 'PX', integer(call.tombstone_ms))
   run.generation, step.zero, step.halted = '1', 'X', 'cancel'
   return journal(step, run, 1)
 end

@@ -33,6 +33,8 @@ export interface RunRecord {
   nodes: RecordedNode[];
   /** Place of the command that cancelled it in the order of resolutions; 0: before it started; null: none did. */
   cancelled_at: number | null;
+  /** It was paused at that moment, which holds its end back. Default false. */
+  cancelled_in_pause?: boolean;
 }
 
 export interface CompareOptions {
@@ -57,7 +59,7 @@ export function compareRecord(
   let cancelAt = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   for (const node of inOrder(record.nodes)) {
     if (orderOf(node) > cancelAt) {
-      found.push(...cancel(game));
+      found.push(...cancel(game, record));
       cancelAt = Number.POSITIVE_INFINITY;
     }
     if (node.status === "SKIPPED") found.push(...compareMomentOfSkip(game, node));
@@ -69,7 +71,7 @@ export function compareRecord(
         `${node.node_id} is recorded as ${node.status} when it was not ready to run: ${whyNot(game, node)}`,
       ];
   }
-  if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game));
+  if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game, record));
   return [...found, ...compareRest(game, record), ...compareRun(game, record)];
 }
 
@@ -84,8 +86,8 @@ function compareUnstarted(record: RunRecord): string[] {
   ];
 }
 
-function cancel(game: Game): string[] {
-  return game.cancel() ? [] : ["the run is recorded as cancelled after it was over"];
+function cancel(game: Game, record: RunRecord): string[] {
+  return game.cancel(record.cancelled_in_pause) ? [] : ["the run is recorded as cancelled after it was over"];
 }
 
 /** Faults that make a replay pointless: nodes missing, unknown, twice, or in no final status. */

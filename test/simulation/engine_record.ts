@@ -28,7 +28,7 @@ interface NodeRow extends Omit<RecordedNode, "resolved_order"> {
   run_id: string;
 }
 
-interface RunRow extends Omit<RunRecord, "nodes" | "cancelled_at"> {
+interface RunRow extends Omit<RunRecord, "nodes" | "cancelled_at" | "cancelled_in_pause"> {
   run_id: string;
 }
 
@@ -93,8 +93,18 @@ function recordOf(run: RunRow, rows: readonly NodeRow[], events: RecordedEvent[]
   const started = events[0]?.event_type === "run_started";
   const cancelling = events.find(({ event_type }) => event_type === "run_cancelling");
   const cancelled_at = cancelling === undefined ? null : started ? cancelling.seq : 0;
-  const record = { status: run.status, error: run.error, output: run.output, nodes, cancelled_at };
+  const cancelled_in_pause = cancelling !== undefined && isPausedAt(cancelling.seq, events);
+  const { status, error, output } = run;
+  const record = { status, error, output, nodes, cancelled_at, cancelled_in_pause };
   return { record, events, faults: faultsOf(rows, events) };
+}
+
+function isPausedAt(seq: number, events: readonly RecordedEvent[]): boolean {
+  const before = events.filter((event) => event.seq < seq);
+  const last = before.findLast(
+    ({ event_type }) => event_type === "run_paused" || event_type === "run_resumed",
+  );
+  return last?.event_type === "run_paused";
 }
 
 /** Events are numbered without gaps; an execution has one that resolves it, which is its status; a run ends once, at last. */

@@ -39,6 +39,7 @@ let engine: RoughEngine;
 const dice = new Dice(seed + 2);
 const disagreements: string[] = [];
 let compared = 0;
+const outcomes = new Map<string, number>();
 
 beforeAll(async () => {
   engine = await RoughEngine.start(seed, watched);
@@ -47,12 +48,15 @@ afterAll(async () => {
   await engine?.stop();
   vi.restoreAllMocks();
   const { summary = "", total = 0 } = engine?.faults ?? {};
+  const commands = [...outcomes].map(([what, times]) => `${what} ${times}`).join(", ");
   process.stdout.write(
-    `simulation under faults: ${compared} runs, ${total} faults (${summary}), ${disagreements.length} disagreements, seed ${seed}\n`,
+    `simulation under faults: ${compared} runs, ${total} faults (${summary}), commands (${commands}), ${disagreements.length} disagreements, seed ${seed}\n`,
   );
 });
 
 const watch = new Watch();
+/** Runs that are given commands: they take longer, so that there is something to command. */
+const commanded = new Set<string>();
 
 type Context = Parameters<typeof simulated>[0] & { runId: string; nodeId: string };
 
@@ -64,7 +68,7 @@ function watched(worker: string) {
       const end = watch.begin({ runId, nodeId, attempt, worker });
       try {
         const { behaviour } = params as { behaviour: Behaviour };
-        const lasts = dice.chance(0.5) ? 0 : dice.chance(0.05) ? dice.between(100, 700) : dice.between(1, 30);
+        const lasts = durationOf(runId);
         if (lasts > 0 && !hangs(behaviour)) await sleep(lasts);
         return await simulated(context);
       } finally {
@@ -74,23 +78,30 @@ function watched(worker: string) {
   };
 }
 
-function drawCommands(): Command[] {
-  const first = dice.between(0, 250);
-  if (dice.chance(0.12)) return [{ kind: "cancel", afterMs: first }];
-  if (dice.chance(0.08)) {
-    const more: Command = {
-      kind: dice.chance(0.2) ? "cancel" : "resume",
-      afterMs: first + dice.between(0, 400),
-    };
-    return [{ kind: "pause", afterMs: first }, more];
-  }
-  return [];
+function durationOf(runId: string): number {
+  if (commanded.has(runId)) return dice.between(30, 150);
+  if (dice.chance(0.5)) return 0;
+  return dice.chance(0.05) ? dice.between(100, 700) : dice.between(1, 30);
+}
+
+function drawCommands(limited: boolean): Command[] {
+  const first = dice.between(0, 60);
+  if (dice.chance(limited ? 0.3 : 0.12)) return [{ kind: "cancel", afterMs: first }];
+  if (!dice.chance(0.1)) return [];
+  const kind = dice.chance(0.2) ? "cancel" : "resume";
+  return [
+    { kind: "pause", afterMs: first },
+    { kind, afterMs: first + dice.between(0, 400) },
+  ];
 }
 
 async function submit(sample: SimulatedCase): Promise<Subject> {
+  const commands = drawCommands(sample.workflow.max_parallel_nodes !== undefined);
   const workflow = await engine.client.register({ ...sample.file, name: "simulated" });
   const { runIds } = await engine.client.submit(workflow, { input: sample.input });
-  return { ...sample, runId: runIds[0] as string, commands: drawCommands() };
+  const runId = runIds[0] as string;
+  if (commands.length > 0) commanded.add(runId);
+  return { ...sample, runId, commands };
 }
 
 /** Gives a run its commands. One that comes too late is refused, which is right. */
@@ -106,13 +117,13 @@ async function command({ runId, commands }: Subject): Promise<void> {
 
 async function runGroup(samples: readonly SimulatedCase[]): Promise<void> {
   const subjects: Subject[] = [];
-  const commanded: Promise<void>[] = [];
+  const given: Promise<void>[] = [];
   for (const sample of samples) {
     const subject = await submit(sample);
     subjects.push(subject);
-    commanded.push(command(subject));
+    given.push(command(subject));
   }
-  await Promise.all(commanded);
+  await Promise.all(given);
   const runIds = subjects.map(({ runId }) => runId);
   const ended = await engine.client.waitAll(runIds, { pollMs: 50, signal: AbortSignal.timeout(LIMIT_MS) });
   const hanging = runIds.length - Object.values(ended).reduce((total, count) => total + count, 0);
@@ -174,6 +185,8 @@ test("each command is applied once or refused, as the run's events say", async (
     ({ outcome, told }) => (outcome === "applied") !== (Number(told) === 1) || outcome === null,
   );
   expect(wrong).toEqual([]);
+  const count = (what: string) => outcomes.set(what, (outcomes.get(what) ?? 0) + 1);
+  for (const { kind, outcome } of rows) count(`${kind} ${String(outcome).split(":")[0]}`);
 });
 
 test("nothing of a finished run stays in Redis but its tombstone, and blobs that vanish by themselves", async () => {

@@ -41,6 +41,8 @@ export class Party {
 interface Rate {
   call: number;
   reply: number;
+  /** It is run once more, some time later: it lay in a socket while its caller, on another one, had asked again. */
+  twin?: number;
 }
 
 export interface Rates {
@@ -57,12 +59,13 @@ const NEVER: Rate = { call: 0, reply: 0 };
 /** A bit of everything. A fault of a reader's script costs its partition half a second. */
 export const ROUGH: Rates = {
   scripts: {
-    advance: { call: 0.01, reply: 0.03 },
+    advance: { call: 0.01, reply: 0.03, twin: 0.01 },
     renew: { call: 0.05, reply: 0.05 },
-    start: { call: 0.004, reply: 0.03 },
+    start: { call: 0.004, reply: 0.03, twin: 0.2 },
+    command: { call: 0.01, reply: 0.05, twin: 0.1 },
     note_running: { call: 0.05, reply: 0.05 },
   },
-  others: { call: 0.005, reply: 0.01 },
+  others: { call: 0.005, reply: 0.01, twin: 0.02 },
   delivery: 0.02,
   announcement: 0.3,
   pauseBeforeCleanUp: 0.03,
@@ -135,7 +138,8 @@ export class Faults {
     const send = redis.sendCommand.bind(redis) as (command: Command, ...rest: unknown[]) => Promise<unknown>;
     const meddled = (command: Command, ...rest: unknown[]): Promise<unknown> => {
       const thaws = this.#active && !HANDSHAKE.has(command.name) ? party.thaws : undefined;
-      const go = () => this.#send(party, command, () => send(command, ...rest));
+      const again = () => this.#sendLate(redis, command);
+      const go = () => this.#send(party, command, () => send(command, ...rest), again);
       const answer = thaws ? thaws.then(go) : go();
       // A pipeline listens to the command itself, not to what it was answered.
       answer.catch(() => {});
@@ -144,9 +148,10 @@ export class Faults {
     redis.sendCommand = meddled as Redis["sendCommand"];
   }
 
-  #send(party: Party, command: Command, send: () => Promise<unknown>): Promise<unknown> {
+  #send(party: Party, command: Command, send: () => Promise<unknown>, again: () => void): Promise<unknown> {
     if (!this.#active) return send();
-    if (command.name === "evalsha" || command.name === "eval") return this.#sendScript(party, command, send);
+    if (command.name === "evalsha" || command.name === "eval")
+      return this.#sendScript(party, command, send, again);
     if (command.name.toLowerCase() === "xreadgroup") return this.#sendRead(send);
     if (command.name === "publish" && this.#dice.chance(this.#rates.announcement)) {
       this.count("announcement dropped");
@@ -155,7 +160,12 @@ export class Faults {
     return send();
   }
 
-  #sendScript(party: Party, command: Command, send: () => Promise<unknown>): Promise<unknown> {
+  #sendScript(
+    party: Party,
+    command: Command,
+    send: () => Promise<unknown>,
+    again: () => void,
+  ): Promise<unknown> {
     const script = this.#scripts.get(String(command.args[0])) ?? "script";
     const rates = this.#rates.scripts[script] ?? this.#rates.others;
     if (script === "forget" && this.#dice.chance(this.#rates.pauseBeforeCleanUp)) {
@@ -168,11 +178,20 @@ export class Faults {
       return Promise.reject(lost());
     }
     const sent = send();
+    if (this.#dice.chance(rates.twin ?? 0)) {
+      this.count(`twin of ${script}`);
+      again();
+    }
     if (!this.#dice.chance(rates.reply)) return sent;
     return sent.then(() => {
       this.count(`reply of ${script} lost`);
       throw lost();
     });
+  }
+
+  #sendLate(redis: Redis, { name, args }: Command): void {
+    const late = sleep(this.#dice.between(1, 2_500)).then(() => redis.call(name, ...args.map(String)));
+    late.catch(() => {});
   }
 
   /** Entries that the server has noted as delivered, and that their reader never saw. */

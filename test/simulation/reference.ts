@@ -76,8 +76,8 @@ export interface Game {
    * arrivals may be delivered late. False, and no change, if it has no such arrival.
    */
   fireOn(nodeId: string, from: string): boolean;
-  /** Halts the game. False, and no change, if it is over. */
-  cancel(): boolean;
+  /** Halts the game. False, and no change, if it is over, unless its end was held back by a pause. */
+  cancel(paused?: boolean): boolean;
   /** An enabled node of a halted game is withdrawn or given up. The behaviour bounds its attempts. */
   withdraw(nodeId: string, behaviour?: Behaviour): NodeResult;
   result(): GameResult;
@@ -188,8 +188,8 @@ export function createGame(workflow: SimulatedWorkflow, input: Json): Game {
     if (isUnhandled && workflow.fail_fast === true) halted ??= "fail_fast";
   }
 
-  function cancel(): boolean {
-    if (enabled().length === 0) return false;
+  function cancel(paused = false): boolean {
+    if (enabled().length === 0 && !paused) return false;
     halted ??= "cancel";
     return true;
   }
