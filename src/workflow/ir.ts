@@ -5,7 +5,7 @@
  */
 
 /** Version of this format. A reader refuses another. */
-export const IR_FORMAT = 1;
+export const IR_FORMAT = 2;
 
 export type NodeType =
   | "function"
@@ -14,12 +14,53 @@ export type NodeType =
   | "aggregate"
   | "conditional"
   | "parallel"
-  | "http";
+  | "http"
+  | "loop"
+  | "map"
+  | "subworkflow"
+  | "wait"
+  | "approval"
+  | "signal";
 
 export type EdgeOn = "success" | "failure" | "always";
 
 /** When a node with arrivals may run. Airflow's names. */
-export type TriggerRule = "none_failed_min_one_success" | "all_done" | "one_success";
+export type TriggerRule =
+  | "none_failed_min_one_success"
+  | "all_success"
+  | "all_done"
+  | "one_success"
+  | "one_failed"
+  | "all_failed"
+  | "none_failed"
+  | { quorum: number };
+
+/**
+ * A part of the graph that is executed in scopes of its own: once for each iteration of a loop, or for each item of a map.
+ * A loop node belongs to its own body; a map node does not.
+ */
+export interface IRBody {
+  kind: "loop" | "map";
+  /** The loop or map node. */
+  node: number;
+  /** Index of the enclosing body; -1: none. Outer bodies come first. */
+  parent: number;
+  /** Nodes that are activated when a scope begins: of a loop its one entry. */
+  entries: number[];
+  /** Nodes whose outputs are a scope's result: of a loop the loop node. */
+  terminals: number[];
+}
+
+export interface IRLoop {
+  /** First node of the body. */
+  entry: number;
+  /** Iterations after which the loop ends by `timeout`, or fails; absent: no bound. */
+  max_iterations?: number;
+  /** Index of the edge taken when the condition is false; absent: the ordinary edges decide. */
+  break?: number;
+  /** Index of the edge taken when `max_iterations` is reached; absent: the node fails. */
+  timeout?: number;
+}
 
 export interface IRRetry {
   max_attempts: number;
@@ -53,6 +94,24 @@ export interface IRNode {
   timeout_ms: number;
   queue: string;
   priority: number;
+  /** Body to which the node belongs, by index; -1: none. */
+  body: number;
+  /** Of a loop node. */
+  loop?: IRLoop;
+  /** Of a map node: its body, by index. */
+  map_body?: number;
+  /** Executions of the same scope that this one withdraws, ascending. */
+  cancels?: number[];
+  /** When it withdraws them: once it completed, as soon as it fires, or when the event arrives that it waits for. */
+  cancels_at?: "done" | "fire" | "event";
+  /** Node that undoes this one when the run fails or is cancelled. */
+  compensation?: number;
+  /** Node that this one undoes. Such a node has no edges. */
+  compensates?: number;
+  /** Semaphores of which an execution holds one permit each while it holds a worker, sorted. */
+  holds?: string[];
+  /** Nodes of the same scope: if one of them completed before this one begins, this one is skipped. */
+  unless?: number[];
 }
 
 export interface IREdge {
@@ -62,6 +121,10 @@ export interface IREdge {
   /** CEL source, checked at compile time; absent: unconditional. */
   condition?: string;
   priority: number;
+  /** Bodies that it leaves; absent: 0. */
+  exits?: number;
+  /** Bodies that it enters, outer first; absent: none. */
+  enters?: number[];
 }
 
 export interface IR {
@@ -75,6 +138,9 @@ export interface IR {
   terminals: number[];
   /** Number of levels. */
   levels: number;
+  bodies: IRBody[];
+  /** Permits of each named semaphore. */
+  semaphores: Record<string, number>;
   vars: Record<string, unknown>;
   /** CEL for the run's output; absent: the terminal nodes' outputs. */
   output?: string;
