@@ -1,59 +1,152 @@
 /** The passes that turn a checked workflow into its IR. Nothing can be wrong any more when they run. */
+import { type Bodies, NO_BODY } from "./bodies.ts";
 import type { CheckedGraph } from "./check.ts";
 import type { Needs } from "./check_expressions.ts";
 import { retryWithoutPolicy } from "./defaults.ts";
-import type { Draft } from "./draft.ts";
-import { levelsOf } from "./graph.ts";
-import { type IR, IR_FORMAT, type IREdge, type IRNode, type NodeType, type TriggerRule } from "./ir.ts";
+import type { Draft, DraftEdge } from "./draft.ts";
+import { type Link, levelsOf } from "./graph.ts";
+import {
+  type IR,
+  IR_FORMAT,
+  type IRBody,
+  type IREdge,
+  type IRLoop,
+  type IRNode,
+  type NodeType,
+  type TriggerRule,
+} from "./ir.ts";
+import type { LoopConfig } from "./node_configs.ts";
 import type { FileEdge, FileNode, Header } from "./schema.ts";
 
-/** Positions are places in the file; indexes are places in the IR. Needs a draft and a graph without faults. */
-export function assemble(draft: Draft, checked: CheckedGraph, needs: Needs): IR {
-  const order = checked.order as number[];
-  const indexOf = new Array<number>(order.length);
-  for (const [index, position] of order.entries()) indexOf[position] = index;
-  const toIndexes = (positions: Iterable<number>) =>
-    [...positions].map((position) => indexOf[position] as number).sort(ascending);
+/** A workflow without faults. Positions are places in the draft; indexes are places in the IR. */
+interface Source {
+  draft: Draft;
+  checked: CheckedGraph;
+  bodies: Bodies;
+  /** Positions of the nodes in the IR's order, and back. */
+  order: readonly number[];
+  indexOf: readonly number[];
+  /** Places of the edges in the IR's order, and back. */
+  edgeOrder: readonly number[];
+  edgeIndexOf: ReadonlyMap<number, number>;
+  /** By position of a loop or map node: index of its body. */
+  bodyAt: ReadonlyMap<number, number>;
+}
 
-  const levels = levelsOf(checked.graph, order);
-  const edges = edgesPass(draft, checked, indexOf);
-  const nodes = order.map((position) => {
-    const file = draft.nodes[position]?.parsed as FileNode;
-    const incoming = (checked.graph.in[position] ?? []).map((link) => link.edge).sort(ascending);
-    const outgoing = outgoingPass(
-      file,
-      (checked.graph.out[position] ?? []).map((link) => link.edge),
-      edges,
-    );
-    return nodePass(
-      file,
-      levels[position] as number,
-      incoming,
-      outgoing,
-      toIndexes(needs.ofNodes[position] ?? []),
-    );
+/** Needs a draft and a graph without faults. */
+export function assemble(draft: Draft, checked: CheckedGraph, bodies: Bodies, needs: Needs): IR {
+  const source = orderPass(draft, checked, bodies);
+  const { order } = source;
+  const levels = levelsOf(
+    checked.graph,
+    order,
+    draft.nodes.map((node) => node.container),
+  );
+  const edges = edgesPass(source);
+  const nodes = order.map((position) => nodePass(position, levels[position] as number, edges, needs, source));
+  return headerPass(draft.header as Header, {
+    nodes,
+    edges,
+    bodies: bodiesPass(source, nodes),
+    isTopLevel: (index) => draft.nodes[order[index] as number]?.container === -1,
+    outputNeeds: indexesOf(needs.ofOutput, source),
   });
-  return headerPass(draft.header as Header, nodes, edges, toIndexes(needs.ofOutput));
 }
 
 const ascending = (a: number, b: number) => a - b;
 
-function edgesPass(draft: Draft, checked: CheckedGraph, indexOf: readonly number[]): IREdge[] {
-  const indexOfId = (id: string) => indexOf[checked.positionOf.get(id) as number] as number;
-  return draft.edges.map((draftEdge) => {
-    const edge = draftEdge.parsed as FileEdge;
+function indexesOf(positions: Iterable<number>, { indexOf }: Source): number[] {
+  return [...positions].map((position) => indexOf[position] as number).sort(ascending);
+}
+
+/** Edges stand in file order, those of a map's body in the order of the maps, behind all others. */
+function orderPass(draft: Draft, checked: CheckedGraph, bodies: Bodies): Source {
+  const order = checked.order as number[];
+  const indexOf = invert(order);
+  const rank = ({ container }: DraftEdge) => indexOf[container] ?? -1;
+  const edgeOrder = checked.graph.out
+    .flatMap((links) => links.map((link) => draft.edges[link.edge] as DraftEdge))
+    .sort((a, b) => rank(a) - rank(b) || a.position - b.position)
+    .map((edge) => edge.position);
+  const edgeIndexOf = new Map(edgeOrder.map((place, index) => [place, index]));
+  const bodyAt = new Map(bodies.list.map((body, index) => [body.node, index]));
+  return { draft, checked, bodies, order, indexOf, edgeOrder, edgeIndexOf, bodyAt };
+}
+
+function invert(order: readonly number[]): number[] {
+  const indexOf = new Array<number>(order.length);
+  for (const [index, position] of order.entries()) indexOf[position] = index;
+  return indexOf;
+}
+
+function edgesPass({ draft, checked, bodies, indexOf, edgeOrder }: Source): IREdge[] {
+  return edgeOrder.map((place) => {
+    const edge = draft.edges[place]?.parsed as FileEdge;
+    const from = checked.positionOf.get(edge.from) as number;
+    const to = checked.positionOf.get(edge.to) as number;
     return {
-      from: indexOfId(edge.from),
-      to: indexOfId(edge.to),
+      from: indexOf[from] as number,
+      to: indexOf[to] as number,
       on: edge.on,
       ...(edge.condition === undefined ? {} : { condition: edge.condition }),
       priority: edge.priority,
+      ...crossings(bodies, bodies.of[from] as number, bodies.of[to] as number),
     };
   });
 }
 
+/** The bodies that an edge leaves and enters. */
+function crossings(bodies: Bodies, from: number, to: number): Pick<IREdge, "exits" | "enters"> {
+  if (from === to) return {};
+  const left = pathOf(bodies, from);
+  const entered = pathOf(bodies, to);
+  let common = 0;
+  while (common < left.length && left[common] === entered[common]) common += 1;
+  const exits = left.length - common;
+  const enters = entered.slice(common);
+  return { ...(exits === 0 ? {} : { exits }), ...(enters.length === 0 ? {} : { enters }) };
+}
+
+/** Indexes of a body and those around it, outer first. */
+function pathOf(bodies: Bodies, body: number): number[] {
+  const path: number[] = [];
+  for (let at = body; at !== NO_BODY; at = bodies.list[at]?.parent as number) path.unshift(at);
+  return path;
+}
+
+function nodePass(
+  position: number,
+  level: number,
+  edges: readonly IREdge[],
+  needs: Needs,
+  source: Source,
+): IRNode {
+  const { draft, checked, bodies, edgeIndexOf, bodyAt } = source;
+  const file = draft.nodes[position]?.parsed as FileNode;
+  const toEdges = (links: readonly Link[]) => links.map((link) => edgeIndexOf.get(link.edge) as number);
+  const outgoing = toEdges(checked.graph.out[position] as Link[]);
+  return {
+    id: file.id,
+    type: file.type as NodeType,
+    config: file.config as Record<string, unknown>,
+    level,
+    trigger_rule: file.trigger_rule as TriggerRule,
+    terminal: outgoing.length === 0,
+    in: toEdges(checked.graph.in[position] as Link[]).sort(ascending),
+    out: inOrderOfLooking(file, outgoing, edges),
+    needs: indexesOf(needs.ofNodes[position] ?? [], source),
+    retry: file.retry ?? retryWithoutPolicy(file.type),
+    timeout_ms: file.timeout_ms,
+    queue: file.queue,
+    priority: file.priority,
+    body: bodies.of[position] as number,
+    ...(file.type === "loop" ? { loop: loopPass(position, file.config as LoopConfig, source) } : {}),
+    ...(file.type === "map" ? { map_body: bodyAt.get(position) as number } : {}),
+  };
+}
+
 /** Outgoing edges by (priority, file order); the default of a `conditional` node is looked at last. */
-function outgoingPass(file: FileNode, outgoing: number[], edges: readonly IREdge[]): number[] {
+function inOrderOfLooking(file: FileNode, outgoing: number[], edges: readonly IREdge[]): number[] {
   const isDefault = (edge: IREdge) => (file.type === "conditional" && edge.condition === undefined ? 1 : 0);
   return outgoing.sort((a, b) => {
     const left = edges[a] as IREdge;
@@ -62,33 +155,56 @@ function outgoingPass(file: FileNode, outgoing: number[], edges: readonly IREdge
   });
 }
 
-function nodePass(
-  file: FileNode,
-  level: number,
-  incoming: number[],
-  outgoing: number[],
-  needs: number[],
-): IRNode {
+function loopPass(
+  position: number,
+  { max_iterations }: LoopConfig,
+  { checked, indexOf, edgeIndexOf }: Source,
+): IRLoop {
+  const waysOut = checked.waysOutOf.get(position) ?? {};
+  const wayOut = (way: "break" | "timeout") =>
+    waysOut[way] === undefined ? {} : { [way]: edgeIndexOf.get(waysOut[way]) as number };
   return {
-    id: file.id,
-    type: file.type as NodeType,
-    config: file.config as Record<string, unknown>,
-    level,
-    trigger_rule: file.trigger_rule as TriggerRule,
-    terminal: outgoing.length === 0,
-    in: incoming,
-    out: outgoing,
-    needs,
-    retry: file.retry ?? retryWithoutPolicy(file.type),
-    timeout_ms: file.timeout_ms,
-    queue: file.queue,
-    priority: file.priority,
+    entry: indexOf[checked.entryOf.get(position) as number] as number,
+    ...(max_iterations === undefined ? {} : { max_iterations }),
+    ...wayOut("break"),
+    ...wayOut("timeout"),
   };
 }
 
-function headerPass(header: Header, nodes: IRNode[], edges: IREdge[], outputNeeds: number[]): IR {
+function bodiesPass({ draft, bodies, order, indexOf, bodyAt }: Source, nodes: readonly IRNode[]): IRBody[] {
+  const list = bodies.list.map(({ kind, node, parent, entry }): IRBody => {
+    const index = indexOf[node] as number;
+    const isLoop = kind === "loop";
+    return {
+      kind,
+      node: index,
+      parent,
+      entries: isLoop ? [indexOf[entry] as number] : [],
+      terminals: isLoop ? [index] : [],
+    };
+  });
+  for (const [index, position] of order.entries()) {
+    const map = bodyAt.get(draft.nodes[position]?.container as number);
+    if (map === undefined) continue;
+    const node = nodes[index] as IRNode;
+    if (node.in.length === 0) list[map]?.entries.push(index);
+    if (node.terminal) list[map]?.terminals.push(index);
+  }
+  return list;
+}
+
+interface Passed {
+  nodes: IRNode[];
+  edges: IREdge[];
+  bodies: IRBody[];
+  /** Does a node stand outside the bodies of maps? */
+  isTopLevel(index: number): boolean;
+  outputNeeds: number[];
+}
+
+function headerPass(header: Header, { nodes, edges, bodies, isTopLevel, outputNeeds }: Passed): IR {
   const indexesWhere = (test: (node: IRNode) => boolean) =>
-    nodes.flatMap((node, index) => (test(node) ? [index] : []));
+    nodes.flatMap((node, index) => (isTopLevel(index) && test(node) ? [index] : []));
   return {
     format: IR_FORMAT,
     name: header.name,
@@ -97,6 +213,8 @@ function headerPass(header: Header, nodes: IRNode[], edges: IREdge[], outputNeed
     entries: indexesWhere((node) => node.in.length === 0),
     terminals: indexesWhere((node) => node.terminal),
     levels: 1 + nodes.reduce((highest, node) => Math.max(highest, node.level), 0),
+    bodies,
+    semaphores: {},
     vars: header.vars,
     ...(header.output === undefined ? {} : { output: header.output }),
     output_needs: outputNeeds,

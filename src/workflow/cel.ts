@@ -16,6 +16,7 @@ import { guard, prepare, readable } from "./cel_guard.ts";
 import { findReferences, type Misuse, type References } from "./cel_references.ts";
 import { toJson } from "./cel_result.ts";
 import { type AstNode, callOf, childrenOf, stringLiteral } from "./cel_syntax.ts";
+import { spellLoop, unspellLoop } from "./cel_text.ts";
 import { startWork, workFault, workIsSpent } from "./cel_work.ts";
 import {
   BOOL_KINDS,
@@ -64,7 +65,7 @@ export function compileExpression(source: string, place: ExpressionPlace): Expre
     );
   }
   guard(asNode(examined.run.ast));
-  return { source, place, references: examined.references, evaluate: evaluator(source, place, examined.run) };
+  return { source, place, references: examined.references, evaluate: evaluator(source, place, examined) };
 }
 
 /**
@@ -85,13 +86,13 @@ function parseAndCheck(source: string, kind: ExpressionKind): Parsed {
   if (source.length > LIMITS.expressionLength) return tooLong();
   let run: ParseResult;
   try {
-    run = environmentOf(kind).parse(source);
+    run = environmentOf(kind).parse(spellLoop(source));
     prepare(asNode(run.ast));
     checkPatterns(asNode(run.ast));
   } catch (error) {
     return { ok: false, problems: [describe(error, source, kind)] };
   }
-  const { references, misused } = findReferences(asNode(run.ast), VARIABLES[kind]);
+  const { references, misused } = findReferences(asNode(run.ast), VARIABLES[kind], unspellLoop);
   if (misused.length > 0)
     return { ok: false, problems: misused.map((misuse) => badReference(source, misuse)) };
   const checked = run.check();
@@ -102,13 +103,16 @@ function parseAndCheck(source: string, kind: ExpressionKind): Parsed {
   return { ok: true, references, run };
 }
 
-function evaluator(source: string, place: ExpressionPlace, run: ParseResult): Expression["evaluate"] {
-  const variables = VARIABLES[place.kind];
+function evaluator(
+  source: string,
+  place: ExpressionPlace,
+  { run, references }: Parsed & { ok: true },
+): Expression["evaluate"] {
   const needsBool = BOOL_KINDS.has(place.kind);
   return (context) => {
     try {
       startWork();
-      const value: unknown = run(readableContext(context, variables));
+      const value: unknown = run(readableContext(context, references.variables));
       if (workIsSpent()) throw workFault();
       if (needsBool && typeof value !== "boolean")
         throw new CelFault("its value is not a bool (true or false)");
@@ -124,20 +128,14 @@ function evaluator(source: string, place: ExpressionPlace, run: ParseResult): Ex
   };
 }
 
-/** The context itself, unless one of its variables owns a property named `constructor` (see `readable`). */
+/** The context itself, unless a variable must be read otherwise (see `readable`) or is spelled otherwise. */
 function readableContext(
   context: Record<string, unknown>,
   variables: readonly string[],
 ): Record<string, unknown> {
-  let copy: Record<string, unknown> | undefined;
-  for (const name of variables) {
-    const value = context[name];
-    const usable = readable(value);
-    if (usable === value) continue;
-    copy ??= { ...context };
-    copy[name] = usable;
-  }
-  return copy ?? context;
+  const isReadable = (name: string) => name !== "loop" && readable(context[name]) === context[name];
+  if (variables.every(isReadable)) return context;
+  return Object.fromEntries(variables.map((name) => [spellLoop(name), readable(context[name])]));
 }
 
 const environments = new Map<ExpressionKind, Environment>();
@@ -154,7 +152,7 @@ function environmentOf(kind: ExpressionKind): Environment {
       maxMapEntries: LIMITS.expressionNodes,
     },
   });
-  for (const name of VARIABLES[kind]) environment.registerVariable(name, "dyn");
+  for (const name of VARIABLES[kind]) environment.registerVariable(spellLoop(name), "dyn");
   extend(environment as unknown as Registrar);
   environments.set(kind, environment);
   return environment;
@@ -184,7 +182,8 @@ function checkPatterns(node: AstNode): void {
 
 function describe(error: unknown, source: string, kind: ExpressionKind): ExpressionProblem {
   const { reason, position, code } = compileReason(error);
-  const message = position === undefined ? reason : `${reason} (${lineAndColumn(source, position)})`;
+  const where = position === undefined ? "" : ` (${lineAndColumn(source, position)})`;
+  const message = unspellLoop(reason) + where;
   if (error instanceof CelFault)
     return { code: "EXPRESSION_PATTERN", message, hint: "See https://github.com/google/re2/wiki/Syntax." };
   if (code === "limit_exceeded") return tooComplex(message);

@@ -16,9 +16,11 @@ export interface Misuse {
   position: number;
 }
 
+/** `nameOf` gives the author's spelling of an identifier. */
 export function findReferences(
   root: AstNode,
   declared: readonly string[],
+  nameOf: (identifier: string) => string,
 ): { references: References; misused: Misuse[] } {
   const nodeIds = new Set<string>();
   const variables = new Set<string>();
@@ -28,7 +30,7 @@ export function findReferences(
 
   const visit = (node: AstNode, shadowed: ReadonlySet<string>): void => {
     if (node.op === "id") {
-      const name = node.args as string;
+      const name = nameOf(node.args as string);
       if (shadowed.has(name) || !declared.includes(name)) return;
       variables.add(name);
       // Bare: every legal use of either is consumed below.
@@ -53,7 +55,7 @@ export function findReferences(
       return;
     }
     for (const child of bound.outside) visit(child, shadowed);
-    const inner = new Set(shadowed).add(bound.name);
+    const inner = new Set(shadowed).add(nameOf(bound.name));
     for (const child of bound.inside) visit(child, inner);
   };
 

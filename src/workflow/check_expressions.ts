@@ -1,10 +1,12 @@
 /** Checks every expression of a workflow: does it compile where it stands, and may it name the nodes it names? */
 import { areAncestors } from "./ancestors.ts";
+import { type Bodies, enclosing, isWithin, NO_BODY, outerBodyOf } from "./bodies.ts";
 import { type Examination, type ExpressionKind, examineExpression } from "./cel.ts";
 import type { CheckedGraph } from "./check.ts";
 import { checkSecretNames, type TemplateExpression, templateExpressions } from "./check_templates.ts";
-import type { Draft, DraftEdge, DraftNode } from "./draft.ts";
+import { type Draft, type DraftEdge, type DraftNode, isObject } from "./draft.ts";
 import { didYouMean, type Faults, quote } from "./faults.ts";
+import { NODE_EXPRESSIONS, type NodeExpression } from "./node_expressions.ts";
 import { conditionKind } from "./programs.ts";
 
 /** What the expressions of a workflow need of other nodes, as positions in the file. */
@@ -32,8 +34,13 @@ interface Reference {
   target: number;
 }
 
-/** Checks all expressions; each distinct one is compiled once. */
-export function checkExpressions(draft: Draft, checked: CheckedGraph, faults: Faults): Needs {
+/** Checks all expressions; each distinct one is compiled once. Without `bodies` what depends on them is not checked. */
+export function checkExpressions(
+  draft: Draft,
+  checked: CheckedGraph,
+  bodies: Bodies | undefined,
+  faults: Faults,
+): Needs {
   const examined = new Map<string, Examination>();
   const references: Reference[] = [];
   for (const place of placesOf(draft, checked, faults)) {
@@ -49,6 +56,7 @@ export function checkExpressions(draft: Draft, checked: CheckedGraph, faults: Fa
         faults.add(code, place.path, prefix + message, hint);
       continue;
     }
+    checkVariables(place, examination.references.variables, bodies, faults);
     if (place.template !== undefined)
       checkSecretNames(examination.references.secretNames, place.template, faults);
     for (const id of examination.references.nodeIds) {
@@ -57,17 +65,19 @@ export function checkExpressions(draft: Draft, checked: CheckedGraph, faults: Fa
       else references.push({ place, id, target });
     }
   }
-  checkAncestors(references, draft, checked, faults);
+  checkAncestors(checkReach(references, draft, bodies, faults), draft, checked, faults);
   return collectNeeds(references, draft.nodes.length);
 }
 
 function* placesOf(draft: Draft, checked: CheckedGraph, faults: Faults): Generator<Place> {
   for (const node of draft.nodes) {
-    const place = nodePlace(node);
-    if (place !== undefined) yield place;
+    for (const expression of NODE_EXPRESSIONS) {
+      const place = nodePlace(node, expression);
+      if (place !== undefined) yield place;
+    }
     for (const template of templateExpressions(node, faults)) {
-      const { source, path } = template;
-      yield { source, kind: "template", path, owner: node.position, mayNameOwner: false, template };
+      const { source, kind, path } = template;
+      yield { source, kind, path, owner: node.position, mayNameOwner: false, template };
     }
   }
   for (const edge of draft.edges) {
@@ -85,21 +95,11 @@ function* placesOf(draft: Draft, checked: CheckedGraph, faults: Faults): Generat
   }
 }
 
-const EXPRESSION_PROPERTIES = { transform: "expression", filter: "filter_expression" } as const;
-
-function nodePlace(node: DraftNode): Place | undefined {
-  const { type } = node.raw;
-  if (type !== "transform" && type !== "filter") return undefined;
-  const property = EXPRESSION_PROPERTIES[type];
-  const source = (node.raw.config as Record<string, unknown> | null | undefined)?.[property];
-  if (typeof source !== "string") return undefined;
-  return {
-    source,
-    kind: type,
-    path: `${node.path}.config.${property}`,
-    owner: node.position,
-    mayNameOwner: false,
-  };
+function nodePlace(node: DraftNode, { type, property, kind, isLiteral }: NodeExpression): Place | undefined {
+  if (node.raw.type !== type || !isObject(node.raw.config)) return undefined;
+  const source = node.raw.config[property];
+  if (typeof source !== "string" || isLiteral?.(source)) return undefined;
+  return { source, kind, path: `${node.path}.config.${property}`, owner: node.position, mayNameOwner: false };
 }
 
 function edgePlace(edge: DraftEdge, checked: CheckedGraph): Place | undefined {
@@ -117,6 +117,60 @@ function reportUnknown(place: Place, id: string, checked: CheckedGraph, faults: 
   faults.add("NODE_REFERENCE_UNKNOWN", place.path, `nodes[${quote(id)}]: there is no such node`, hint);
 }
 
+/** `loop`, `item` and `index` are there only inside a body. */
+function checkVariables(
+  place: Place,
+  variables: readonly string[],
+  bodies: Bodies | undefined,
+  faults: Faults,
+): void {
+  if (bodies === undefined || place.owner === undefined) return;
+  const around = new Set<string>();
+  for (const { kind } of enclosing(bodies, bodies.of[place.owner] as number)) around.add(kind);
+  const report = (name: string, kind: string) => {
+    const message = `${name} has a value only inside the body of a ${kind}`;
+    faults.add(
+      "VARIABLE_OUTSIDE_BODY",
+      place.path,
+      message,
+      `Name it in the nodes and edges of a ${kind}'s body.`,
+    );
+  };
+  if (variables.includes("loop") && !around.has("loop")) report("loop", "loop");
+  if (place.kind === "filter" || around.has("map")) return;
+  for (const name of ["item", "index"]) if (variables.includes(name)) report(name, "map");
+}
+
+/** Reports references into bodies, and returns the others. */
+function checkReach(
+  references: readonly Reference[],
+  draft: Draft,
+  bodies: Bodies | undefined,
+  faults: Faults,
+): Reference[] {
+  return references.filter(({ place, id, target }) => {
+    const from = place.owner === undefined ? NO_BODY : (bodies?.of[place.owner] as number);
+    const isInReach =
+      bodies === undefined
+        ? hoisted(place, target, draft) !== undefined
+        : isWithin(bodies, from, outerBodyOf(bodies, target));
+    if (isInReach || target === place.owner) return true;
+    const message = `${quote(id)} stands inside the body of a loop or map, where this does not: it has many outputs, or none`;
+    const hint = "Name the loop or map node itself, whose output is that of the whole.";
+    faults.add("NODE_REFERENCE_IN_BODY", place.path, message, hint);
+    return false;
+  });
+}
+
+/** The node of the target's own list of nodes that stands for a place: its owner, or the map around it. */
+function hoisted(place: Place, target: number, draft: Draft): number | undefined {
+  const { container } = draft.nodes[target] as DraftNode;
+  if (place.owner === undefined) return container === -1 ? target : undefined;
+  let at: DraftNode | undefined = draft.nodes[place.owner];
+  while (at !== undefined && at.container !== container) at = draft.nodes[at.container];
+  return at?.position;
+}
+
 function checkAncestors(
   references: readonly Reference[],
   draft: Draft,
@@ -131,7 +185,7 @@ function checkAncestors(
   const answers = areAncestors(
     checked.graph,
     checked.order,
-    asked.map(({ place, target }) => ({ ancestor: target, node: place.owner as number })),
+    asked.map(({ place, target }) => ({ ancestor: target, node: hoisted(place, target, draft) as number })),
   );
   for (const [index, { place, id, target }] of asked.entries()) {
     if (answers[index]) continue;

@@ -1,11 +1,20 @@
-/** Checks what of an `http` node's templates can be told without data: their form, their literal parts, the secrets they name. */
+/** Checks what of a node's templates can be told without data: their form, their literal parts, the secrets they name. */
 import { pathText } from "../base/json.ts";
 import { type DraftNode, isObject } from "./draft.ts";
 import { didYouMean, type Faults, quote } from "./faults.ts";
-import { readTemplate, type TemplatePart, type TemplateText, templateTexts } from "./templates.ts";
+import {
+  hasTemplates,
+  readTemplate,
+  TEMPLATE_KINDS,
+  type TemplatePart,
+  type TemplateText,
+  type TemplateType,
+  templateTexts,
+} from "./templates.ts";
 
 export interface TemplateExpression {
   source: string;
+  kind: (typeof TEMPLATE_KINDS)[TemplateType];
   /** JSON path of the text that holds it. */
   path: string;
   /** Put before a problem's message: tells which of several expressions of a text is meant. */
@@ -17,12 +26,13 @@ export interface TemplateExpression {
 const NOT_IN_HEADERS = /[^\t\x20-\x7e\x80-\xff]/;
 const WEB_ADDRESS = /^https?:\/\/[^/?#]/i;
 
-/** The expressions in the templates of a node's config; none unless it is an `http` node. Faulty templates are reported. */
+/** The expressions in the templates of a node's config, if its type has any. Faulty templates are reported. */
 export function* templateExpressions(node: DraftNode, faults: Faults): Generator<TemplateExpression> {
-  if (node.raw.type !== "http") return;
-  const { config } = node.raw;
+  const { type, config } = node.raw;
+  if (!hasTemplates(type)) return;
+  const kind = TEMPLATE_KINDS[type];
   const secrets = isObject(config) && isObject(config.secrets) ? Object.keys(config.secrets) : [];
-  for (const place of templateTexts(config)) {
+  for (const place of templateTexts(type, config)) {
     const path = `${node.path}.config${pathText(place.path).slice(1)}`;
     const reading = readTemplate(place.text);
     if (!reading.ok) {
@@ -34,7 +44,7 @@ export function* templateExpressions(node: DraftNode, faults: Faults): Generator
     const sources = reading.parts.flatMap((part) => ("expression" in part ? [part.expression] : []));
     for (const [index, source] of sources.entries()) {
       const prefix = sources.length === 1 ? "" : `template ${index + 1} of ${sources.length}: `;
-      yield { source, path, prefix, secrets };
+      yield { source, kind, path, prefix, secrets };
     }
   }
 }

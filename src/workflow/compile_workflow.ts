@@ -1,7 +1,7 @@
 /**
  * Compiles a workflow file into its IR: read and check everything, then a few passes that cannot fail.
  *
- *     document -> plain JSON -> draft -> graph checks -> expression checks -> [faults?] -> assemble -> IR, digest
+ *     document -> plain JSON -> draft -> graph checks -> bodies -> expression checks -> [faults?] -> assemble -> IR, digest
  *
  * Deterministic: equal documents give equal digests, whatever the order of their properties.
  */
@@ -10,7 +10,8 @@ import { assert } from "../base/assert.ts";
 import type { Fault } from "../base/errors.ts";
 import { canonicalJson } from "../base/json.ts";
 import { assemble } from "./assemble.ts";
-import { checkGraph, graphWarnings } from "./check.ts";
+import { type Bodies, findBodies } from "./bodies.ts";
+import { checkGraph, checkRules, graphWarnings } from "./check.ts";
 import { checkExpressions } from "./check_expressions.ts";
 import { type Draft, isObject, readDraft } from "./draft.ts";
 import { Faults, quote } from "./faults.ts";
@@ -44,11 +45,13 @@ export function compileWorkflow(document: unknown): Compiled {
   if (draft === undefined) faults.throwIfAny(what);
   assert(draft !== undefined, "a workflow that cannot be read has a fault");
   const checked = checkGraph(draft, faults);
-  const needs = checkExpressions(draft, checked, faults);
+  const bodies = checked.order && findBodies(draft, checked, checked.order, faults);
+  const needs = checkExpressions(draft, checked, bodies, faults);
+  checkRules(draft, checked, faults);
   checkSupported(draft, faults);
   checkSizes(draft, faults);
   faults.throwIfAny(what);
-  const ir = assemble(draft, checked, needs);
+  const ir = assemble(draft, checked, bodies as Bodies, needs);
   const warnings = new Faults();
   graphWarnings(draft, warnings);
   return { ir, digest: digestOf(ir), warnings: warnings.list() };

@@ -14,6 +14,8 @@ export const DEFAULTS = {
   httpExpectStatus: "2xx",
   httpFollowRedirects: true,
   httpResponse: "auto",
+  mapConcurrency: 1_000,
+  toleratedFailures: 0,
   /** No limit of the whole run. */
   runTimeoutMs: 0,
   /** No limit. */

@@ -1,11 +1,13 @@
 /**
  * A workflow file as far as it can be read. One bad property must not hide the faults of the rest, so every node and edge
- * is parsed by itself, and the graph is drawn from all ids that can be told.
+ * is parsed by itself, and the graph is drawn from all ids that can be told. The bodies of maps are laid flat: their nodes
+ * follow their map node.
  */
 import { pathText } from "../base/json.ts";
 import { didYouMean, type Faults, quote } from "./faults.ts";
+import { itemIdOf } from "./hidden_nodes.ts";
 import { LIMITS } from "./limits.ts";
-import { type FileNodeType, NODE_CONFIGS } from "./node_configs.ts";
+import { type FileNodeType, type MapConfig, NODE_CONFIGS } from "./node_configs.ts";
 import {
   EdgeSchema,
   type FileEdge,
@@ -18,10 +20,12 @@ import {
 import { kindOf, parseWith } from "./schema_faults.ts";
 
 export interface DraftNode {
-  /** Place in the file's `nodes`. */
+  /** Place in the draft's `nodes`. */
   position: number;
   /** JSON path: `$.nodes[3]`. */
   path: string;
+  /** Position of the map node in whose body it stands; -1: none. */
+  container: number;
   /** Undefined if it is no string. */
   id: string | undefined;
   /** The node as written. */
@@ -31,8 +35,11 @@ export interface DraftNode {
 }
 
 export interface DraftEdge {
+  /** Place in the draft's `edges`. */
   position: number;
   path: string;
+  /** Position of the map node in whose body it stands; -1: none. */
+  container: number;
   from: string | undefined;
   to: string | undefined;
   raw: Record<string, unknown>;
@@ -55,20 +62,73 @@ export function readDraft(document: unknown, faults: Faults): Draft | undefined 
   }
   const { nodes, edges, ...rest } = document;
   const header = parseWith(HeaderSchema, rest, [], faults);
-  const rawNodes = readList(nodes, "nodes", LIMITS.nodes, faults);
-  const rawEdges = edges === undefined ? [] : readList(edges, "edges", LIMITS.edges, faults);
+  const rawNodes = readList(nodes, "nodes", faults);
+  const rawEdges = edges === undefined ? [] : readList(edges, "edges", faults);
   if (rawNodes === undefined || rawEdges === undefined) return undefined;
   if (rawNodes.length === 0)
     faults.add("NO_NODES", "$.nodes", "the workflow has no nodes", "Add at least one node.");
+  const draft: Draft = { raw: document, header, nodes: [], edges: [] };
+  readGraph({ nodes: rawNodes, edges: rawEdges, path: [], container: -1 }, draft, faults);
+  checkCount(draft.nodes.length, "nodes", faults);
+  checkCount(draft.edges.length, "edges", faults);
+  return draft;
+}
+
+/** A list of nodes and one of edges, and where they stand. */
+interface RawGraph {
+  nodes: readonly unknown[];
+  edges: readonly unknown[];
+  path: readonly PropertyKey[];
+  container: number;
+}
+
+function readGraph({ nodes, edges, path, container }: RawGraph, draft: Draft, faults: Faults): void {
+  for (const [index, raw] of edges.entries())
+    draft.edges.push(
+      readEdge(raw, { path: [...path, "edges", index], position: draft.edges.length, container }, faults),
+    );
+  for (const [index, raw] of nodes.entries()) {
+    const nodePath = [...path, "nodes", index];
+    const node = readNode(raw, { path: nodePath, position: draft.nodes.length, container }, faults);
+    draft.nodes.push(node);
+    if (node.raw.type === "map") readMap(node, nodePath, draft, faults);
+  }
+}
+
+/** Lays the body of a map flat, and takes it out of the node's `config`. */
+function readMap(map: DraftNode, path: readonly PropertyKey[], draft: Draft, faults: Faults): void {
+  const body = isObject(map.raw.config) ? map.raw.config.body : undefined;
+  if (isObject(body) && Array.isArray(body.nodes)) {
+    const edges = Array.isArray(body.edges) ? body.edges : [];
+    const bodyPath = [...path, "config", "body"];
+    readGraph({ nodes: body.nodes, edges, path: bodyPath, container: map.position }, draft, faults);
+  }
+  if (map.parsed?.type !== "map") return;
+  const { body: _, workflow, version, ...config } = map.parsed.config as MapConfig;
+  map.parsed = { ...map.parsed, config };
+  if (workflow !== undefined) draft.nodes.push(itemNode(map, { workflow, version }, draft.nodes.length));
+}
+
+/** A map of a workflow is a map whose body is one `subworkflow` node. */
+function itemNode(
+  map: DraftNode,
+  config: { workflow: string; version: unknown },
+  position: number,
+): DraftNode {
+  const { id, queue, priority } = map.parsed as FileNode;
+  const raw = { id: "item", type: "subworkflow", config, queue, priority };
+  const parsed = { ...NODE_SCHEMAS.subworkflow.parse(raw), id: itemIdOf(id) };
   return {
-    raw: document,
-    header,
-    nodes: rawNodes.map((raw, position) => readNode(raw, position, faults)),
-    edges: rawEdges.map((raw, position) => readEdge(raw, position, faults)),
+    position,
+    path: `${map.path}.config.workflow`,
+    container: map.position,
+    id: parsed.id,
+    raw,
+    parsed,
   };
 }
 
-function readList(value: unknown, name: string, limit: number, faults: Faults): unknown[] | undefined {
+function readList(value: unknown, name: "nodes" | "edges", faults: Faults): unknown[] | undefined {
   const path = `$.${name}`;
   if (value === undefined) {
     faults.add("MISSING_PROPERTY", path, `"${name}" is missing`, `Add the list of ${name}.`);
@@ -78,41 +138,47 @@ function readList(value: unknown, name: string, limit: number, faults: Faults): 
     faults.add("WRONG_TYPE", path, `"${name}" must be a list, not ${kindOf(value)}`, `Write "${name}": […].`);
     return undefined;
   }
-  if (value.length > limit) {
-    const message = `the workflow has ${value.length} ${name}; the limit is ${limit}`;
-    faults.add(
-      "LIMIT_EXCEEDED",
-      path,
-      message,
-      "Split it into sub-workflows, or map over a list instead of drawing each item.",
-    );
-    return undefined;
-  }
-  return value as unknown[];
+  return checkCount(value.length, name, faults) ? (value as unknown[]) : undefined;
 }
 
-function readNode(raw: unknown, position: number, faults: Faults): DraftNode {
-  const path = pathText(["nodes", position]);
+function checkCount(count: number, name: "nodes" | "edges", faults: Faults): boolean {
+  if (count <= LIMITS[name]) return true;
+  const message = `the workflow has ${count} ${name}; the limit is ${LIMITS[name]}`;
+  faults.add(
+    "LIMIT_EXCEEDED",
+    `$.${name}`,
+    message,
+    "Split it into sub-workflows, or map over a list instead of drawing each item.",
+  );
+  return false;
+}
+
+interface Where {
+  path: readonly PropertyKey[];
+  position: number;
+  container: number;
+}
+
+function readNode(raw: unknown, where: Where, faults: Faults): DraftNode {
+  const place = { position: where.position, container: where.container, path: pathText(where.path) };
   if (!isObject(raw)) {
     faults.add(
       "WRONG_TYPE",
-      path,
+      place.path,
       `a node is an object, not ${kindOf(raw)}`,
       'Write { "id": …, "type": … }.',
     );
-    return { position, path, id: undefined, raw: {}, parsed: undefined };
+    return { ...place, id: undefined, raw: {}, parsed: undefined };
   }
   const id = typeof raw.id === "string" ? raw.id : undefined;
   const { type } = raw;
   if (isNodeType(type)) {
-    const parsed = parseWith(NODE_SCHEMAS[type], withConfig(raw), ["nodes", position], faults) as
-      | FileNode
-      | undefined;
-    return { position, path, id, raw, parsed };
+    const parsed = parseWith(NODE_SCHEMAS[type], withConfig(raw), where.path, faults) as FileNode | undefined;
+    return { ...place, id, raw, parsed };
   }
-  parseWith(UnknownNodeSchema, raw, ["nodes", position], faults);
-  reportType(type, `${path}.type`, faults);
-  return { position, path, id, raw, parsed: undefined };
+  parseWith(UnknownNodeSchema, raw, where.path, faults);
+  reportType(type, `${place.path}.type`, faults);
+  return { ...place, id, raw, parsed: undefined };
 }
 
 /** Without `config` the missing properties in it are reported, which tells more than that `config` is missing. */
@@ -129,24 +195,23 @@ function reportType(type: unknown, path: string, faults: Faults): void {
   else faults.add("UNKNOWN_TYPE", path, `there is no node type ${quote(type)}`, didYouMean(type, known, all));
 }
 
-function readEdge(raw: unknown, position: number, faults: Faults): DraftEdge {
-  const path = pathText(["edges", position]);
+function readEdge(raw: unknown, where: Where, faults: Faults): DraftEdge {
+  const place = { position: where.position, container: where.container, path: pathText(where.path) };
   if (!isObject(raw)) {
     faults.add(
       "WRONG_TYPE",
-      path,
+      place.path,
       `an edge is an object, not ${kindOf(raw)}`,
       'Write { "from": …, "to": … }.',
     );
-    return { position, path, from: undefined, to: undefined, raw: {}, parsed: undefined };
+    return { ...place, from: undefined, to: undefined, raw: {}, parsed: undefined };
   }
   return {
-    position,
-    path,
+    ...place,
     from: typeof raw.from === "string" ? raw.from : undefined,
     to: typeof raw.to === "string" ? raw.to : undefined,
     raw,
-    parsed: parseWith(EdgeSchema, raw, ["edges", position], faults),
+    parsed: parseWith(EdgeSchema, raw, where.path, faults),
   };
 }
 

@@ -68,6 +68,17 @@ export function didYouMean(word: string, known: Iterable<string>, fallback: stri
   return best === undefined ? fallback : `Did you mean ${quote(best)}?`;
 }
 
+/** Adds an UNKNOWN_NODE; `known` holds the ids that there are. */
+export function reportUnknownNode(
+  path: string,
+  id: string,
+  known: ReadonlyMap<string, unknown>,
+  faults: Faults,
+): void {
+  const hint = faults.isFull ? "" : didYouMean(id, known.keys(), "Name a node of this workflow.");
+  faults.add("UNKNOWN_NODE", path, `there is no node ${quote(id)}`, hint);
+}
+
 /** Levenshtein's distance by rows (Wagner and Fischer); gives up, answering `limit`, once it cannot stay below. */
 function editDistance(a: string, b: string, limit: number): number {
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);

@@ -49,10 +49,14 @@ export function topologicalOrder(graph: Graph): number[] {
   return order;
 }
 
-/** Longest distance of each node from an entry node, given the whole topological order. */
-export function levelsOf(graph: Graph, order: readonly number[]): number[] {
+/**
+ * Longest distance of each node from an entry node, given the whole topological order. `above` names for each node one that
+ * it follows without a link; -1: none.
+ */
+export function levelsOf(graph: Graph, order: readonly number[], above: readonly number[]): number[] {
   const levels = new Array<number>(graph.size).fill(0);
   for (const node of order) {
+    levels[node] = Math.max(levels[node] as number, (levels[above[node] as number] ?? -1) + 1);
     const next = (levels[node] as number) + 1;
     for (const { to } of graph.out[node] as Link[]) levels[to] = Math.max(levels[to] as number, next);
   }

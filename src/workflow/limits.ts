@@ -13,6 +13,10 @@ export const LIMITS = {
   documentDepth: 64,
   nodes: 20_000,
   edges: 100_000,
+  /** Bodies of loops and maps within each other; a scope names them all. */
+  bodyDepth: 16,
+  /** Items of one map worked on at once. */
+  mapConcurrency: 1_000,
   idLength: 128,
   nameLength: 128,
   /** Characters of one CEL expression. */

@@ -7,11 +7,13 @@ import { canonicalJson, pathText } from "../base/json.ts";
 import { type Compiled, compileWorkflow, digestOf } from "./compile_workflow.ts";
 import { isObject } from "./draft.ts";
 import { Faults, quote } from "./faults.ts";
+import { fileOf } from "./file_of.ts";
 import { IR_FORMAT } from "./ir.ts";
 import { toPlainJson } from "./plain_json.ts";
 import { parseWith } from "./schema_faults.ts";
 
 const Index = z.int().min(0);
+const BodyIndex = z.int().min(-1);
 const Anything = z.unknown();
 
 const NodeShape = z.strictObject({
@@ -28,6 +30,15 @@ const NodeShape = z.strictObject({
   timeout_ms: Anything,
   queue: Anything,
   priority: Anything,
+  body: BodyIndex,
+  loop: Anything.optional(),
+  map_body: Index.optional(),
+  cancels: Anything.optional(),
+  cancels_at: Anything.optional(),
+  compensation: Index.optional(),
+  compensates: Index.optional(),
+  holds: Anything.optional(),
+  unless: z.array(Index).optional(),
 });
 
 const EdgeShape = z.strictObject({
@@ -36,6 +47,16 @@ const EdgeShape = z.strictObject({
   on: Anything,
   condition: Anything.optional(),
   priority: Anything,
+  exits: Anything.optional(),
+  enters: Anything.optional(),
+});
+
+const BodyShape = z.strictObject({
+  kind: z.enum(["loop", "map"]),
+  node: Index,
+  parent: BodyIndex,
+  entries: z.array(Index),
+  terminals: z.array(Index),
 });
 
 const IRShape = z.strictObject({
@@ -46,6 +67,8 @@ const IRShape = z.strictObject({
   entries: z.array(Index),
   terminals: z.array(Index),
   levels: Index,
+  bodies: z.array(BodyShape),
+  semaphores: z.record(z.string(), Anything),
   vars: z.record(z.string(), Anything),
   output: Anything.optional(),
   output_needs: z.array(Index),
@@ -55,7 +78,8 @@ const IRShape = z.strictObject({
   fail_fast: Anything,
 });
 
-type Shape = z.output<typeof IRShape>;
+/** An IR whose derived values have not been looked at. */
+export type Shape = z.output<typeof IRShape>;
 
 const RECOMPILE = "Compile the workflow again with this version.";
 
@@ -70,7 +94,7 @@ export function loadIr(document: unknown): Compiled {
   const shape = faults.isEmpty ? readShape(plain, faults) : undefined;
   if (shape !== undefined) checkRanges(shape, faults);
   faults.throwIfAny(what);
-  const compiled = compileWorkflow(workflowOf(shape as Shape));
+  const compiled = compileWorkflow(fileOf(shape as Shape));
   if (digestOf(plain) !== compiled.digest) {
     const path = firstDifference(plain, compiled.ir, []) ?? [];
     const message = "the value here does not follow from the nodes and edges";
@@ -90,44 +114,28 @@ function readShape(plain: unknown, faults: Faults): Shape | undefined {
 }
 
 function checkRanges(shape: Shape, faults: Faults): void {
-  for (const [index, edge] of shape.edges.entries()) {
-    for (const end of ["from", "to"] as const) {
-      if (edge[end] < shape.nodes.length) continue;
-      const message = `there is no node ${edge[end]}; the IR has ${shape.nodes.length}`;
-      faults.add("UNKNOWN_NODE", `$.edges[${index}].${end}`, message, RECOMPILE);
-    }
-  }
-}
-
-/** The workflow file of which this is the IR, its nodes in the IR's order (whose topological order is that same order). */
-function workflowOf(shape: Shape): Record<string, unknown> {
-  const { name, vars, output, input_schema, timeout_ms, max_parallel_nodes, fail_fast } = shape;
-  return {
-    name,
-    vars,
-    output,
-    input_schema,
-    timeout_ms,
-    max_parallel_nodes,
-    fail_fast,
-    nodes: shape.nodes.map(
-      ({ id, type, config, trigger_rule, retry, timeout_ms: limit, queue, priority }) => ({
-        id,
-        type,
-        config,
-        trigger_rule,
-        retry,
-        timeout_ms: limit,
-        queue,
-        priority,
-      }),
-    ),
-    edges: shape.edges.map((edge) => ({
-      ...edge,
-      from: shape.nodes[edge.from]?.id,
-      to: shape.nodes[edge.to]?.id,
-    })),
+  const { nodes, bodies } = shape;
+  const check = (index: number, count: number, what: string, path: string) => {
+    if (index < count) return;
+    const message = `there is no ${what} ${index}; the IR has ${count}`;
+    faults.add(what === "node" ? "UNKNOWN_NODE" : "IR_INCONSISTENT", path, message, RECOMPILE);
   };
+  for (const [index, edge] of shape.edges.entries())
+    for (const end of ["from", "to"] as const)
+      check(edge[end], nodes.length, "node", `$.edges[${index}].${end}`);
+  for (const [index, node] of nodes.entries()) {
+    const path = `$.nodes[${index}]`;
+    check(node.body, bodies.length, "body", `${path}.body`);
+    check(node.map_body ?? 0, bodies.length + 1, "body", `${path}.map_body`);
+    check(node.compensation ?? 0, nodes.length, "node", `${path}.compensation`);
+    for (const [place, other] of (node.unless ?? []).entries())
+      check(other, nodes.length, "node", `${path}.unless[${place}]`);
+  }
+  for (const [index, body] of bodies.entries()) {
+    check(body.node, nodes.length, "node", `$.bodies[${index}].node`);
+    // Outer bodies come first, which also keeps walks outwards finite.
+    if (body.parent >= index) check(body.parent, index, "body", `$.bodies[${index}].parent`);
+  }
 }
 
 /** Path of the first place where two JSON documents differ. */

@@ -69,8 +69,10 @@ const LoopConfig = z.strictObject({
     .int()
     .min(1)
     .optional()
-    .describe("Iterations after which the loop ends by `timeout_path`."),
-  condition: Cel.optional().describe("CEL: true means once more."),
+    .describe("Iterations after which the loop ends by `timeout_path`; absent: no limit."),
+  condition: Cel.optional().describe(
+    "CEL: true means once more; absent: true. Sees data, output, input, vars, nodes, loop.",
+  ),
   break_path: NodeId.optional().describe(
     "Node to go to when the condition is false; absent: the ordinary edges.",
   ),
@@ -85,32 +87,59 @@ const LoopConfig = z.strictObject({
 
 const MapConfig = z
   .strictObject({
-    items: Cel.describe("CEL giving the list whose items are worked on."),
+    items: Cel.describe("CEL giving the list whose items are worked on; sees data, input, vars, nodes."),
     body: z
       .strictObject({
-        nodes: z.array(AnyObject).min(1).describe("Nodes of the body."),
-        edges: z.array(AnyObject).default([]).describe("Edges of the body."),
+        nodes: z.array(z.unknown()).min(1).describe("Nodes of the body."),
+        edges: z.array(z.unknown()).default([]).describe("Edges of the body."),
       })
       .optional()
-      .describe("Graph run for each item. Either this or `workflow`."),
-    workflow: ShortText.optional().describe("Name of the workflow run for each item."),
-    max_concurrency: z.int().min(1).optional().describe("Items worked on at once."),
-    tolerated_failures: z.int().min(0).default(0).describe("Items that may fail without failing the node."),
+      .describe("Graph run for each item, which is its entry nodes' data. Either this or `workflow`."),
+    workflow: ShortText.optional().describe("Name of the workflow run for each item, which is its input."),
+    version: Version.optional().describe("Version of `workflow`; absent: the active one."),
+    max_concurrency: z
+      .int()
+      .min(1)
+      .max(LIMITS.mapConcurrency)
+      .default(DEFAULTS.mapConcurrency)
+      .describe("Items worked on at once."),
+    tolerated_failures: z
+      .int()
+      .min(0)
+      .default(DEFAULTS.toleratedFailures)
+      .describe("Items that may fail without failing the node."),
+    complete_when: Cel.optional().describe(
+      "CEL asked after each item: true ends the map early. Sees completed, failed, total, input, vars.",
+    ),
   })
   .refine((config) => (config.body === undefined) !== (config.workflow === undefined), {
     error: "exactly one of body and workflow must be given",
+  })
+  .refine((config) => config.version === undefined || config.workflow !== undefined, {
+    error: "version belongs to workflow, not to body",
+    path: ["version"],
   });
+
+export type LoopConfig = z.output<typeof LoopConfig>;
+export type MapConfig = z.output<typeof MapConfig>;
 
 const SubworkflowConfig = z.strictObject({
   workflow: ShortText.describe("Name of the workflow to run."),
   version: Version.optional().describe("Its version; absent: the active one."),
-  input: z.unknown().optional().describe("Input of the child run; absent: the node's data."),
+  input: z
+    .unknown()
+    .optional()
+    .describe(
+      "Input of the child run: JSON whose strings may hold templates {{ CEL }}; one that is a single template keeps the type of its value. Absent: the node's data.",
+    ),
 });
 
 const WaitConfig = z
   .strictObject({
     duration_ms: z.int().min(0).optional().describe("Milliseconds to wait. Either this or `until`."),
-    until: Text.optional().describe("Time to wait for: RFC 3339 or CEL."),
+    until: Text.optional().describe(
+      "Time to wait for: RFC 3339 text, or CEL giving a timestamp or such text.",
+    ),
   })
   .refine((config) => (config.duration_ms === undefined) !== (config.until === undefined), {
     error: "exactly one of duration_ms and until must be given",

@@ -2,9 +2,10 @@
 import { assert } from "../base/assert.ts";
 import { pathText } from "../base/json.ts";
 import { compileExpression, type Expression } from "./cel.ts";
-import type { ExpressionKind } from "./expression_place.ts";
+import type { ExpressionKind, ExpressionPlace } from "./expression_place.ts";
 import type { IR, IREdge, IRNode } from "./ir.ts";
-import { readTemplate, type Template } from "./templates.ts";
+import { NODE_EXPRESSIONS, type NodeExpression } from "./node_expressions.ts";
+import { readTemplate, TEMPLATE_KINDS, type Template, type TemplateType } from "./templates.ts";
 
 export interface Programs {
   /** The condition of an edge; undefined: unconditional. */
@@ -13,7 +14,15 @@ export interface Programs {
   transform(nodeIndex: number): Expression | undefined;
   /** The expression of a `filter` node, to be evaluated for each item; undefined for other types. */
   filter(nodeIndex: number): Expression | undefined;
-  /** The template `text` at `path` in the config of an `http` node. */
+  /** The condition of a `loop` node; undefined: true, or another type. */
+  loopCondition(nodeIndex: number): Expression | undefined;
+  /** The list of a `map` node; undefined for other types. */
+  items(nodeIndex: number): Expression | undefined;
+  /** What ends a `map` node early; undefined: nothing, or another type. */
+  completeWhen(nodeIndex: number): Expression | undefined;
+  /** The time of a `wait` node; undefined: `until` is a time or absent, or another type. */
+  until(nodeIndex: number): Expression | undefined;
+  /** The template `text` at `path` in the config of an `http` or `subworkflow` node. */
   template(nodeIndex: number, path: readonly PropertyKey[], text: string): Template;
   /** The expression of the run's output; undefined: the terminal nodes' outputs. */
   output(): Expression | undefined;
@@ -59,10 +68,15 @@ function makePrograms(ir: IR): Programs {
     }
     return expression;
   };
-  const ofNode = (nodeIndex: number, type: "transform" | "filter", property: string) => {
-    const node = ir.nodes[nodeIndex] as IRNode;
-    if (node.type !== type) return undefined;
-    return lookUp(`node ${nodeIndex}`, type, `${property} of node "${node.id}"`, node.config[property]);
+  const ofNode = (kind: ExpressionKind) => {
+    const place = NODE_EXPRESSIONS.find((expression) => expression.kind === kind) as NodeExpression;
+    return (nodeIndex: number) => {
+      const node = ir.nodes[nodeIndex] as IRNode;
+      const source = node.config[place.property];
+      if (node.type !== place.type || (typeof source === "string" && place.isLiteral?.(source)))
+        return undefined;
+      return lookUp(`${kind} ${nodeIndex}`, kind, `${place.property} of node "${node.id}"`, source);
+    };
   };
   const templates = new Map<string, Template>();
   return {
@@ -70,8 +84,9 @@ function makePrograms(ir: IR): Programs {
       const key = JSON.stringify([nodeIndex, ...path]);
       let template = templates.get(key);
       if (template === undefined) {
-        const where = pathText(path).slice(2);
-        template = compileTemplate(text, `${where} of node "${(ir.nodes[nodeIndex] as IRNode).id}"`);
+        const { id, type } = ir.nodes[nodeIndex] as IRNode;
+        const kind = TEMPLATE_KINDS[type as TemplateType];
+        template = compileTemplate(text, { kind, label: `${pathText(path).slice(2)} of node "${id}"` });
         templates.set(key, template);
       }
       return template;
@@ -82,16 +97,20 @@ function makePrograms(ir: IR): Programs {
       const label = conditionLabel((ir.nodes[edge.from] as IRNode).id, (ir.nodes[edge.to] as IRNode).id);
       return lookUp(`edge ${edgeIndex}`, conditionKind(edge.on), label, edge.condition);
     },
-    transform: (nodeIndex) => ofNode(nodeIndex, "transform", "expression"),
-    filter: (nodeIndex) => ofNode(nodeIndex, "filter", "filter_expression"),
+    transform: ofNode("transform"),
+    filter: ofNode("filter"),
+    loopCondition: ofNode("loop_condition"),
+    items: ofNode("items"),
+    completeWhen: ofNode("complete_when"),
+    until: ofNode("until"),
     output: () => lookUp("output", "output", "output of the workflow", ir.output),
   };
 }
 
-function compileTemplate(text: string, label: string): Template {
+function compileTemplate(text: string, place: ExpressionPlace): Template {
   const reading = readTemplate(text);
   assert(reading.ok, "a template of an IR has been checked");
   return reading.parts.map((part) =>
-    "text" in part ? part.text : compileExpression(part.expression, { kind: "template", label }),
+    "text" in part ? part.text : compileExpression(part.expression, place),
   );
 }

@@ -4,6 +4,7 @@
  * braces, so `{{ {"a": {"b": 1}}.a.b }}` and `{{ "}}" }}` mean what they seem to. `{{ "{{" }}` writes two braces.
  */
 import type { Expression } from "./cel.ts";
+import { endOfString } from "./cel_text.ts";
 
 /** A piece of a template, in order. */
 export type TemplatePart = { text: string } | { expression: string };
@@ -64,19 +65,14 @@ function endOfExpression(text: string, from: number): number | undefined {
   return undefined;
 }
 
-/** Offset after the CEL string that begins at `from`, or the text's end. Raw strings (`r"…"`) know no escapes. */
-function endOfString(text: string, from: number): number {
-  const quote = text[from] as string;
-  const triple = quote.repeat(3);
-  const end = text.startsWith(triple, from) ? triple : quote;
-  const isRaw = /(?:^|\W)(?:[rR][bB]?|[bB][rR])$/.test(text.slice(Math.max(0, from - 3), from));
-  let at = from + end.length;
-  while (at < text.length) {
-    if (text[at] === "\\" && !isRaw) at += 2;
-    else if (text.startsWith(end, at)) return at + end.length;
-    else at += 1;
-  }
-  return text.length;
+/** Types of nodes whose config may hold templates. */
+export type TemplateType = keyof typeof TEMPLATE_KINDS;
+
+/** By type of node: which variables its templates see. */
+export const TEMPLATE_KINDS = { http: "template", subworkflow: "subworkflow_input" } as const;
+
+export function hasTemplates(type: unknown): type is TemplateType {
+  return type === "http" || type === "subworkflow";
 }
 
 /** How the value of a template is used. */
@@ -89,10 +85,14 @@ export interface TemplateText {
   use: TemplateUse;
 }
 
-/** The texts of an `http` config that may hold templates. The config may still be faulty: what is no text is passed over. */
-export function* templateTexts(config: unknown): Generator<TemplateText> {
+/** The texts of a config that may hold templates. It may still be faulty: what is no text is passed over. */
+export function* templateTexts(type: TemplateType, config: unknown): Generator<TemplateText> {
   if (typeof config !== "object" || config === null) return;
-  const { url, headers, query, body } = config as Record<string, unknown>;
+  const { url, headers, query, body, input } = config as Record<string, unknown>;
+  if (type === "subworkflow") {
+    yield* textsIn(input, ["input"], "body");
+    return;
+  }
   yield* textsIn(url, ["url"], "url");
   yield* textsIn(headers, ["headers"], "header");
   yield* textsIn(query, ["query"], "query");

@@ -201,7 +201,7 @@ describe("places", () => {
 
   it.each([
     ["output", "transform"],
-    ["item", "transform"],
+    ["item", "complete_when"],
     ["error", "condition"],
     ["data", "output"],
     ["constructor", "transform"],

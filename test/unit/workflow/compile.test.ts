@@ -22,7 +22,7 @@ function reordered(value: unknown): unknown {
 }
 
 describe("compile", () => {
-  it.each(["simple_sequential", "parallel_fanout", "conditional_branching"])(
+  it.each(["simple_sequential", "parallel_fanout", "conditional_branching", "loop_workflow"])(
     "gives the golden IR of %s",
     async (name) => {
       const { ir } = compile(examples[name]);
@@ -95,11 +95,12 @@ describe("compile", () => {
       timeout_ms: 300000,
       queue: "default",
       priority: 0,
+      body: -1,
     });
     expect(ir.nodes[1]?.retry).toEqual(ir.nodes[0]?.retry);
     expect(ir.nodes[2]?.config).toEqual({ mode: "first" });
     expect(ir).toMatchObject({
-      format: 1,
+      format: 2,
       timeout_ms: 0,
       max_parallel_nodes: 0,
       fail_fast: false,

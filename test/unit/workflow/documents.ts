@@ -42,3 +42,31 @@ export function faultsOf(document: unknown): readonly Fault[] {
     throw error;
   }
 }
+
+/** A `loop` node. */
+export function loop(
+  id: string,
+  back: string,
+  config: Record<string, unknown> = {},
+): Record<string, unknown> {
+  return { id, type: "loop", config: { loop_back_to: back, max_iterations: 3, ...config } };
+}
+
+/** A `map` node over `data`; its body as the nodes and edges of `workflow`, or any other config. */
+export function map(id: string, body: Document | Record<string, unknown>): Record<string, unknown> {
+  const { nodes, edges } = body;
+  const config = nodes === undefined ? body : { body: { nodes, edges } };
+  return { id, type: "map", config: { items: "data", ...config } };
+}
+
+/** `workflow`, with some of its nodes replaced by those of the same id. */
+export function workflowWith(
+  ids: string,
+  edges: string,
+  nodes: readonly Record<string, unknown>[],
+  more: Record<string, unknown> = {},
+): Document {
+  const document = workflow(ids, edges, more);
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  return { ...document, nodes: document.nodes.map((node) => byId.get(node.id) ?? node) };
+}
