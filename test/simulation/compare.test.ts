@@ -21,8 +21,9 @@ function recordOf({ workflow, input, behaviours }: SimulatedCase, order: readonl
 
 function recorded(result: GameResult): RunRecord {
   const nodes = Object.entries(result.nodes).map(
-    ([node_id, node]): RecordedNode => ({
-      node_id,
+    ([, node]): RecordedNode => ({
+      node_id: node.node_id,
+      scope: node.scope,
       status: node.status,
       attempt: node.attempts,
       retry_count: Math.max(node.attempts - 1, 0),
@@ -59,7 +60,7 @@ describe("compareRecord over random runs", () => {
         const wording = { code: "ENGINE_CODE", message: "in the engine's words" };
         const game = createGame(sample.workflow, sample.input);
         for (let [id] = game.enabled(); id !== undefined; [id] = game.enabled())
-          game.resolve(id, sample.behaviours[id], wording);
+          game.resolve(id, sample.behaviours[id], { error: wording });
         expect(disagreements(sample, recorded(game.result()))).toEqual([]);
       }),
       { numRuns: 500 },
@@ -218,6 +219,7 @@ describe("compareRecord of halted runs", () => {
   const node = (node_id: string, status: string, resolved_order: number | null): RecordedNode => ({
     ...bare,
     node_id,
+    scope: "",
     status,
     resolved_order,
     attempt: resolved_order === null ? 0 : 1,

@@ -5,16 +5,19 @@
  * executions that were withdrawn from the record, and asks of each whether it was legal then.
  */
 import { isObject, type Json } from "./expression.ts";
-import type { Behaviours, SimulatedWorkflow } from "./model.ts";
-import { createGame, type Game, type NodeResult, type Reason } from "./reference.ts";
+import { allNodes, type Behaviours, compensationOf, type SimulatedWorkflow } from "./model.ts";
+import { createGame, type Game, idIn, keyOf, type NodeResult } from "./reference.ts";
+import type { Reason } from "./reference_routing.ts";
 
 export interface RecordedNode {
   node_id: string;
+  /** Empty outside bodies, else like `poll:3/each:17`. */
+  scope: string;
   status: string;
   /** Tries of the handler; 0: never tried. */
   attempt: number;
   retry_count: number;
-  /** `not_taken`, or `upstream_failed` and the failed node's id after any punctuation; null if it ran. */
+  /** `not_taken`, or the word and the id of the node that caused it after any punctuation; null if it ran. */
   reason: string | null;
   output: Json;
   error: { code: string; message: string } | null;
@@ -35,12 +38,23 @@ export interface RunRecord {
   cancelled_at: number | null;
   /** It was paused at that moment, which holds its end back. Default false. */
   cancelled_in_pause?: boolean;
+  /** The runs that executions of it started, by the key of the execution. */
+  children?: Record<string, RunRecord>;
 }
 
 export interface CompareOptions {
   /** Arrivals may be delivered some steps after their cause (edges settled in parts), so that a `one_success` node may
    * have fired on any arrival that was on its way, not only on the first. Default false. */
   arrivalsMayLag?: boolean;
+}
+
+/** A record that is replayed as a game. */
+interface Replay {
+  workflow: SimulatedWorkflow;
+  game: Game;
+  record: RunRecord;
+  behaviours: Behaviours;
+  options: CompareOptions;
 }
 
 /** The disagreements between the record of a run and the reference, in sentences; empty if they agree. */
@@ -54,7 +68,16 @@ export function compareRecord(
   const malformed = malformations(workflow, record);
   if (malformed.length > 0) return malformed;
   if (record.cancelled_at === 0) return compareUnstarted(record);
-  const game = createGame(workflow, input);
+  const replay = { workflow, game: createGame(workflow, input), record, behaviours, options };
+  const { found, complete } = replayAll(replay);
+  if (!complete) return found;
+  if (replay.game.isHalting()) replay.game.forgetItems((scope) => isBegun(replay, scope));
+  return [...found, ...compareRest(replay), ...compareChildren(replay), ...compareRun(replay)];
+}
+
+/** Stops where the order of the record makes no sense any more. */
+function replayAll(replay: Replay): { found: string[]; complete: boolean } {
+  const { game, record } = replay;
   const found: string[] = [];
   let cancelAt = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   for (const node of inOrder(record.nodes)) {
@@ -63,16 +86,15 @@ export function compareRecord(
       cancelAt = Number.POSITIVE_INFINITY;
     }
     if (node.status === "SKIPPED") found.push(...compareMomentOfSkip(game, node));
-    else if (node.status === "CANCELLED" && node.resolved_order === null) continue;
-    else if (game.enabled().includes(node.node_id)) found.push(...replay(game, behaviours, node, options));
-    else
-      return [
-        ...found,
-        `${node.node_id} is recorded as ${node.status} when it was not ready to run: ${whyNot(game, node)}`,
-      ];
+    else if (node.status === "CANCELLED") found.push(...compareCancelled(replay, node));
+    else if (game.enabled().includes(nameOf(node))) found.push(...compareResolved(replay, node));
+    else {
+      const when = `${nameOf(node)} is recorded as ${node.status} when it was not ready to run`;
+      return { found: [...found, `${when}: ${whyNot(game, node)}`], complete: false };
+    }
   }
   if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game, record));
-  return [...found, ...compareRest(game, record), ...compareRun(game, record)];
+  return { found, complete: true };
 }
 
 /** Cancelled before it started: nothing ever happened in it. */
@@ -81,8 +103,8 @@ function compareUnstarted(record: RunRecord): string[] {
     ...difference("status of the run", record.status, "CANCELLED"),
     ...difference("output of the run", record.output, null),
     ...record.nodes
-      .filter((node) => node.status !== "CANCELLED" || node.attempt !== 0)
-      .map((node) => `${node.node_id} is recorded as ${node.status} in a run that never started`),
+      .filter((node) => node.status !== "CANCELLED" || node.attempt !== 0 || node.scope !== "")
+      .map((node) => `${nameOf(node)} is recorded as ${node.status} in a run that never started`),
   ];
 }
 
@@ -90,26 +112,33 @@ function cancel(game: Game, record: RunRecord): string[] {
   return game.cancel(record.cancelled_in_pause) ? [] : ["the run is recorded as cancelled after it was over"];
 }
 
-/** Faults that make a replay pointless: nodes missing, unknown, twice, or in no final status. */
+/** Faults that make a replay pointless: nodes missing outside bodies, unknown, twice, or in no final status. */
 function malformations(workflow: SimulatedWorkflow, record: RunRecord): string[] {
-  const recorded = record.nodes.map((node) => node.node_id);
-  const known = new Set(workflow.nodes.map((node) => node.id));
+  const recorded = record.nodes.map(nameOf);
+  const known = new Set(
+    allNodes(workflow).flatMap(({ id, compensated }) => (compensated ? [id, compensationOf(id)] : [id])),
+  );
   const final = ["COMPLETED", "FAILED", "SKIPPED", "CANCELLED"];
   const performed = (node: RecordedNode): boolean => node.status === "COMPLETED" || node.status === "FAILED";
   return [
-    ...[...known].filter((id) => !recorded.includes(id)).map((id) => `${id} has no record`),
-    ...recorded.filter((id, index) => recorded.indexOf(id) < index).map((id) => `${id} is recorded twice`),
-    ...recorded.filter((id) => !known.has(id)).map((id) => `${id} is no node of the workflow`),
+    ...recorded
+      .filter((key, index) => recorded.indexOf(key) < index)
+      .map((key) => `${key} is recorded twice`),
+    ...recorded.filter((key) => !known.has(idIn(key))).map((key) => `${key} is no node of the workflow`),
     ...record.nodes
       .filter((node) => !final.includes(node.status))
-      .map((node) => `${node.node_id} ended in status ${node.status}`),
+      .map((node) => `${nameOf(node)} ended in status ${node.status}`),
     ...record.nodes
       .filter((node) => performed(node) && node.resolved_order === null)
-      .map((node) => `${node.node_id} is ${node.status} without a resolved_order`),
+      .map((node) => `${nameOf(node)} is ${node.status} without a resolved_order`),
     ...record.nodes
       .filter((node) => node.retry_count !== Math.max(node.attempt - 1, 0))
-      .map((node) => `${node.node_id} has retry_count ${node.retry_count} with attempt ${node.attempt}`),
+      .map((node) => `${nameOf(node)} has retry_count ${node.retry_count} with attempt ${node.attempt}`),
   ];
+}
+
+function nameOf({ node_id, scope }: RecordedNode): string {
+  return keyOf(node_id, scope);
 }
 
 /** By resolved_order; skips after the executions of the same step, and last where their order is unknown. */
@@ -122,23 +151,51 @@ function orderOf(node: RecordedNode): number {
   return node.resolved_order ?? Number.MAX_SAFE_INTEGER;
 }
 
-function replay(game: Game, behaviours: Behaviours, node: RecordedNode, options: CompareOptions): string[] {
-  const id = node.node_id;
-  if (node.status === "CANCELLED") return compareWithdrawn(game, behaviours, node);
+function compareResolved({ game, record, behaviours, options }: Replay, node: RecordedNode): string[] {
+  const key = nameOf(node);
   const [from] = node.from_nodes;
   if (options.arrivalsMayLag === true && from !== undefined && node.from_nodes.length === 1)
-    game.fireOn(id, from);
-  return compareNode(id, game.resolve(id, behaviours[id], node.error ?? undefined), node);
+    game.fireOn(key, from);
+  const told = {
+    error: node.error ?? undefined,
+    child: record.children?.[key],
+    at: isObject(node.output) ? node.output.at : undefined,
+  };
+  const childless = game.childOf(key) !== null && told.child === undefined;
+  return [
+    ...(childless ? [`${key} has no child run`] : []),
+    ...compareNode(key, game.resolve(key, behaviours[node.node_id], told), node),
+  ];
 }
 
-function compareWithdrawn(game: Game, behaviours: Behaviours, node: RecordedNode): string[] {
-  const id = node.node_id;
-  if (game.result().halted === null) return [`${id} is recorded as CANCELLED in a run that went on`];
-  const { attempts } = game.withdraw(id, behaviours[id]);
+/** An execution that was withdrawn by another one, or given up in a run that was halted. */
+function compareCancelled({ game, behaviours }: Replay, node: RecordedNode): string[] {
+  const key = nameOf(node);
+  if (node.resolved_order === null) return [];
+  const by = /^withdrawn\W+([\w.-]+)/.exec(node.reason ?? "")?.[1];
+  if (by !== undefined && game.outstanding().includes(key)) awaken(game, by, node.scope);
+  if (game.result().nodes[key]?.status === "CANCELLED") return compareAttempts(game, node);
+  if (!game.isHalting()) return [`${key} is recorded as CANCELLED in a run that went on`];
+  if (!game.outstanding().includes(key)) return [`${key} is recorded as CANCELLED: ${whyNot(game, node)}`];
+  game.withdraw(key, behaviours[node.node_id]);
+  return compareAttempts(game, node);
+}
+
+/** What another execution waited for has come, by which it withdrew this one. */
+function awaken(game: Game, by: string, scope: string): void {
+  const around = scope.split("/").map((_part, index, parts) => parts.slice(0, index).join("/"));
+  for (const key of [...around, scope].map((outer) => keyOf(by, outer)))
+    if (game.close(key) || game.wake(key)) return;
+}
+
+function compareAttempts(game: Game, node: RecordedNode): string[] {
+  const { attempts } = game.result().nodes[nameOf(node)]!;
   const possible = node.attempt >= 1 && node.attempt <= attempts;
   return [
-    ...(possible ? [] : [`attempt of ${id} (CANCELLED) is ${node.attempt}, expected 1 to ${attempts}`]),
-    ...difference(`output of ${id}`, node.output, null),
+    ...(possible
+      ? []
+      : [`attempt of ${nameOf(node)} (CANCELLED) is ${node.attempt}, expected 1 to ${attempts}`]),
+    ...difference(`output of ${nameOf(node)}`, node.output, null),
   ];
 }
 
@@ -157,45 +214,76 @@ function compareNode(id: string, expected: NodeResult, node: RecordedNode): stri
   ];
 }
 
-/** A skip may be recorded in the step that caused it, or later; never before. */
+/** A skip may be recorded in the step that caused it, or later; never before. One because of `unless` is a step of its own. */
 function compareMomentOfSkip(game: Game, node: RecordedNode): string[] {
-  const skipped = game.result().nodes[node.node_id]?.status === "SKIPPED";
+  const key = nameOf(node);
+  if (node.reason?.startsWith("unless") && game.enabled().includes(key)) game.skipUnless(key);
+  const skipped = game.result().nodes[key]?.status === "SKIPPED";
   return skipped || node.resolved_order === null
     ? []
-    : [
-        `${node.node_id} is recorded as SKIPPED at ${node.resolved_order}, when it was not: ${whyNot(game, node)}`,
-      ];
+    : [`${key} is recorded as SKIPPED at ${node.resolved_order}, when it was not: ${whyNot(game, node)}`];
 }
 
-/** The executions that have no move of their own: skipped, or never activated in a halted run. */
-function compareRest(game: Game, record: RunRecord): string[] {
-  const { nodes } = game.result();
+/** The executions that have no move of their own: skipped, withdrawn, or never activated in a halted run. */
+function compareRest(replay: Replay): string[] {
+  const { game, record } = replay;
+  const expected = game.result().nodes;
+  const recorded = new Set(record.nodes.map(nameOf));
+  const lacking = Object.entries(expected).filter(
+    ([key, { scope, status }]) => !recorded.has(key) && (status !== "CANCELLED" || isBegun(replay, scope)),
+  );
+  return [
+    ...lacking.map(([key, { status }]) => `${key} has no record, expected ${status}`),
+    ...record.nodes.flatMap((node) => compareMoveless(game, node, expected[nameOf(node)])),
+  ];
+}
+
+function compareMoveless(game: Game, node: RecordedNode, expected: NodeResult | undefined): string[] {
+  const key = nameOf(node);
   const moved = (status: string): boolean => status === "COMPLETED" || status === "FAILED";
-  return record.nodes.flatMap((node) => {
-    const expected = nodes[node.node_id];
-    if (expected === undefined) {
-      const ready = game.enabled().includes(node.node_id);
-      return ready ? [`${node.node_id} was ready to run, but is recorded as ${node.status}`] : [];
-    }
-    if (moved(node.status) && moved(expected.status)) return [];
-    if (node.status !== expected.status)
-      return [`${node.node_id} is recorded as ${node.status}, expected ${expected.status}`];
-    if (node.status === "CANCELLED")
-      return node.resolved_order === null ? difference(`attempt of ${node.node_id}`, node.attempt, 0) : [];
-    return [
-      ...difference(`attempt of ${node.node_id}`, node.attempt, 0),
-      ...(sameReason(node.reason, expected.reason!)
-        ? []
-        : [`reason of ${node.node_id} is ${node.reason}, expected ${reasonText(expected.reason!)}`]),
-      ...difference(`output of ${node.node_id}`, node.output, null),
-    ];
+  if (expected === undefined) {
+    if (game.outstanding().includes(key))
+      return [`${key} was ready to run, but is recorded as ${node.status}`];
+    const over = game.result().status !== "RUNNING";
+    return over ? [`${key} is recorded as ${node.status}, but never was to be`] : [];
+  }
+  if (moved(node.status) && moved(expected.status)) return [];
+  if (node.status !== expected.status)
+    return [`${key} is recorded as ${node.status}, expected ${expected.status}`];
+  const withReason =
+    expected.reason === null || sameReason(node.reason, expected.reason)
+      ? []
+      : [`reason of ${key} is ${node.reason}, expected ${reasonText(expected.reason)}`];
+  if (node.status === "CANCELLED" && node.resolved_order !== null) return withReason;
+  return [
+    ...difference(`attempt of ${key}`, node.attempt, 0),
+    ...withReason,
+    ...difference(`output of ${key}`, node.output, null),
+  ];
+}
+
+/** Anything is recorded of the innermost item in which the scope lies; what lies in none has begun. */
+function isBegun({ workflow, record }: Replay, scope: string): boolean {
+  const maps = allNodes(workflow).filter(({ type }) => type === "map");
+  const parts = scope.split("/");
+  const last = parts.findLastIndex((part) => maps.some(({ id }) => part.startsWith(`${id}:`)));
+  const item = parts.slice(0, last + 1).join("/");
+  return last < 0 || record.nodes.some((node) => `${node.scope}/`.startsWith(`${item}/`));
+}
+
+function compareChildren({ game, record, behaviours, options }: Replay): string[] {
+  return Object.entries(record.children ?? {}).flatMap(([key, child]) => {
+    const of = game.childOf(key);
+    if (of === null) return [`${key} has a child run, but starts none`];
+    const found = compareRecord(of.workflow, of.input, behaviours, child, options);
+    return found.map((text) => `in the child of ${key}: ${text}`);
   });
 }
 
-function compareRun(game: Game, record: RunRecord): string[] {
+function compareRun({ game, record }: Replay): string[] {
   const { status, error, output, halted } = game.result();
   if (status === "RUNNING")
-    return [`the run is recorded as ${record.status}, but ${game.enabled().join(", ")} never ran`];
+    return [`the run is recorded as ${record.status}, but ${game.outstanding().join(", ")} never ran`];
   if (status !== record.status) return [`the run is recorded as ${record.status}, expected ${status}`];
   const ended = halted === "cancel" ? "CANCELLED" : null;
   return [
@@ -205,14 +293,14 @@ function compareRun(game: Game, record: RunRecord): string[] {
   ];
 }
 
-/** A reason as this module writes it: `not_taken`, `upstream_failed: n3`. */
+/** A reason as this module writes it: `not_taken`, `upstream_failed: n3`, `withdrawn: n3`, `unless: n3`. */
 export function reasonText(reason: Reason): string {
   return reason.kind === "not_taken" ? reason.kind : `${reason.kind}: ${reason.node}`;
 }
 
 /** Any punctuation may stand between the word and the node's id. */
 function sameReason(recorded: string | null, expected: Reason): boolean {
-  const [, word, node] = /^(\w+?)(?:[\s:(,"'`]+([\w-]+)[)"'`]*)?$/u.exec(recorded ?? "") ?? [];
+  const [, word, node] = /^(\w+?)(?:[\s:(,"'`]+([\w.-]+)[)"'`]*)?$/u.exec(recorded ?? "") ?? [];
   return word === expected.kind && node === (expected.kind === "not_taken" ? undefined : expected.node);
 }
 
@@ -221,9 +309,11 @@ function codeAndMessage(error: { code: string; message: string } | null): Json {
 }
 
 function whyNot(game: Game, node: RecordedNode): string {
-  const result = game.result().nodes[node.node_id];
+  const key = nameOf(node);
+  const result = game.result().nodes[key];
   if (result !== undefined) return `it was ${result.status} already`;
-  if (game.enabled().includes(node.node_id)) return "it was ready to run";
+  if (game.enabled().includes(key)) return "it was ready to run";
+  if (game.outstanding().includes(key)) return "its items were not over";
   return "its arrivals were not in";
 }
 

@@ -1,12 +1,14 @@
 /** Reads from Postgres what the engine recorded of runs, in the terms of the comparison. */
 import type { RecordedNode, RunRecord } from "./compare.ts";
 import type { Json } from "./expression.ts";
+import { keyOf } from "./reference.ts";
 
 export interface RecordedEvent {
   run_id: string;
   seq: number;
   event_type: string;
   node_id: string | null;
+  scope: string | null;
   /** Of an execution's own events, where the record tells. */
   attempt: number | null;
   delivery: number | null;
@@ -51,14 +53,14 @@ export async function readRecords(
       runIds,
     ]),
     database.query(
-      `select e.run_id, e.node_id, e.status, e.attempt, e.retry_count, e.reason, coalesce(e.output, b.content) as output,
+      `select e.run_id, e.node_id, e.scope, e.status, e.attempt, e.retry_count, e.reason, coalesce(e.output, b.content) as output,
          e.error, e.from_nodes
        from hitzero.node_executions e left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
        where e.run_id = any ($1::uuid[])`,
       [runIds],
     ),
     database.query(
-      `select run_id, seq, event_type, node_id, (data ->> 'attempt')::int as attempt, (data ->> 'delivery')::int as delivery
+      `select run_id, seq, event_type, node_id, scope, (data ->> 'attempt')::int as attempt, (data ->> 'delivery')::int as delivery
        from hitzero.event_log where run_id = any ($1::uuid[]) order by run_id, seq`,
       [runIds],
     ),
@@ -85,10 +87,10 @@ function byRun<T extends { run_id: string }>(rows: readonly T[]): Map<string, T[
 
 function recordOf(run: RunRow, rows: readonly NodeRow[], events: RecordedEvent[]): EngineRecord {
   const order = new Map(
-    events.filter(({ event_type }) => RESOLVING[event_type]).map(({ node_id, seq }) => [node_id, seq]),
+    events.filter(({ event_type }) => RESOLVING[event_type]).map((event) => [nameOf(event), event.seq]),
   );
   const nodes = rows.map(({ run_id: _run, ...node }): RecordedNode => {
-    return { ...node, output: node.output as Json, resolved_order: order.get(node.node_id) ?? null };
+    return { ...node, output: node.output as Json, resolved_order: order.get(nameOf(node)) ?? null };
   });
   const started = events[0]?.event_type === "run_started";
   const cancelling = events.find(({ event_type }) => event_type === "run_cancelling");
@@ -119,19 +121,25 @@ function faultsOf(rows: readonly NodeRow[], events: readonly RecordedEvent[]): s
   ];
 }
 
-function faultsOfNode({ node_id, status, attempt }: NodeRow, events: readonly RecordedEvent[]): string[] {
-  const own = events.filter((event) => event.node_id === node_id);
+function nameOf({ node_id, scope }: { node_id: string | null; scope: string | null }): string {
+  return keyOf(node_id ?? "", scope ?? "");
+}
+
+function faultsOfNode(row: NodeRow, events: readonly RecordedEvent[]): string[] {
+  const { status, attempt } = row;
+  const name = nameOf(row);
+  const own = events.filter((event) => event.node_id !== null && nameOf(event) === name);
   const resolving = own.flatMap(({ event_type }) => RESOLVING[event_type] ?? []);
   const neverActivated = status === "CANCELLED" && attempt === 0;
   const expected = neverActivated ? [] : [status];
   return [
     ...(resolving.join() === expected.join()
       ? []
-      : [`${node_id} is ${status}, its events say ${resolving.join(", ") || "nothing"}`]),
-    ...faultsOfTries(own).map((fault) => `${node_id} ${fault}`),
+      : [`${name} is ${status}, its events say ${resolving.join(", ") || "nothing"}`]),
+    ...faultsOfTries(own).map((fault) => `${name} ${fault}`),
     ...(attempt === 0 || attempt === 1 + own.filter(isRetry).length
       ? []
-      : [`${node_id} is in attempt ${attempt}, its events tell of ${own.filter(isRetry).length} retries`]),
+      : [`${name} is in attempt ${attempt}, its events tell of ${own.filter(isRetry).length} retries`]),
   ];
 }
 

@@ -7,7 +7,17 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
 export type JsonObject = { [key: string]: Json };
 
 /** What an expression may name, apart from `nodes`. Which of them exist depends on the place (docs/semantics.md). */
-export type Variable = "data" | "output" | "input" | "error" | "item" | "index";
+export type Variable =
+  | "data"
+  | "output"
+  | "input"
+  | "error"
+  | "item"
+  | "index"
+  | "loop"
+  | "completed"
+  | "failed"
+  | "total";
 
 export type CompareOperator = "==" | "!=" | "<" | "<=" | ">" | ">=";
 
@@ -29,7 +39,7 @@ export type Expression =
   | { kind: "object"; entries: [string, Expression][] };
 
 /** The values that an expression sees. `nodes` holds outputs by node id. */
-export interface Scope {
+export interface Bindings {
   variables: Partial<Record<Variable, Json>>;
   nodes: Readonly<Record<string, Json>>;
 }
@@ -72,41 +82,41 @@ function renderPath(path: readonly string[]): string {
 }
 
 /** The expression's value, as CEL defines it. Throws NoValue where CEL has an error. */
-export function evaluate(expression: Expression, scope: Scope): Json {
+export function evaluate(expression: Expression, bindings: Bindings): Json {
   switch (expression.kind) {
     case "literal":
       return expression.value;
     case "field":
     case "node":
-      return lookUp(expression, expression.path, scope);
+      return lookUp(expression, expression.path, bindings);
     case "has":
-      return evaluateHas(expression.of, scope);
+      return evaluateHas(expression.of, bindings);
     case "size":
-      return sizeOf(evaluate(expression.of, scope));
+      return sizeOf(evaluate(expression.of, bindings));
     case "compare":
       return compare(
         expression.operator,
-        evaluate(expression.left, scope),
-        evaluate(expression.right, scope),
+        evaluate(expression.left, bindings),
+        evaluate(expression.right, bindings),
       );
     case "and":
-      return connect(false, expression.left, expression.right, scope);
+      return connect(false, expression.left, expression.right, bindings);
     case "or":
-      return connect(true, expression.left, expression.right, scope);
+      return connect(true, expression.left, expression.right, bindings);
     case "not":
-      return !booleanOf(expression.of, scope);
+      return !booleanOf(expression.of, bindings);
     case "add":
-      return add(evaluate(expression.left, scope), evaluate(expression.right, scope));
+      return add(evaluate(expression.left, bindings), evaluate(expression.right, bindings));
     case "list":
-      return expression.items.map((item) => evaluate(item, scope));
+      return expression.items.map((item) => evaluate(item, bindings));
     case "object":
-      return Object.fromEntries(expression.entries.map(([key, value]) => [key, evaluate(value, scope)]));
+      return Object.fromEntries(expression.entries.map(([key, value]) => [key, evaluate(value, bindings)]));
   }
 }
 
 /** The value of an expression that must be true or false. Throws NoValue otherwise. */
-export function booleanOf(expression: Expression, scope: Scope): boolean {
-  const value = evaluate(expression, scope);
+export function booleanOf(expression: Expression, bindings: Bindings): boolean {
+  const value = evaluate(expression, bindings);
   if (typeof value !== "boolean") throw new NoValue("not a bool");
   return value;
 }
@@ -128,8 +138,8 @@ export function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function lookUp(reference: Reference, path: readonly string[], scope: Scope): Json {
-  const root = reference.kind === "node" ? scope.nodes[reference.id] : scope.variables[reference.of];
+function lookUp(reference: Reference, path: readonly string[], bindings: Bindings): Json {
+  const root = reference.kind === "node" ? bindings.nodes[reference.id] : bindings.variables[reference.of];
   if (root === undefined) throw new NoValue("unknown variable");
   return path.reduce((value, name) => {
     if (!isObject(value) || !Object.hasOwn(value, name)) throw new NoValue(`no field ${name}`);
@@ -141,8 +151,8 @@ function lookUp(reference: Reference, path: readonly string[], scope: Scope): Js
  * `has` asks for the last field only: one missing before it is an error, and so is an owner that is no object. null has
  * no fields, so that an ancestor that did not complete can be asked.
  */
-function evaluateHas(reference: Reference, scope: Scope): boolean {
-  const owner = lookUp(reference, reference.path.slice(0, -1), scope);
+function evaluateHas(reference: Reference, bindings: Bindings): boolean {
+  const owner = lookUp(reference, reference.path.slice(0, -1), bindings);
   if (owner === null) return false;
   if (!isObject(owner)) throw new NoValue("has() of what is no object");
   return Object.hasOwn(owner, reference.path.at(-1)!);
@@ -165,10 +175,10 @@ function compare(operator: CompareOperator, left: Json, right: Json): boolean {
 }
 
 /** `&&` (decided by false) and `||` (decided by true): an error on one side is absorbed when the other side decides. */
-function connect(decisive: boolean, left: Expression, right: Expression, scope: Scope): boolean {
+function connect(decisive: boolean, left: Expression, right: Expression, bindings: Bindings): boolean {
   const sides = [left, right].map((side) => {
     try {
-      return booleanOf(side, scope);
+      return booleanOf(side, bindings);
     } catch (error) {
       if (error instanceof NoValue) return error;
       throw error;

@@ -1,7 +1,7 @@
 import { Environment } from "@marcbachmann/cel-js";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Expression, evaluate, type Json, NoValue, renderCel, type Scope } from "./expression.ts";
+import { type Bindings, type Expression, evaluate, type Json, NoValue, renderCel } from "./expression.ts";
 import { type SimulatedCase, simulatedCase } from "./generator.ts";
 import type { SimulatedEdge, SimulatedWorkflow } from "./model.ts";
 import { type Chooser, createGame, type GameResult, play } from "./reference.ts";
@@ -289,12 +289,12 @@ describe("expressions", () => {
           if (renderCel(expression).includes("has(")) continue;
           const { data, output, error } = nodes[id]!;
           const item = Array.isArray(data) ? (data[0] ?? null) : 3;
-          const scope: Scope = {
+          const bindings: Bindings = {
             variables: { data, output, input, error: error && { ...error }, item, index: 0 },
             nodes: outputs,
           };
-          const here = valueHere(expression, scope);
-          expect({ cel: renderCel(expression), value: valueInCel(expression, scope) }).toEqual({
+          const here = valueHere(expression, bindings);
+          expect({ cel: renderCel(expression), value: valueInCel(expression, bindings) }).toEqual({
             cel: renderCel(expression),
             value: here,
           });
@@ -308,12 +308,12 @@ describe("expressions", () => {
 });
 
 it("has() asks for the last field of an object; null has none, all else is an error", () => {
-  const scope: Scope = { variables: { data: { a: { b: 1 }, c: 2, d: null } }, nodes: { n: { a: 1 } } };
+  const bindings: Bindings = { variables: { data: { a: { b: 1 }, c: 2, d: null } }, nodes: { n: { a: 1 } } };
   const has = (...path: string[]): Json =>
-    valueHere({ kind: "has", of: { kind: "field", of: "data", path } }, scope);
+    valueHere({ kind: "has", of: { kind: "field", of: "data", path } }, bindings);
   expect([has("a"), has("x"), has("a", "b"), has("d")]).toEqual([true, false, true, true]);
   expect([has("x", "y"), has("c", "y"), has("d", "y")]).toEqual(["no value", "no value", false]);
-  expect(valueHere({ kind: "has", of: { kind: "node", id: "n", path: ["a"] } }, scope)).toBe(true);
+  expect(valueHere({ kind: "has", of: { kind: "node", id: "n", path: ["a"] } }, bindings)).toBe(true);
 });
 
 function expressionsOf(workflow: SimulatedWorkflow): [Expression, string][] {
@@ -328,9 +328,9 @@ function expressionsOf(workflow: SimulatedWorkflow): [Expression, string][] {
   ];
 }
 
-function valueHere(expression: Expression, scope: Scope): Json {
+function valueHere(expression: Expression, bindings: Bindings): Json {
   try {
-    return evaluate(expression, scope);
+    return evaluate(expression, bindings);
   } catch (error) {
     if (error instanceof NoValue) return "no value";
     throw error;
@@ -342,7 +342,7 @@ const cel = ["data", "output", "input", "error", "item", "index", "nodes"].reduc
   new Environment(),
 );
 
-function valueInCel(expression: Expression, { variables, nodes }: Scope): Json {
+function valueInCel(expression: Expression, { variables, nodes }: Bindings): Json {
   const parsed = cel.parse(renderCel(expression));
   const checked = parsed.check();
   if (!checked.valid) throw new Error(`${renderCel(expression)}: ${checked.error?.message}`);

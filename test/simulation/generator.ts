@@ -20,16 +20,16 @@ import {
   type Shape,
   type WorkGene,
 } from "./growth.ts";
-import {
-  type Behaviour,
-  type Behaviours,
-  renderFile,
-  type SimulatedRetry,
-  type SimulatedWorkflow,
-  type Steady,
-  type TriggerRule,
-  type Work,
+import type {
+  Behaviour,
+  Behaviours,
+  SimulatedRetry,
+  SimulatedWorkflow,
+  Steady,
+  TriggerRule,
+  Work,
 } from "./model.ts";
+import { renderFile } from "./model_file.ts";
 
 /** A workflow with all that a run of it needs, and as the file that the engine reads. */
 export interface SimulatedCase {

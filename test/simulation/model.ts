@@ -1,7 +1,43 @@
 /** Simulated workflows: the workflow file's format with expressions as trees, and handlers whose behaviour is a value. */
-import { type Expression, isObject, type Json, type JsonObject, renderCel } from "./expression.ts";
+import { type Expression, isObject, type Json, type JsonObject } from "./expression.ts";
 
-export type TriggerRule = "none_failed_min_one_success" | "all_done" | "one_success";
+export type TriggerRule =
+  | "none_failed_min_one_success"
+  | "all_success"
+  | "all_done"
+  | "one_success"
+  | "one_failed"
+  | "all_failed"
+  | "none_failed"
+  | { quorum: number };
+
+/** Nodes and edges: of a workflow, or of a map's body. */
+export interface Graph {
+  nodes: SimulatedNode[];
+  edges: SimulatedEdge[];
+}
+
+/** Ends the body that begins at `loop_back_to`. */
+export interface Loop {
+  type: "loop";
+  loop_back_to: string;
+  condition?: Expression;
+  max_iterations?: number;
+  break_path?: string;
+  timeout_path?: string;
+  /** It calls the handler; else its output is its data. */
+  calls?: true;
+}
+
+export interface SimulatedMap {
+  type: "map";
+  items: Expression;
+  /** What is done for each item: a graph, or a workflow whose input is the item. */
+  body: Graph | SimulatedWorkflow;
+  max_concurrency?: number;
+  tolerated_failures?: number;
+  complete_when?: Expression;
+}
 
 /** What a node does, apart from its arrivals and edges. */
 export type Work =
@@ -11,7 +47,14 @@ export type Work =
   | { type: "aggregate"; operation: "sum" | "avg" | "min" | "max" | "count"; field?: string }
   | { type: "aggregate"; strategy: "merge" | "union" | "concat" }
   | { type: "conditional"; mode?: "first" | "all" }
-  | { type: "parallel" };
+  | { type: "parallel" }
+  | Loop
+  | SimulatedMap
+  | { type: "wait"; duration_ms: number }
+  /** Every execution of it is answered alike; null: nobody answers. */
+  | { type: "signal" | "approval"; name: string; answer: JsonObject | null; deadline_ms?: number }
+  /** `input`: its properties' values; absent: the data. */
+  | { type: "subworkflow"; workflow: SimulatedWorkflow; input?: Record<string, Expression> };
 
 /** How often a node is tried; waits are the same before each try. */
 export interface SimulatedRetry {
@@ -25,6 +68,16 @@ export type SimulatedNode = Work & {
   retry?: SimulatedRetry;
   /** Limit of one try. Only nodes that hang, or answer at once, may have a small one: else it would be a race. */
   timeout_ms?: number;
+  /** Nodes of the same body that it withdraws; `*`: all others. */
+  cancels?: string[];
+  /** It withdraws what leads to it alone, as soon as it fires. */
+  cancel_rest?: true;
+  /** Nodes of the same body, one of which keeps it from running if it completed before. */
+  unless?: string[];
+  /** Semaphores. */
+  holds?: string[];
+  /** Undone by the handler, with the behaviour of `<id>.compensate`. */
+  compensated?: true;
 };
 
 export interface SimulatedEdge {
@@ -35,15 +88,15 @@ export interface SimulatedEdge {
   condition?: Expression;
 }
 
-export interface SimulatedWorkflow {
+export interface SimulatedWorkflow extends Graph {
   name: string;
-  nodes: SimulatedNode[];
-  edges: SimulatedEdge[];
   output?: Expression;
   /** Executions of a run that may hold a worker at once. */
   max_parallel_nodes?: number;
   /** The first unhandled failure halts the run. */
   fail_fast?: boolean;
+  /** Permits by name. */
+  semaphores?: Record<string, number>;
 }
 
 /** What a handler does that answers in every try alike: gives a value, gives back its data, measures its data, or gives
@@ -71,7 +124,7 @@ export type Behaviour =
   /** Never answers: each try ends by its timeout. */
   | { kind: "hang" };
 
-/** Behaviours by the id of their `function` node. */
+/** Behaviours by the id of their node, or of its compensation; those of child workflows among them. */
 export type Behaviours = Readonly<Record<string, Behaviour>>;
 
 /** Longer than what travels inline. */
@@ -119,39 +172,24 @@ function measure(data: Json): JsonObject {
   return { score: typeof data === "number" ? data : 0, label: data === null ? "null" : typeof data };
 }
 
-/** The workflow as a file for the engine: expressions as CEL, behaviours as params of the handler `simulated`. */
-export function renderFile(workflow: SimulatedWorkflow, behaviours: Behaviours): JsonObject {
-  return {
-    name: workflow.name,
-    nodes: workflow.nodes.map((node) => ({
-      id: node.id,
-      type: node.type,
-      config: renderConfig(node, behaviours[node.id]),
-      ...(node.trigger_rule === undefined ? {} : { trigger_rule: node.trigger_rule }),
-      ...(node.retry === undefined ? {} : { retry: { ...node.retry, backoff_multiplier: 1, jitter: false } }),
-      ...(node.timeout_ms === undefined ? {} : { timeout_ms: node.timeout_ms }),
-    })),
-    edges: workflow.edges.map(({ condition, ...edge }) => ({
-      ...edge,
-      ...(condition === undefined ? {} : { condition: renderCel(condition) }),
-    })),
-    ...(workflow.output === undefined ? {} : { output: renderCel(workflow.output) }),
-    ...(workflow.max_parallel_nodes === undefined ? {} : { max_parallel_nodes: workflow.max_parallel_nodes }),
-    ...(workflow.fail_fast === undefined ? {} : { fail_fast: workflow.fail_fast }),
-  };
+export const compensationOf = (id: string): string => `${id}.compensate`;
+
+/** The node of a map's body that stands for the workflow that is run for each item. */
+export const itemNodeOf = (mapId: string): string => `${mapId}.item`;
+
+/** The graph that is worked through for each item of a map. */
+export function bodyOfMap({ id, body }: SimulatedNode & SimulatedMap): Graph {
+  if (!("name" in body)) return body;
+  return { nodes: [{ id: itemNodeOf(id), type: "subworkflow", workflow: body }], edges: [] };
 }
 
-function renderConfig(node: SimulatedNode, behaviour: Behaviour | undefined): JsonObject {
-  const { id, trigger_rule: _rule, retry: _retry, timeout_ms: _timeout, type, ...config } = node;
-  switch (node.type) {
-    case "function":
-      if (behaviour === undefined) throw new Error(`no behaviour for ${id} (${type})`);
-      return { function_name: "simulated", params: { behaviour } };
-    case "transform":
-      return { expression: renderCel(node.expression) };
-    case "filter":
-      return { filter_expression: renderCel(node.filter_expression) };
-    default:
-      return config as JsonObject;
-  }
+/** All nodes of a graph, those in bodies of maps included, in the order of the file. */
+export function allNodes({ nodes }: Graph): SimulatedNode[] {
+  return nodes.flatMap((node) => (node.type === "map" ? [node, ...allNodes(bodyOfMap(node))] : [node]));
+}
+
+/** The workflows that the executions of this one start, and theirs. */
+export function childrenOf(workflow: SimulatedWorkflow): SimulatedWorkflow[] {
+  const children = allNodes(workflow).flatMap((node) => (node.type === "subworkflow" ? [node.workflow] : []));
+  return [...new Set(children.flatMap((child) => [...childrenOf(child), child]))];
 }

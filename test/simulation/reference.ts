@@ -1,10 +1,13 @@
 /**
- * The reference interpreter: the meaning of a workflow (docs/semantics.md) as a token game, one execution at a time. It shares
- * no code with src/ and knows nothing of Redis, batches or crashes, so that the engine can be compared with it.
+ * The reference interpreter: the meaning of a workflow (docs/semantics.md, docs/plan.md) as a token game, one execution at a time.
+ * It shares no code with src/ and knows nothing of Redis, batches or crashes, so that the engine can be compared with it.
  *
- * A game starts with its entry nodes enabled. Resolving an enabled node gives it an outcome, sends one arrival along each
- * of its edges and settles the targets; a target that is skipped sends its own arrivals in the same move. The game ends
- * when nothing is enabled. Only the order of moves is open, and only workflows with `one_success` depend on it.
+ * A game starts with its entry nodes enabled. Resolving an execution gives it an outcome, sends one arrival along each of its
+ * edges and settles the targets; a target that is skipped sends its own arrivals in the same move. Then come the withdrawals that
+ * the move caused, then the scopes in which nothing is outstanding any more: the next iteration of a loop begins, an item of a
+ * map is over. The game ends when nothing is outstanding. Only the order of moves is open.
+ *
+ * An execution is known by its key: the node's id, and `@` with its scope inside a body.
  *
  * Choices made here:
  * - A node skipped as `upstream_failed` names one failed node: the one behind its failed arrival with the lowest edge
@@ -14,26 +17,57 @@
  * - A node whose condition fails has no output; its failure is routed like any other, and may be handled.
  * - An aggregate over a single predecessor's output that is no list has that one value; null has none.
  * - A run is halted by a command, or with `fail_fast` by its first unhandled failure, once that failure's own arrivals are
- *   settled. From then on no arrival is sent: an enabled node may still be resolved (it was under way), or is cancelled; a
- *   node that was not enabled by then never is, and is cancelled when the game ends. What halts a run first decides how it ends.
+ *   settled. From then on no arrival is sent, no iteration and no item begins: an active execution may still be resolved (it was
+ *   under way), or is cancelled; a node outside bodies that was not active by then never is, and is cancelled when the game ends;
+ *   one inside bodies has no execution. What halts a run first decides how it ends.
+ * - A loop node seen from outside is its last iteration's, whatever became of that one: null unless it completed.
+ * - A map begins its first items when it is activated. What it withdraws sends nothing inside its items.
+ * - An execution that was activated after a node of its `unless` completed is skipped; one activated before may still run.
+ * - A cancel that comes while a run is compensated changes nothing.
  */
-import { booleanOf, evaluate, type Json, type JsonObject, type Scope } from "./expression.ts";
-import type { Behaviour, Behaviours, SimulatedEdge, SimulatedNode, SimulatedWorkflow } from "./model.ts";
-import { attempt, type Failure, failure, type Place, run } from "./reference_nodes.ts";
-
-export type Reason = { kind: "upstream_failed"; node: string } | { kind: "not_taken" };
-
-export interface NodeError {
-  code: string;
-  message: string;
-}
+import { type Expression, evaluate, type Json, type JsonObject } from "./expression.ts";
+import {
+  type Behaviour,
+  type Behaviours,
+  compensationOf,
+  type SimulatedEdge,
+  type SimulatedMap,
+  type SimulatedNode,
+  type SimulatedWorkflow,
+} from "./model.ts";
+import {
+  type Awaiting,
+  attempt,
+  awaits,
+  type Failure,
+  failure,
+  type Outcome,
+  type Place,
+  run,
+  type Tried,
+} from "./reference_nodes.ts";
+import {
+  type Arrival,
+  decide,
+  decideLoop,
+  type LoopDecision,
+  type NodeError,
+  type Reason,
+  type Routes,
+  routesOfFailed,
+  routesOfSkipped,
+  routesOfSuccess,
+} from "./reference_routing.ts";
+import { type Body, Structure } from "./structure.ts";
 
 export type Halt = "cancel" | "fail_fast";
 
 /** How a node execution ended. */
 export interface NodeResult {
+  node_id: string;
+  scope: string;
   status: "COMPLETED" | "FAILED" | "SKIPPED" | "CANCELLED";
-  /** Why it was skipped; else null. */
+  /** Why it was skipped or withdrawn; else null. */
   reason: Reason | null;
   /** null unless COMPLETED. */
   output: Json;
@@ -57,43 +91,120 @@ export interface GameResult {
   error: (NodeError & { node_id: string }) | null;
   /** null unless COMPLETED. */
   output: Json;
-  /** The executions that are over, by node id. */
+  /** The executions that are over, by key. */
   nodes: Record<string, NodeResult>;
 }
 
-export interface Game {
-  /** Ids of nodes that are ready to run, in the order in which they became so. */
-  enabled(): string[];
-  /** What an enabled or finished node is given. */
-  dataOf(nodeId: string): Json;
+/** What a game cannot know by itself. */
+export interface Told {
   /**
-   * Runs an enabled node. Only `function` nodes use `behaviour`. The wording of errors that the engine itself raises is
-   * not part of the semantics, nor is the code of a failing transform, filter item or merge: `wording` stands in for it.
+   * Stands in for what the semantics leave open: the wording of errors that the engine itself raises, the code of a failing
+   * transform, filter item, template or merge. SIGNAL_TIMED_OUT: the answer did not come in time.
    */
-  resolve(nodeId: string, behaviour?: Behaviour, wording?: NodeError): NodeResult;
+  error?: NodeError | undefined;
+  /** How the child run ended that a `subworkflow` execution started. */
+  child?: { status: string; output: Json } | undefined;
+  /** When an approval was given. */
+  at?: Json | undefined;
+}
+
+export interface Child {
+  workflow: SimulatedWorkflow;
+  input: Json;
+}
+
+export interface Game {
+  /** Keys of executions that can be resolved, in the order in which they were activated. */
+  enabled(): string[];
+  /** Keys of all executions that are not over: also of maps whose items are under way. */
+  outstanding(): string[];
+  /** What an outstanding or finished execution is given. */
+  dataOf(key: string): Json;
+  /** Resolves an enabled execution. `behaviour` is for nodes that call the handler. */
+  resolve(key: string, behaviour?: Behaviour, told?: Told): NodeResult;
+  /** The workflow and the input of the run that a `subworkflow` execution starts; null: it has none. */
+  childOf(key: string): Child | null;
   /**
    * For an enabled `one_success` node with several taken arrivals: lets it have fired on that of `from`. Legal when
    * arrivals may be delivered late. False, and no change, if it has no such arrival.
    */
-  fireOn(nodeId: string, from: string): boolean;
+  fireOn(key: string, from: string): boolean;
+  /** The event arrives that a `wait`, `signal` or `approval` execution waits for: it withdraws others before it is resolved. */
+  wake(key: string): boolean;
+  /** A map whose `complete_when` was true is done: its other items are withdrawn. False, and no change, if it was not. */
+  close(key: string): boolean;
+  /** Skips an enabled execution because of its `unless`. False, and no change, if none of these nodes completed. */
+  skipUnless(key: string): boolean;
+  /** It is halted, and what is outstanding may be withdrawn. */
+  isHalting(): boolean;
   /** Halts the game. False, and no change, if it is over, unless its end was held back by a pause. */
   cancel(paused?: boolean): boolean;
-  /** An enabled node of a halted game is withdrawn or given up. The behaviour bounds its attempts. */
-  withdraw(nodeId: string, behaviour?: Behaviour): NodeResult;
+  /** An outstanding execution of a halted game is withdrawn or given up. The behaviour bounds its attempts. */
+  withdraw(key: string, behaviour?: Behaviour): NodeResult;
+  /** Items of maps that are under way in a halted game and of which `begun` says nothing were never begun. */
+  forgetItems(begun: (scope: string) => boolean): void;
   result(): GameResult;
 }
 
-/** Chooses the next node to run out of the enabled ones (never empty). */
+/** Chooses the next execution to resolve out of the enabled ones (never empty). */
 export type Chooser = (enabled: readonly string[]) => string;
 
-type Arrival = { kind: "taken" } | { kind: "not_taken" } | { kind: "failed"; origin: string };
+/** A scope: one execution of a body, or the run itself. Executions have their place in it. */
+interface Frame {
+  scope: string;
+  body: Body | undefined;
+  parent: Frame | undefined;
+  /** Iteration from 1, or item from 0. */
+  index: number;
+  item: Json;
+  arrivals: Map<SimulatedEdge, Arrival>;
+  /** What happens when nothing is outstanding in it any more. */
+  onceIdle: "again" | "item over" | undefined;
+  /** A failure in it was unhandled. */
+  failed: boolean;
+}
 
-const TAKEN: Arrival = { kind: "taken" };
-const NOT_TAKEN: Arrival = { kind: "not_taken" };
+/** An execution that is not over. */
+interface Execution {
+  key: string;
+  node: SimulatedNode;
+  frame: Frame;
+  data: Json;
+  /** Those of its predecessors that it fired on, and all of them. */
+  from: string[];
+  predecessors: string[];
+  /** Of a map that could begin its items. */
+  fan?: Fan;
+  /** The event that it waits for has arrived. */
+  woken?: boolean;
+  /** Completed before this one was activated, which therefore is skipped. */
+  forestalledBy?: string | undefined;
+}
 
-const CANCELLED = { status: "CANCELLED", reason: null, output: null, error: null, data: null } as const;
+type Activation = Pick<Execution, "data" | "from" | "predecessors">;
 
-/** Plays a whole run. The first enabled node goes first unless `choose` says otherwise. What is enabled in a halted run is withdrawn. */
+/** The items of a map execution. */
+interface Fan {
+  body: Body & { kind: "map" };
+  items: Json[];
+  begun: Frame[];
+  over: Set<Frame>;
+  /** `complete_when` was true once. */
+  enough: boolean;
+}
+
+interface Withdrawal {
+  by: string;
+  frame: Frame;
+  ids: string[];
+}
+
+type Routed = { attempts: number } & (
+  | { output: Json; routes: Routes; decision: LoopDecision | undefined }
+  | { failure: Failure }
+);
+
+/** Plays a whole run. The first enabled execution goes first unless `choose` says otherwise. What is enabled in a halted run is withdrawn. */
 export function play(
   workflow: SimulatedWorkflow,
   input: Json,
@@ -101,163 +212,571 @@ export function play(
   choose: Chooser = (enabled) => enabled[0]!,
 ): GameResult {
   const game = createGame(workflow, input);
-  while (game.enabled().length > 0) {
-    const nodeId = choose(game.enabled());
-    if (game.result().halted === null) game.resolve(nodeId, behaviours[nodeId]);
-    else game.withdraw(nodeId, behaviours[nodeId]);
+  while (game.outstanding().length > 0) {
+    const key = choose(game.isHalting() ? game.outstanding() : game.enabled());
+    const behaviour = behaviours[idIn(key)];
+    if (game.isHalting()) game.withdraw(key, behaviour);
+    else if (!game.skipUnless(key)) {
+      const child = game.childOf(key);
+      game.resolve(key, behaviour, {
+        child: child ? play(child.workflow, child.input, behaviours) : undefined,
+      });
+    }
   }
   return game.result();
 }
 
+export function keyOf(id: string, scope: string): string {
+  return scope === "" ? id : `${id}@${scope}`;
+}
+
+/** The node's id in a key. */
+export function idIn(key: string): string {
+  return key.split("@", 1)[0]!;
+}
+
 /** A new game with its entry nodes enabled. */
 export function createGame(workflow: SimulatedWorkflow, input: Json): Game {
-  const nodes = new Map(workflow.nodes.map((node) => [node.id, node]));
-  const arrivals = new Map<SimulatedEdge, Arrival>();
-  const used = new Map<string, SimulatedEdge[]>();
-  const results = new Map<string, NodeResult>();
-  const unhandled: string[] = [];
-  let halted: Halt | null = null;
-  let moves = 0;
+  return new TokenGame(workflow, input);
+}
 
-  const incoming = (id: string): SimulatedEdge[] => workflow.edges.filter((edge) => edge.to === id);
-  const outgoing = (id: string): SimulatedEdge[] => workflow.edges.filter((edge) => edge.from === id);
-  const enabled = (): string[] => [...used.keys()].filter((id) => !results.has(id));
-  const outputs = (): JsonObject =>
-    Object.fromEntries(workflow.nodes.map(({ id }) => [id, results.get(id)?.output ?? null]));
+class TokenGame implements Game {
+  readonly #workflow: SimulatedWorkflow;
+  readonly #input: Json;
+  readonly #structure: Structure;
+  readonly #root: Frame;
+  /** Outer ones before those inside them. */
+  readonly #frames: Frame[] = [];
+  readonly #active = new Map<string, Execution>();
+  readonly #results = new Map<string, NodeResult>();
+  /** Failures of the run; those inside items are the map's. */
+  readonly #unhandled: NodeResult[] = [];
+  readonly #withdrawals: Withdrawal[] = [];
+  readonly #children = new Map<string, Child>();
+  /** What is undone in the end, in the order in which it completed. */
+  readonly #undoable: [SimulatedNode, Frame][] = [];
+  #halted: Halt | null = null;
+  #compensating = false;
+  #moves = 0;
 
-  function send(routes: Map<SimulatedEdge, Arrival>): void {
-    for (const [edge, arrival] of routes) arrivals.set(edge, arrival);
-    for (const edge of routes.keys()) settle(nodes.get(edge.to)!);
+  constructor(workflow: SimulatedWorkflow, input: Json) {
+    this.#workflow = workflow;
+    this.#input = input;
+    this.#structure = new Structure(workflow);
+    this.#root = this.#frame(undefined, undefined, 0);
+    for (const id of this.#structure.entries()) this.#enter(id, this.#root, input);
+    this.#tidy();
   }
 
-  function settle(node: SimulatedNode): void {
-    if (used.has(node.id) || results.has(node.id)) return;
-    const edges = incoming(node.id);
-    const decision = decide(
-      node,
-      edges.map((edge) => arrivals.get(edge)),
-    );
+  enabled(): string[] {
+    return [...this.#active.values()].filter(isReady).map(({ key }) => key);
+  }
+
+  outstanding(): string[] {
+    return [...this.#active.keys()];
+  }
+
+  dataOf(key: string): Json {
+    return (this.#active.get(key) ?? this.#results.get(key))?.data ?? null;
+  }
+
+  resolve(key: string, behaviour?: Behaviour, told: Told = {}): NodeResult {
+    const execution = this.#active.get(key);
+    if (execution === undefined || !isReady(execution)) throw new Error(`${key} is not enabled`);
+    if (execution.forestalledBy !== undefined) return this.#forestall(execution, execution.forestalledBy);
+    this.#moves += 1;
+    const outcome = this.#runAndRoute(execution, behaviour, told);
+    const inTime = !("failure" in outcome && outcome.failure.code === "SIGNAL_TIMED_OUT");
+    if (isEvent(execution.node) && inTime) this.#withdrawOthers(execution);
+    if ("failure" in outcome) this.#fail(execution, worded(outcome.failure, told.error), outcome.attempts);
+    else this.#complete(execution, outcome);
+    this.#tidy();
+    return this.#results.get(key)!;
+  }
+
+  childOf(key: string): Child | null {
+    return this.#children.get(key) ?? null;
+  }
+
+  fireOn(key: string, from: string): boolean {
+    const execution = this.#active.get(key);
+    if (execution?.node.trigger_rule !== "one_success") return false;
+    const { node, frame } = execution;
+    const edges = this.#taken(node.id, frame).filter((edge) => edge.from === from);
+    if (edges.length === 0) return false;
+    Object.assign(execution, this.#activation(node.id, frame, edges));
+    return true;
+  }
+
+  wake(key: string): boolean {
+    const execution = this.#active.get(key);
+    if (execution === undefined || !isEvent(execution.node) || this.#halted !== null) return false;
+    this.#withdrawOthers(execution);
+    this.#tidy();
+    return true;
+  }
+
+  close(key: string): boolean {
+    const execution = this.#active.get(key);
+    if (execution?.fan?.enough !== true) return false;
+    this.#recallItems(execution, execution.node.id);
+    return true;
+  }
+
+  skipUnless(key: string): boolean {
+    const execution = this.#active.get(key);
+    const by = execution && this.#completedOf(execution.node.unless, execution.frame);
+    if (execution === undefined || by === undefined || execution.fan !== undefined) return false;
+    this.#forestall(execution, by);
+    return true;
+  }
+
+  isHalting(): boolean {
+    return this.#halted !== null && !this.#compensating;
+  }
+
+  cancel(paused = false): boolean {
+    if (this.#active.size === 0 && !paused) return false;
+    if (this.#compensating) return true;
+    this.#halted ??= "cancel";
+    this.#tidy();
+    return true;
+  }
+
+  withdraw(key: string, behaviour?: Behaviour): NodeResult {
+    if (!this.isHalting()) throw new Error(`${key} is withdrawn from a game that goes on`);
+    const execution = this.#active.get(key);
+    if (execution === undefined) throw new Error(`${key} is not outstanding`);
+    this.#moves += 1;
+    const { node } = execution;
+    const attempts = awaits(node) ? 1 : run(node, this.#placeOf(execution), behaviour).attempts;
+    this.#end(execution, { status: "CANCELLED", attempts, data: null });
+    this.#tidy();
+    return this.#results.get(key)!;
+  }
+
+  forgetItems(begun: (scope: string) => boolean): void {
+    const items = [...this.#active.values()].flatMap(({ fan }) => fan?.begun ?? []);
+    for (const item of items.filter(({ scope }) => !begun(scope)))
+      for (const { key } of this.#activeIn(item)) this.#active.delete(key);
+    this.#tidy();
+  }
+
+  result(): GameResult {
+    const over = {
+      nodes: Object.fromEntries(this.#results),
+      halted: this.#halted,
+      error: null,
+      output: null,
+    };
+    if (this.#active.size > 0) return { ...over, status: "RUNNING" };
+    const status = this.#verdict();
+    if (this.#halted !== null)
+      for (const { id } of this.#structure.nodes)
+        if (this.#structure.bodiesOf(id).length === 0) over.nodes[id] ??= this.#neverActivated(id);
+    const [first] = this.#unhandled;
+    if (status === "COMPLETED") return { ...over, status, output: this.#runOutput() };
+    if (status === "CANCELLED" || first === undefined) return { ...over, status };
+    return { ...over, status, error: { ...first.error!, node_id: first.node_id } };
+  }
+
+  #verdict(): "COMPLETED" | "FAILED" | "CANCELLED" {
+    if (this.#halted === "cancel") return "CANCELLED";
+    return this.#unhandled.length > 0 ? "FAILED" : "COMPLETED";
+  }
+
+  #neverActivated(id: string): NodeResult {
+    return { ...NOTHING, node_id: id, scope: "", status: "CANCELLED", attempts: 0, move: this.#moves };
+  }
+
+  #runOutput(): Json {
+    if (this.#workflow.output === undefined) return this.#outputIn(this.#root);
+    const nodes = this.#outputsSeenFrom(this.#root);
+    return evaluate(this.#workflow.output, { variables: { input: this.#input }, nodes });
+  }
+
+  /** What a scope's terminal nodes gave: the one's output, or an object of those that completed. */
+  #outputIn(frame: Frame): Json {
+    const terminals = this.#structure.terminals(frame.body);
+    const outputs = terminals.map((id) => [id, this.#lastResult(id, frame)] as const);
+    if (outputs.length === 1) return outputs[0]![1]?.output ?? null;
+    const completed = outputs.filter(([, result]) => result?.status === "COMPLETED");
+    return Object.fromEntries(completed.map(([id, result]) => [id, result!.output]));
+  }
+
+  // Scopes
+
+  #frame(body: Body | undefined, parent: Frame | undefined, index: number, item: Json = null): Frame {
+    const scope =
+      body === undefined ? "" : [parent!.scope, `${body.node.id}:${index}`].filter(Boolean).join("/");
+    const known = this.#frames.find((frame) => frame.scope === scope);
+    if (known !== undefined) return known;
+    const onceIdle = body?.kind === "map" ? "item over" : undefined;
+    const frame: Frame = { scope, body, parent, index, item, arrivals: new Map(), onceIdle, failed: false };
+    this.#frames.push(frame);
+    return frame;
+  }
+
+  /** The scope in which a node is reached from another scope: out of the bodies that are left, into the first iterations of loops. */
+  #frameOf(id: string, from: Frame): Frame {
+    let frame = outTo(id, from);
+    for (const body of this.#bodiesBelow(id, frame)) frame = this.#frame(body, frame, 1);
+    return frame;
+  }
+
+  /** A node's execution that is seen from a scope: of a loop behind which the scope lies, the last one. */
+  #lastResult(id: string, from: Frame): NodeResult | undefined {
+    let frame: Frame | undefined = outTo(id, from);
+    for (const body of this.#bodiesBelow(id, frame)) {
+      const parent: Frame | undefined = frame;
+      frame = this.#frames.findLast((other) => other.body === body && other.parent === parent);
+    }
+    return frame && this.#results.get(keyOf(id, frame.scope));
+  }
+
+  #bodiesBelow(id: string, frame: Frame): Body[] {
+    const bodies = this.#structure.bodiesOf(id);
+    return frame.body === undefined ? bodies : bodies.slice(bodies.indexOf(frame.body) + 1);
+  }
+
+  #activeIn(frame: Frame): Execution[] {
+    return [...this.#active.values()].filter((execution) => isWithin(execution.frame, frame));
+  }
+
+  // Arrivals
+
+  #enter(id: string, from: Frame, data: Json, predecessors: string[] = []): void {
+    const frame = this.#frameOf(id, from);
+    this.#activate(this.#structure.node(id), frame, { data, from: predecessors, predecessors });
+  }
+
+  #send(from: Frame, routes: Routes): void {
+    if (this.#halted !== null) return;
+    const targets = [...routes].map(([edge, arrival]) => {
+      const frame = this.#frameOf(edge.to, from);
+      frame.arrivals.set(edge, arrival);
+      return [edge.to, frame] as const;
+    });
+    for (const [id, frame] of targets) this.#settle(id, frame);
+  }
+
+  #settle(id: string, frame: Frame): void {
+    const key = keyOf(id, frame.scope);
+    if (this.#active.has(key) || this.#results.has(key)) return;
+    const node = this.#structure.node(id);
+    const arrivals = this.#structure.incoming(id).map((edge) => frame.arrivals.get(edge));
+    const decision = decide(node, arrivals);
     if (decision === "wait") return;
-    if (decision === "fire")
-      used.set(
-        node.id,
-        edges.filter((edge) => arrivals.get(edge) === TAKEN),
-      );
-    else skip(node.id, decision);
-  }
-
-  function skip(id: string, reason: Reason): void {
-    const over = { status: "SKIPPED", reason, output: null, error: null, data: null } as const;
-    results.set(id, { ...over, attempts: 0, from_nodes: [], move: moves });
-    send(routesOfSkipped(outgoing(id), reason));
-  }
-
-  function dataOf(id: string): Json {
-    const predecessors = new Set(incoming(id).map((edge) => edge.from));
-    if (predecessors.size === 0) return input;
-    const taken = fromNodes(id).map((from) => [from, seenFrom(results.get(from)!)] as const);
-    return predecessors.size === 1 ? (taken[0]?.[1] ?? null) : Object.fromEntries(taken);
-  }
-
-  function fromNodes(id: string): string[] {
-    return [...new Set((used.get(id) ?? []).map((edge) => edge.from))];
-  }
-
-  function resolve(id: string, behaviour?: Behaviour, wording?: NodeError): NodeResult {
-    if (!enabled().includes(id)) throw new Error(`${id} is not enabled`);
-    moves += 1;
-    const base = { reason: null, data: dataOf(id), from_nodes: fromNodes(id), move: moves };
-    const place = placeOf(id);
-    const outcome = runAndRoute(place, behaviour);
-    const { attempts } = outcome;
-    if ("routes" in outcome) {
-      results.set(id, { ...base, status: "COMPLETED", output: outcome.output, error: null, attempts });
-      if (halted === null) send(outcome.routes);
-    } else {
-      const error = worded(outcome.failure, wording);
-      results.set(id, { ...base, status: "FAILED", output: null, error, attempts });
-      fail(id, routesOfFailed(place, error));
+    if (decision === "fire") {
+      this.#activate(node, frame, this.#activation(id, frame, this.#taken(id, frame)));
+      return;
     }
-    return results.get(id)!;
+    const skipped = { key, node, frame, data: null, from: [], predecessors: [] };
+    this.#end(skipped, { status: "SKIPPED", reason: decision, attempts: 0 });
+    this.#send(frame, routesOfSkipped(this.#structure.outgoing(id), decision));
   }
 
-  function fail(id: string, routes: Map<SimulatedEdge, Arrival>): void {
-    const isUnhandled = ![...routes.values()].includes(TAKEN);
-    if (isUnhandled) unhandled.push(id);
-    if (halted === null) send(routes);
-    if (isUnhandled && workflow.fail_fast === true) halted ??= "fail_fast";
+  #taken(id: string, frame: Frame): SimulatedEdge[] {
+    return this.#structure.incoming(id).filter((edge) => frame.arrivals.get(edge)?.kind === "taken");
   }
 
-  function cancel(paused = false): boolean {
-    if (enabled().length === 0 && !paused) return false;
-    halted ??= "cancel";
-    return true;
+  #activation(id: string, frame: Frame, edges: readonly SimulatedEdge[]): Activation {
+    const predecessors = this.#structure.incoming(id).map((edge) => edge.from);
+    const seen = edges.map((edge): [string, Json] => [edge.from, seenIn(frame.arrivals.get(edge)!)]);
+    const single = new Set(predecessors).size === 1;
+    const data = single ? (seen[0]?.[1] ?? null) : Object.fromEntries(seen);
+    return { data, from: [...new Set(seen.map(([from]) => from))], predecessors };
   }
 
-  function withdraw(id: string, behaviour?: Behaviour): NodeResult {
-    if (halted === null) throw new Error(`${id} is withdrawn from a game that goes on`);
-    if (!enabled().includes(id)) throw new Error(`${id} is not enabled`);
-    moves += 1;
-    const attempts = runAndRoute(placeOf(id), behaviour).attempts;
-    results.set(id, { ...CANCELLED, attempts, from_nodes: fromNodes(id), move: moves });
-    return results.get(id)!;
+  #activate(node: SimulatedNode, frame: Frame, activation: Activation): void {
+    const key = keyOf(node.id, frame.scope);
+    const forestalledBy = this.#completedOf(node.unless, frame);
+    const execution: Execution = { key, node, frame, ...activation, forestalledBy };
+    this.#active.set(key, execution);
+    if (node.type === "map" && forestalledBy === undefined) this.#open(execution, node);
+    if (node.type === "subworkflow") this.#callChild(execution, node.workflow, node.input);
+    if (node.cancel_rest === true)
+      this.#withdrawals.push({ by: node.id, frame, ids: this.#structure.regionOf(node.id) });
   }
 
-  function placeOf(id: string): Place {
-    const predecessors = incoming(id).map((edge) => edge.from);
-    const scope = { variables: { data: dataOf(id), input }, nodes: outputs() };
-    return { node: nodes.get(id)!, edges: outgoing(id), scope, predecessors };
+  #callChild(execution: Execution, workflow: SimulatedWorkflow, input?: Record<string, Expression>): void {
+    const { bindings } = this.#placeOf(execution);
+    const given = attempt(() =>
+      Object.entries(input ?? {}).map(([name, value]) => [name, evaluate(value, bindings)]),
+    );
+    if (given === null) return;
+    const { key, data } = execution;
+    this.#children.set(key, { workflow, input: input === undefined ? data : Object.fromEntries(given) });
   }
 
-  function fireOn(id: string, from: string): boolean {
-    const edges = incoming(id).filter((edge) => edge.from === from && arrivals.get(edge) === TAKEN);
-    if (nodes.get(id)?.trigger_rule !== "one_success" || !enabled().includes(id) || edges.length === 0)
-      return false;
-    used.set(id, edges);
-    return true;
+  #completedOf(ids: readonly string[] | undefined, frame: Frame): string | undefined {
+    return ids?.find((id) => this.#lastResult(id, frame)?.status === "COMPLETED");
   }
 
-  function result(): GameResult {
-    const over = { nodes: Object.fromEntries(results), halted, error: null, output: null };
-    if (enabled().length > 0) return { ...over, status: "RUNNING" };
-    if (halted !== null) {
-      for (const { id } of workflow.nodes)
-        over.nodes[id] ??= { ...CANCELLED, attempts: 0, from_nodes: [], move: moves };
-      if (halted === "cancel") return { ...over, status: "CANCELLED" };
+  // Outcomes
+
+  #end(
+    { key, node, frame, data, from }: Execution,
+    over: Pick<NodeResult, "status" | "attempts"> & Partial<NodeResult>,
+  ): NodeResult {
+    const ran = over.status === "COMPLETED" || over.status === "FAILED";
+    const given = { data: ran ? data : null, from_nodes: from, move: this.#moves };
+    const result = { ...NOTHING, node_id: node.id, scope: frame.scope, ...given, ...over };
+    this.#active.delete(key);
+    this.#results.set(key, result);
+    return result;
+  }
+
+  #complete(
+    execution: Execution,
+    { output, routes, decision, attempts }: Extract<Routed, { routes: Routes }>,
+  ): void {
+    const { node, frame } = execution;
+    this.#end(execution, { status: "COMPLETED", output, attempts });
+    if (node.compensated === true) this.#undoable.push([node, frame]);
+    if (decision === "again") frame.onceIdle = "again";
+    else this.#send(frame, routes);
+    if (!isEvent(node)) this.#withdrawOthers(execution);
+  }
+
+  #fail(execution: Execution, error: NodeError, attempts: number): void {
+    const { frame } = execution;
+    const place = this.#placeOf(execution, { output: null, error: { ...error } });
+    const result = this.#end(execution, { status: "FAILED", error, attempts });
+    if (this.#compensating) return;
+    const routes = routesOfFailed(place, error);
+    this.#send(frame, routes);
+    if ([...routes.values()].some(({ kind }) => kind === "taken")) return;
+    const item = enclosing(frame, "map");
+    if (item !== undefined) item.failed = true;
+    else {
+      this.#unhandled.push(result);
+      if (this.#workflow.fail_fast === true) this.#halted ??= "fail_fast";
     }
-    const first = unhandled[0];
-    if (first === undefined) return { ...over, status: "COMPLETED", output: runOutput() };
-    return { ...over, status: "FAILED", error: { ...results.get(first)!.error!, node_id: first } };
   }
 
-  function runOutput(): Json {
-    if (workflow.output !== undefined)
-      return evaluate(workflow.output, { variables: { input }, nodes: outputs() });
-    const terminals = workflow.nodes.map(({ id }) => id).filter((id) => outgoing(id).length === 0);
-    if (terminals.length === 1) return results.get(terminals[0]!)!.output;
-    const completed = terminals.filter((id) => results.get(id)!.status === "COMPLETED");
-    return Object.fromEntries(completed.map((id) => [id, results.get(id)!.output]));
+  #forestall(execution: Execution, by: string): NodeResult {
+    this.#moves += 1;
+    const reason: Reason = { kind: "unless", node: by };
+    const result = this.#end({ ...execution, from: [] }, { status: "SKIPPED", reason, attempts: 0 });
+    this.#send(execution.frame, routesOfSkipped(this.#structure.outgoing(execution.node.id), reason));
+    this.#tidy();
+    return result;
   }
 
-  for (const { id } of workflow.nodes) if (incoming(id).length === 0) used.set(id, []);
-  return { enabled, dataOf, resolve, fireOn, cancel, withdraw, result };
+  #placeOf({ node, frame, data, predecessors }: Execution, more: Record<string, Json> = {}): Place {
+    const loop = enclosing(frame, "loop");
+    const item = enclosing(frame, "map");
+    const variables = {
+      data,
+      input: this.#input,
+      ...(loop === undefined ? {} : { loop: { iteration: loop.index } }),
+      ...(item === undefined ? {} : { item: item.item, index: item.index }),
+      ...more,
+    };
+    const bindings = { variables, nodes: this.#outputsSeenFrom(frame) };
+    return { node, edges: this.#structure.outgoing(node.id), bindings, predecessors };
+  }
+
+  #outputsSeenFrom(frame: Frame): JsonObject {
+    const { nodes } = this.#structure;
+    return Object.fromEntries(nodes.map(({ id }) => [id, this.#lastResult(id, frame)?.output ?? null]));
+  }
+
+  /** Does an execution's work and, if it succeeds, routes its output. A condition that fails turns the success into a failure. */
+  #runAndRoute(execution: Execution, behaviour: Behaviour | undefined, told: Told): Routed {
+    const { node, frame } = execution;
+    const place = this.#placeOf(execution);
+    const outcome: Tried = awaits(node)
+      ? { ...this.#await(node, execution, told), attempts: 1 }
+      : run(node, place, behaviour);
+    if ("failure" in outcome) return outcome;
+    const { output, attempts } = outcome;
+    const variables = { ...place.bindings.variables, output, error: null };
+    const bindings = { variables, nodes: { ...place.bindings.nodes, [node.id]: output } };
+    const routed = attempt((): Routed => {
+      const decision = node.type === "loop" ? decideLoop(node, frame.index, bindings) : undefined;
+      if (decision === "again") return { ...outcome, routes: new Map(), decision };
+      if (node.type === "loop" && decision === "timeout" && node.timeout_path === undefined)
+        return { ...failure("LOOP_EXHAUSTED"), attempts };
+      return { ...outcome, routes: routesOfSuccess({ ...place, bindings }, output, decision), decision };
+    });
+    return routed ?? { ...failure("CONDITION_FAILED"), attempts };
+  }
+
+  #await(node: Awaiting, execution: Execution, { error, child, at = null }: Told): Outcome {
+    switch (node.type) {
+      case "map":
+        return this.#resultOfMap(node, execution);
+      case "subworkflow":
+        if (child === undefined) return failure(null);
+        return child.status === "COMPLETED" ? child : failure(`CHILD_${child.status}`);
+      case "signal":
+      case "approval": {
+        const late = node.deadline_ms !== undefined && error?.code === "SIGNAL_TIMED_OUT";
+        if (late || node.answer === null) return failure("SIGNAL_TIMED_OUT");
+        return { output: node.type === "signal" ? node.answer : { ...node.answer, by: ANSWERED_BY, at } };
+      }
+    }
+  }
+
+  // Maps
+
+  #open(execution: Execution, node: SimulatedNode & SimulatedMap): void {
+    const list = this.#itemsOf(execution, node);
+    if ("failure" in list) return;
+    const body = this.#structure.bodies.find((of) => of.node === node);
+    if (body?.kind !== "map") throw new Error(`${node.id} has no body`);
+    execution.fan = { body, items: list.items, begun: [], over: new Set(), enough: false };
+    this.#beginItems(execution.frame, execution.fan);
+  }
+
+  #itemsOf(execution: Execution, { items }: SimulatedMap): { items: Json[] } | { failure: Failure } {
+    const found = attempt(() => ({ value: evaluate(items, this.#placeOf(execution).bindings) }));
+    if (found === null) return failure(null);
+    return Array.isArray(found.value) ? { items: found.value } : failure("MAP_NOT_A_LIST");
+  }
+
+  #beginItems(parent: Frame, { body, items, begun, over }: Fan): void {
+    const most = body.node.max_concurrency ?? MAX_CONCURRENCY;
+    while (this.#halted === null && begun.length < items.length && begun.length - over.size < most) {
+      const item = items[begun.length]!;
+      const frame = this.#frame(body, parent, begun.length, item);
+      begun.push(frame);
+      for (const id of this.#structure.entries(body)) this.#enter(id, frame, item);
+    }
+  }
+
+  #itemOver(frame: Frame): void {
+    const { body, parent } = frame;
+    const fan = this.#active.get(keyOf(body!.node.id, parent!.scope))?.fan;
+    if (fan === undefined) return;
+    fan.over.add(frame);
+    const failed = failedOf(fan).length;
+    const counts = { completed: fan.over.size - failed, failed, total: fan.items.length };
+    const { complete_when } = fan.body.node;
+    const bindings = { variables: { ...counts, input: this.#input }, nodes: {} };
+    if (complete_when && attempt(() => evaluate(complete_when, bindings)) === true) fan.enough = true;
+    this.#beginItems(parent!, fan);
+  }
+
+  #resultOfMap(node: SimulatedNode & SimulatedMap, execution: Execution): Outcome {
+    const { fan } = execution;
+    if (fan === undefined) {
+      const list = this.#itemsOf(execution, node);
+      return "failure" in list ? list : failure(null);
+    }
+    this.#recallItems(execution, node.id);
+    const tolerated = node.tolerated_failures ?? 0;
+    if (!fan.enough && failedOf(fan).length > tolerated) return failure("MAP_FAILED");
+    const resultOf = (frame: Frame | undefined): Json =>
+      frame === undefined || frame.failed || !fan.over.has(frame) ? null : this.#outputIn(frame);
+    return { output: fan.items.map((_item, index) => resultOf(fan.begun[index])) };
+  }
+
+  /** What is under way in a map's items ends with it; nothing is sent inside them. */
+  #recallItems({ fan }: Execution, by: string): void {
+    for (const item of fan?.begun ?? []) {
+      for (const execution of this.#activeIn(item)) this.#recall(execution, by);
+      for (const frame of this.#frames) if (isWithin(frame, item)) frame.onceIdle = undefined;
+    }
+  }
+
+  // Withdrawal, and what comes when nothing is outstanding
+
+  #withdrawOthers(execution: Execution): void {
+    const { node, frame, woken } = execution;
+    if (node.cancels === undefined || woken === true || this.#halted !== null) return;
+    execution.woken = true;
+    this.#withdrawals.push({ by: node.id, frame, ids: this.#structure.expand(node.cancels, node.id) });
+    if (isEvent(node)) this.#performWithdrawals();
+  }
+
+  #performWithdrawals(): void {
+    for (let next = this.#withdrawals.shift(); next !== undefined; next = this.#withdrawals.shift()) {
+      const { by, frame, ids } = next;
+      for (const id of ids)
+        for (const execution of this.#activeIn(frame).filter(({ node }) => node.id === id)) {
+          this.#recallItems(execution, by);
+          const reason = this.#recall(execution, by);
+          this.#send(execution.frame, routesOfSkipped(this.#structure.outgoing(id), reason));
+        }
+    }
+  }
+
+  #recall(execution: Execution, by: string): Reason {
+    const reason: Reason = { kind: "withdrawn", node: by };
+    this.#end(execution, { status: "CANCELLED", reason, attempts: execution.node.retry?.max_attempts ?? 1 });
+    return reason;
+  }
+
+  #tidy(): void {
+    const isIdle = (frame: Frame): boolean => this.#activeIn(frame).length === 0;
+    for (let next: Frame | undefined; ; this.#turn(next)) {
+      this.#performWithdrawals();
+      next = this.#frames.findLast((frame) => frame.onceIdle !== undefined && isIdle(frame));
+      if (next === undefined) break;
+    }
+    if (this.#active.size === 0 && this.#verdict() !== "COMPLETED") this.#undoNext();
+  }
+
+  /** Nothing is outstanding in a scope. */
+  #turn(frame: Frame): void {
+    const { onceIdle, body, parent, index, scope } = frame;
+    frame.onceIdle = undefined;
+    if (onceIdle === "item over") this.#itemOver(frame);
+    if (this.#halted !== null || body?.kind !== "loop") return;
+    const { id, loop_back_to } = body.node;
+    const { output } = this.#results.get(keyOf(id, scope))!;
+    this.#enter(loop_back_to, this.#frame(body, parent, index + 1), output, [id]);
+  }
+
+  #undoNext(): void {
+    const [node, frame] = this.#undoable.pop() ?? [];
+    if (node === undefined || frame === undefined) return;
+    this.#compensating = true;
+    const data = this.#results.get(keyOf(node.id, frame.scope))!.output;
+    const { retry } = node;
+    const undoing = { id: compensationOf(node.id), type: "function", ...(retry && { retry }) } as const;
+    this.#activate(undoing, frame, { data, from: [], predecessors: [] });
+  }
 }
 
-/** What the trigger rule makes of the arrivals (undefined: not in yet, in edge order): wait, fire, or skip and why. */
-function decide(node: SimulatedNode, arrivals: (Arrival | undefined)[]): "wait" | "fire" | Reason {
-  const allIn = !arrivals.includes(undefined);
-  const anyTaken = arrivals.includes(TAKEN);
-  const failed = arrivals.find((arrival) => arrival?.kind === "failed");
-  if (node.trigger_rule === "one_success" && anyTaken) return "fire";
-  if (!allIn) return "wait";
-  if (node.trigger_rule === "all_done") return "fire";
-  if (failed?.kind === "failed") return { kind: "upstream_failed", node: failed.origin };
-  return anyTaken ? "fire" : { kind: "not_taken" };
+const NOTHING = { reason: null, output: null, error: null, data: null, from_nodes: [] };
+
+/** Who answers approvals. */
+export const ANSWERED_BY = "the simulation";
+
+const MAX_CONCURRENCY = 1000;
+
+function isReady({ fan }: Execution): boolean {
+  return fan === undefined || fan.enough || fan.over.size === fan.items.length;
 }
 
-/** What a successor is given: the output, or the error of a failure that it handles. */
-function seenFrom(result: NodeResult): Json {
-  return result.status === "FAILED" ? { error: { ...result.error! } } : result.output;
+function isEvent({ type }: SimulatedNode): boolean {
+  return type === "wait" || type === "signal" || type === "approval";
+}
+
+function isWithin(frame: Frame | undefined, outer: Frame): boolean {
+  return frame === outer || (frame !== undefined && isWithin(frame.parent, outer));
+}
+
+/** The innermost scope of this kind around a place. */
+function enclosing(frame: Frame | undefined, kind: Body["kind"]): Frame | undefined {
+  return frame === undefined || frame.body?.kind === kind ? frame : enclosing(frame.parent, kind);
+}
+
+/** Out of the bodies in which a node is not. */
+function outTo(id: string, frame: Frame): Frame {
+  return frame.body === undefined || frame.body.members.has(id) ? frame : outTo(id, frame.parent!);
+}
+
+function failedOf({ over }: Fan): Frame[] {
+  return [...over].filter(({ failed }) => failed);
+}
+
+function seenIn(arrival: Arrival): Json {
+  return arrival.kind === "taken" ? arrival.seen : null;
 }
 
 function worded(failure: Failure, wording: NodeError | undefined): NodeError {
@@ -265,65 +784,4 @@ function worded(failure: Failure, wording: NodeError | undefined): NodeError {
     code: failure.code ?? wording?.code ?? "NOT_FIXED",
     message: failure.message ?? wording?.message ?? "",
   };
-}
-
-/** Runs a node and, if it succeeds, routes its output. A condition that fails turns the success into a failure. */
-function runAndRoute(
-  place: Place,
-  behaviour: Behaviour | undefined,
-): ({ output: Json; routes: Map<SimulatedEdge, Arrival> } | { failure: Failure }) & { attempts: number } {
-  const outcome = run(place, behaviour);
-  if ("failure" in outcome) return outcome;
-  const routes = attempt(() => routesOfSuccess(place, outcome.output));
-  const { attempts } = outcome;
-  return routes === null ? { ...failure("CONDITION_FAILED"), attempts } : { ...outcome, routes };
-}
-
-/** Success: failure edges are not taken, the others decide, each for itself or, on a conditional, together. */
-function routesOfSuccess({ node, edges, scope: before }: Place, output: Json): Map<SimulatedEdge, Arrival> {
-  const variables = { ...before.variables, output, error: null };
-  const scope = { variables, nodes: { ...before.nodes, [node.id]: output } };
-  const success = edges.filter((edge) => (edge.on ?? "success") === "success");
-  const always = edges.filter((edge) => edge.on === "always");
-  const taken = new Set([
-    ...(node.type === "conditional"
-      ? choose(node.mode, success, scope)
-      : success.filter((edge) => holds(edge, scope))),
-    ...always.filter((edge) => holds(edge, scope)),
-  ]);
-  return new Map(edges.map((edge) => [edge, taken.has(edge) ? TAKEN : NOT_TAKEN]));
-}
-
-/** The success edges that a conditional takes: the first match or every match, else its edge without condition. */
-function choose(
-  mode: "first" | "all" | undefined,
-  edges: readonly SimulatedEdge[],
-  scope: Scope,
-): SimulatedEdge[] {
-  const ordered = edges.toSorted((a, b) => (a.priority ?? 0) - (b.priority ?? 0));
-  const conditioned = ordered.filter((edge) => edge.condition !== undefined);
-  const matching = (edge: SimulatedEdge): boolean => holds(edge, scope);
-  const first = mode === "all" ? undefined : conditioned.find(matching);
-  const matches = mode === "all" ? conditioned.filter(matching) : first === undefined ? [] : [first];
-  return matches.length > 0 ? matches : ordered.filter((edge) => edge.condition === undefined);
-}
-
-/** Failure: failure and always edges decide; if none is taken nobody handles it, and every edge carries the failure. */
-function routesOfFailed({ node, edges, scope }: Place, error: NodeError): Map<SimulatedEdge, Arrival> {
-  const variables = { ...scope.variables, output: null, error: { ...error } };
-  const holdsNow = (edge: SimulatedEdge): boolean =>
-    attempt(() => holds(edge, { variables, nodes: scope.nodes })) ?? false;
-  const taken = new Set(edges.filter((edge) => (edge.on ?? "success") !== "success" && holdsNow(edge)));
-  const rest: Arrival = taken.size > 0 ? NOT_TAKEN : { kind: "failed", origin: node.id };
-  return new Map(edges.map((edge) => [edge, taken.has(edge) ? TAKEN : rest]));
-}
-
-/** Dead-path elimination: a skipped node passes on why. Its failure edges are not taken: it did not fail itself. */
-function routesOfSkipped(edges: readonly SimulatedEdge[], reason: Reason): Map<SimulatedEdge, Arrival> {
-  const passedOn: Arrival = reason.kind === "not_taken" ? NOT_TAKEN : { kind: "failed", origin: reason.node };
-  return new Map(edges.map((edge) => [edge, edge.on === "failure" ? NOT_TAKEN : passedOn]));
-}
-
-function holds(edge: SimulatedEdge, scope: Scope): boolean {
-  return edge.condition === undefined || booleanOf(edge.condition, scope);
 }

@@ -1,5 +1,5 @@
 /** What each type of node makes of its data: the part of the reference that knows nothing of edges. */
-import { booleanOf, evaluate, isObject, type Json, NoValue, type Scope, sameJson } from "./expression.ts";
+import { type Bindings, booleanOf, evaluate, isObject, type Json, NoValue, sameJson } from "./expression.ts";
 import { type Behaviour, behave, type SimulatedEdge, type SimulatedNode } from "./model.ts";
 
 /** A failure before its wording is settled: what is null is not fixed by the semantics. */
@@ -18,32 +18,47 @@ export interface Place {
   node: SimulatedNode;
   /** Its outgoing edges, in file order. */
   edges: SimulatedEdge[];
-  scope: Scope;
+  bindings: Bindings;
   /** Predecessors in the order of the workflow file's edges. */
   predecessors: string[];
 }
 
-/** What a node makes of its data. Only functions are tried again: the others would fail again. */
-export function run(place: Place, behaviour: Behaviour | undefined): Tried {
-  const { node } = place;
-  return node.type === "function"
-    ? tryCalls(node, behaviour, place.scope.variables.data ?? null)
+/** Nodes that wait for something that happens elsewhere. */
+const AWAITING = ["signal", "approval", "map", "subworkflow"] as const;
+export type Awaiting = Extract<SimulatedNode, { type: (typeof AWAITING)[number] }>;
+
+export function awaits(node: SimulatedNode): node is Awaiting {
+  return AWAITING.some((type) => type === node.type);
+}
+
+/** What a node makes of its data. Only what calls the handler is tried again: the others would fail again. */
+export function run(
+  node: Exclude<SimulatedNode, Awaiting>,
+  place: Place,
+  behaviour: Behaviour | undefined,
+): Tried {
+  return node.type === "function" || (node.type === "loop" && node.calls === true)
+    ? tryCalls(node, behaviour, place.bindings.variables.data ?? null)
     : { ...compute(node, place), attempts: 1 };
 }
 
-function compute(node: Exclude<SimulatedNode, { type: "function" }>, place: Place): Outcome {
-  const { scope, predecessors } = place;
-  const data = scope.variables.data ?? null;
+function compute(
+  node: Exclude<SimulatedNode, Awaiting | { type: "function" }>,
+  { bindings, predecessors }: Place,
+): Outcome {
+  const data = bindings.variables.data ?? null;
   switch (node.type) {
     case "conditional":
     case "parallel":
+    case "loop":
+    case "wait":
       return { output: data };
     case "filter":
-      return filter(node, data, scope);
+      return filter(node, data, bindings);
     case "aggregate":
       return aggregate(node, valuesOf(data, predecessors));
     case "transform":
-      return attempt(() => ({ output: evaluate(node.expression, scope) })) ?? failure(null);
+      return attempt(() => ({ output: evaluate(node.expression, bindings) })) ?? failure(null);
   }
 }
 
@@ -63,10 +78,10 @@ function tryCalls({ id, retry }: SimulatedNode, behaviour: Behaviour | undefined
   }
 }
 
-function filter(node: SimulatedNode & { type: "filter" }, data: Json, scope: Scope): Outcome {
+function filter(node: SimulatedNode & { type: "filter" }, data: Json, bindings: Bindings): Outcome {
   if (!Array.isArray(data)) return failure("FILTER_NOT_A_LIST");
   const keeps = (item: Json, index: number): boolean =>
-    booleanOf(node.filter_expression, { ...scope, variables: { ...scope.variables, item, index } });
+    booleanOf(node.filter_expression, { ...bindings, variables: { ...bindings.variables, item, index } });
   return attempt(() => ({ output: data.filter(keeps) })) ?? failure(null);
 }
 
