@@ -2,9 +2,11 @@
 import { type Bodies, NO_BODY } from "./bodies.ts";
 import type { CheckedGraph } from "./check.ts";
 import type { Needs } from "./check_expressions.ts";
-import { retryWithoutPolicy } from "./defaults.ts";
+import type { Unless } from "./check_guards.ts";
+import { DEFAULTS, retryWithoutPolicy } from "./defaults.ts";
 import type { Draft, DraftEdge } from "./draft.ts";
 import { type Link, levelsOf } from "./graph.ts";
+import { compensationIdOf } from "./hidden_nodes.ts";
 import {
   type IR,
   IR_FORMAT,
@@ -16,13 +18,21 @@ import {
   type TriggerRule,
 } from "./ir.ts";
 import type { LoopConfig } from "./node_configs.ts";
-import type { FileEdge, FileNode, Header } from "./schema.ts";
+import { compensationOf, type FileEdge, type FileNode, type Header } from "./schema.ts";
+import type { Withdrawals } from "./withdrawals.ts";
 
-/** A workflow without faults. Positions are places in the draft; indexes are places in the IR. */
-interface Source {
+/** A workflow without faults. */
+export interface Sound {
   draft: Draft;
   checked: CheckedGraph;
   bodies: Bodies;
+  needs: Needs;
+  withdrawals: Withdrawals;
+  unless: Unless;
+}
+
+/** Positions are places in the draft; indexes are places in the IR. */
+interface Source extends Sound {
   /** Positions of the nodes in the IR's order, and back. */
   order: readonly number[];
   indexOf: readonly number[];
@@ -33,22 +43,22 @@ interface Source {
   bodyAt: ReadonlyMap<number, number>;
 }
 
-/** Needs a draft and a graph without faults. */
-export function assemble(draft: Draft, checked: CheckedGraph, bodies: Bodies, needs: Needs): IR {
-  const source = orderPass(draft, checked, bodies);
-  const { order } = source;
+export function assemble(sound: Sound): IR {
+  const source = orderPass(sound);
+  const { draft, order, needs } = source;
   const levels = levelsOf(
-    checked.graph,
+    sound.checked.graph,
     order,
     draft.nodes.map((node) => node.container),
   );
   const edges = edgesPass(source);
-  const nodes = order.map((position) => nodePass(position, levels[position] as number, edges, needs, source));
+  const nodes = order.map((position) => nodePass(position, levels[position] as number, edges, source));
+  const bodies = bodiesPass(source, nodes);
   return headerPass(draft.header as Header, {
-    nodes,
+    nodes: [...nodes, ...compensationPass(nodes, source)],
     edges,
-    bodies: bodiesPass(source, nodes),
-    isTopLevel: (index) => draft.nodes[order[index] as number]?.container === -1,
+    bodies,
+    isTopLevel: (index) => draft.nodes[order[index] ?? -1]?.container === -1,
     outputNeeds: indexesOf(needs.ofOutput, source),
   });
 }
@@ -60,7 +70,8 @@ function indexesOf(positions: Iterable<number>, { indexOf }: Source): number[] {
 }
 
 /** Edges stand in file order, those of a map's body in the order of the maps, behind all others. */
-function orderPass(draft: Draft, checked: CheckedGraph, bodies: Bodies): Source {
+function orderPass(sound: Sound): Source {
+  const { draft, checked, bodies } = sound;
   const order = checked.order as number[];
   const indexOf = invert(order);
   const rank = ({ container }: DraftEdge) => indexOf[container] ?? -1;
@@ -70,7 +81,7 @@ function orderPass(draft: Draft, checked: CheckedGraph, bodies: Bodies): Source 
     .map((edge) => edge.position);
   const edgeIndexOf = new Map(edgeOrder.map((place, index) => [place, index]));
   const bodyAt = new Map(bodies.list.map((body, index) => [body.node, index]));
-  return { draft, checked, bodies, order, indexOf, edgeOrder, edgeIndexOf, bodyAt };
+  return { ...sound, order, indexOf, edgeOrder, edgeIndexOf, bodyAt };
 }
 
 function invert(order: readonly number[]): number[] {
@@ -114,13 +125,7 @@ function pathOf(bodies: Bodies, body: number): number[] {
   return path;
 }
 
-function nodePass(
-  position: number,
-  level: number,
-  edges: readonly IREdge[],
-  needs: Needs,
-  source: Source,
-): IRNode {
+function nodePass(position: number, level: number, edges: readonly IREdge[], source: Source): IRNode {
   const { draft, checked, bodies, edgeIndexOf, bodyAt } = source;
   const file = draft.nodes[position]?.parsed as FileNode;
   const toEdges = (links: readonly Link[]) => links.map((link) => edgeIndexOf.get(link.edge) as number);
@@ -134,7 +139,7 @@ function nodePass(
     terminal: outgoing.length === 0,
     in: toEdges(checked.graph.in[position] as Link[]).sort(ascending),
     out: inOrderOfLooking(file, outgoing, edges),
-    needs: indexesOf(needs.ofNodes[position] ?? [], source),
+    needs: indexesOf(source.needs.ofNodes[position] ?? [], source),
     retry: file.retry ?? retryWithoutPolicy(file.type),
     timeout_ms: file.timeout_ms,
     queue: file.queue,
@@ -142,7 +147,51 @@ function nodePass(
     body: bodies.of[position] as number,
     ...(file.type === "loop" ? { loop: loopPass(position, file.config as LoopConfig, source) } : {}),
     ...(file.type === "map" ? { map_body: bodyAt.get(position) as number } : {}),
+    ...guardsPass(position, file, source),
   };
+}
+
+function guardsPass(
+  position: number,
+  file: FileNode,
+  source: Source,
+): Pick<IRNode, "cancels" | "cancels_at" | "holds" | "unless"> {
+  const withdrawal = source.withdrawals.get(position);
+  const unless = source.unless.get(position);
+  return {
+    ...(withdrawal && { cancels: indexesOf(withdrawal.targets, source), cancels_at: withdrawal.at }),
+    ...(file.holds.length === 0 ? {} : { holds: [...new Set(file.holds)].sort() }),
+    ...(unless && { unless: indexesOf(unless, source) }),
+  };
+}
+
+/** Links the nodes to those that undo them, and returns these. */
+function compensationPass(nodes: readonly IRNode[], { draft, order }: Source): IRNode[] {
+  const added: IRNode[] = [];
+  for (const [index, node] of nodes.entries()) {
+    const undo = compensationOf(draft.nodes[order[index] as number]?.parsed as FileNode);
+    if (undo === undefined) continue;
+    node.compensation = nodes.length + added.length;
+    const { level, retry, timeout_ms, queue, priority, body } = node;
+    added.push({
+      id: compensationIdOf(node.id),
+      type: "function",
+      config: undo,
+      level,
+      trigger_rule: DEFAULTS.triggerRule,
+      terminal: false,
+      in: [],
+      out: [],
+      needs: [],
+      retry,
+      timeout_ms,
+      queue,
+      priority,
+      body,
+      compensates: index,
+    });
+  }
+  return added;
 }
 
 /** Outgoing edges by (priority, file order); the default of a `conditional` node is looked at last. */
@@ -214,7 +263,7 @@ function headerPass(header: Header, { nodes, edges, bodies, isTopLevel, outputNe
     terminals: indexesWhere((node) => node.terminal),
     levels: 1 + nodes.reduce((highest, node) => Math.max(highest, node.level), 0),
     bodies,
-    semaphores: {},
+    semaphores: header.semaphores,
     vars: header.vars,
     ...(header.output === undefined ? {} : { output: header.output }),
     output_needs: outputNeeds,

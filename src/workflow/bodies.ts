@@ -65,6 +65,35 @@ export function isWithin(bodies: Bodies, inner: number, outer: number): boolean 
   return false;
 }
 
+/** Is a node one of a body's own: not inside another body in it, a loop node standing for its loop? */
+export function isDirectlyIn(bodies: Bodies, position: number, body: number): boolean {
+  return bodies.of[position] === body || outerBodyOf(bodies, position) === body;
+}
+
+/** By body, and at the end of those without one: positions of all nodes in it and in the loops inside it. */
+export class BodyMembers {
+  private readonly own: number[][];
+  private readonly loopsIn: number[][];
+
+  constructor(bodies: Bodies) {
+    this.own = Array.from({ length: bodies.list.length + 1 }, () => []);
+    this.loopsIn = Array.from({ length: bodies.list.length + 1 }, () => []);
+    for (const [position, body] of bodies.of.entries()) this.own.at(body)?.push(position);
+    for (const [index, { kind, parent }] of bodies.list.entries())
+      if (kind === "loop") this.loopsIn.at(parent)?.push(index);
+  }
+
+  of(body: number): number[] {
+    const members: number[] = [];
+    const waiting = [body];
+    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+      for (const position of this.own.at(at) as number[]) members.push(position);
+      for (const inner of this.loopsIn.at(at) as number[]) waiting.push(inner);
+    }
+    return members;
+  }
+}
+
 const BODY_HINT = "A body has one way in, its entry (loop_back_to), and one way out, its loop node.";
 
 class Loops {

@@ -10,15 +10,18 @@ import { assert } from "../base/assert.ts";
 import type { Fault } from "../base/errors.ts";
 import { canonicalJson } from "../base/json.ts";
 import { assemble } from "./assemble.ts";
-import { type Bodies, findBodies } from "./bodies.ts";
+import { findBodies } from "./bodies.ts";
 import { checkGraph, checkRules, graphWarnings } from "./check.ts";
 import { checkExpressions } from "./check_expressions.ts";
+import { checkSemaphores, findUnless } from "./check_guards.ts";
 import { type Draft, isObject, readDraft } from "./draft.ts";
 import { Faults, quote } from "./faults.ts";
 import type { IR } from "./ir.ts";
 import { LIMITS } from "./limits.ts";
 import { toPlainJson } from "./plain_json.ts";
+import { compensationOf } from "./schema.ts";
 import { checkSupported } from "./supported.ts";
+import { findWithdrawals } from "./withdrawals.ts";
 
 export interface Compiled {
   ir: IR;
@@ -48,10 +51,14 @@ export function compileWorkflow(document: unknown): Compiled {
   const bodies = checked.order && findBodies(draft, checked, checked.order, faults);
   const needs = checkExpressions(draft, checked, bodies, faults);
   checkRules(draft, checked, faults);
+  checkSemaphores(draft, faults);
+  const withdrawals = bodies && findWithdrawals(draft, checked, bodies, faults);
+  const unless = bodies && findUnless(draft, checked, checked.order as number[], bodies, faults);
   checkSupported(draft, faults);
   checkSizes(draft, faults);
   faults.throwIfAny(what);
-  const ir = assemble(draft, checked, bodies as Bodies, needs);
+  assert(bodies && withdrawals && unless, "a graph without bodies has a fault");
+  const ir = assemble({ draft, checked, bodies, needs, withdrawals, unless });
   const warnings = new Faults();
   graphWarnings(draft, warnings);
   return { ir, digest: digestOf(ir), warnings: warnings.list() };
@@ -63,8 +70,11 @@ function workflowName(plain: unknown): string {
 
 function checkSizes(draft: Draft, faults: Faults): void {
   checkSize(draft.header?.vars, "vars", LIMITS.varsBytes, "$.vars", faults);
-  for (const node of draft.nodes)
-    checkSize(node.parsed?.config, "config", LIMITS.configBytes, `${node.path}.config`, faults);
+  for (const { parsed, path } of draft.nodes) {
+    checkSize(parsed?.config, "config", LIMITS.configBytes, `${path}.config`, faults);
+    const undo = parsed && compensationOf(parsed);
+    checkSize(undo, "compensate_with", LIMITS.configBytes, `${path}.compensate_with`, faults);
+  }
 }
 
 function checkSize(value: unknown, name: string, limit: number, path: string, faults: Faults): void {

@@ -6,7 +6,7 @@ type ShapeNode = Shape["nodes"][number];
 
 /** Nodes stand in the IR's order, whose topological order is that same order. The IR's indexes are in range. */
 export function fileOf(shape: Shape): Record<string, unknown> {
-  const { name, vars, output, input_schema, timeout_ms, max_parallel_nodes, fail_fast } = shape;
+  const { name, vars, output, input_schema, timeout_ms, max_parallel_nodes, fail_fast, semaphores } = shape;
   const graphs = graphsOf(shape);
   return {
     name,
@@ -16,6 +16,7 @@ export function fileOf(shape: Shape): Record<string, unknown> {
     timeout_ms,
     max_parallel_nodes,
     fail_fast,
+    semaphores,
     ...graphs.get(-1),
   };
 }
@@ -56,7 +57,28 @@ function nodeOf(
   const { id, type, trigger_rule, retry, timeout_ms, queue, priority, map_body } = node;
   const body = map_body === undefined ? {} : bodyOf(map_body, shape, graphs);
   const config = { ...node.config, ...body };
-  return { id, type, config, trigger_rule, retry, timeout_ms, queue, priority };
+  return { id, type, config, trigger_rule, retry, timeout_ms, queue, priority, ...guardsOf(node, shape) };
+}
+
+function guardsOf(node: ShapeNode, shape: Shape): Record<string, unknown> {
+  const { cancels, cancels_at, compensation, holds, unless } = node;
+  const ids = (indexes: readonly number[]) => indexes.map((index) => shape.nodes[index]?.id);
+  const undo = compensation === undefined ? undefined : shape.nodes[compensation]?.config;
+  return {
+    // The list of a loop's nodes is what its loop node stands for.
+    ...(cancels &&
+      cancels_at !== "fire" && { cancels: ids(cancels.filter((index) => isDirectlyIn(shape, index, node))) }),
+    ...(cancels_at === "fire" && { cancel_rest: true }),
+    ...(undo && { compensate_with: undo }),
+    ...(holds === undefined ? {} : { holds }),
+    ...(unless && { unless: ids(unless) }),
+  };
+}
+
+/** Does a node belong to another's body itself, not to a loop inside it? */
+function isDirectlyIn({ nodes, bodies }: Shape, index: number, { body }: ShapeNode): boolean {
+  const own = (nodes[index] as ShapeNode).body;
+  return own === body || (bodies[own]?.node === index && bodies[own]?.parent === body);
 }
 
 /** What a map's config says of its body. */

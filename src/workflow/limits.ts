@@ -17,6 +17,12 @@ export const LIMITS = {
   bodyDepth: 16,
   /** Items of one map worked on at once. */
   mapConcurrency: 1_000,
+  /** Executions that all nodes of a workflow withdraw by `cancels` and `cancel_rest`, together. */
+  withdrawals: 200_000,
+  /** Semaphores that one node holds: they are taken in one step. */
+  semaphoresHeld: 16,
+  /** Permits of one semaphore. */
+  permits: 1_000_000,
   idLength: 128,
   nameLength: 128,
   /** Characters of one CEL expression. */

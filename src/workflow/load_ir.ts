@@ -33,7 +33,7 @@ const NodeShape = z.strictObject({
   body: BodyIndex,
   loop: Anything.optional(),
   map_body: Index.optional(),
-  cancels: Anything.optional(),
+  cancels: z.array(Index).optional(),
   cancels_at: Anything.optional(),
   compensation: Index.optional(),
   compensates: Index.optional(),
@@ -128,6 +128,8 @@ function checkRanges(shape: Shape, faults: Faults): void {
     check(node.body, bodies.length, "body", `${path}.body`);
     check(node.map_body ?? 0, bodies.length + 1, "body", `${path}.map_body`);
     check(node.compensation ?? 0, nodes.length, "node", `${path}.compensation`);
+    for (const [place, other] of (node.cancels ?? []).entries())
+      check(other, nodes.length, "node", `${path}.cancels[${place}]`);
     for (const [place, other] of (node.unless ?? []).entries())
       check(other, nodes.length, "node", `${path}.unless[${place}]`);
   }

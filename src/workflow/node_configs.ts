@@ -3,6 +3,7 @@ import { z } from "zod";
 import { DEFAULTS } from "./defaults.ts";
 import { HttpConfig } from "./http_config.ts";
 import { LIMITS } from "./limits.ts";
+import { isTime, timeOf } from "./time_text.ts";
 
 const RESERVED_IDS: ReadonlySet<string> = new Set(["__proto__", "prototype", "constructor"]);
 
@@ -23,6 +24,9 @@ const FunctionConfig = z.strictObject({
   function_name: ShortText.describe("Export of the worker's handler module to run."),
   params: AnyObject.default({}).describe("Handed to the function as `params`."),
 });
+
+/** Of nodes that leave something to undo. */
+export const CompensateWith = FunctionConfig;
 
 const TransformConfig = z.strictObject({
   expression: Cel.describe("CEL whose value is the node's output; sees data, input, vars, nodes."),
@@ -137,9 +141,11 @@ const SubworkflowConfig = z.strictObject({
 const WaitConfig = z
   .strictObject({
     duration_ms: z.int().min(0).optional().describe("Milliseconds to wait. Either this or `until`."),
-    until: Text.optional().describe(
-      "Time to wait for: RFC 3339 text, or CEL giving a timestamp or such text.",
-    ),
+    until: Text.refine((text) => !isTime(text) || timeOf(text) !== undefined, {
+      error: "there is no such time",
+    })
+      .optional()
+      .describe("Time to wait for: RFC 3339 text, or CEL giving a timestamp or such text."),
   })
   .refine((config) => (config.duration_ms === undefined) !== (config.until === undefined), {
     error: "exactly one of duration_ms and until must be given",

@@ -1,6 +1,7 @@
 /** Which properties of a node's config are expressions. */
 import type { ExpressionKind } from "./expression_place.ts";
 import type { FileNodeType } from "./node_configs.ts";
+import { isTime } from "./time_text.ts";
 
 export interface NodeExpression {
   type: FileNodeType;
@@ -18,10 +19,3 @@ export const NODE_EXPRESSIONS: readonly NodeExpression[] = [
   { type: "map", property: "complete_when", kind: "complete_when" },
   { type: "wait", property: "until", kind: "until", isLiteral: isTime },
 ];
-
-const TIME = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)$/;
-
-/** Does the text have the form of a time of RFC 3339? */
-export function isTime(text: string): boolean {
-  return TIME.test(text);
-}

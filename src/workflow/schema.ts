@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { DEFAULTS } from "./defaults.ts";
 import { LIMITS } from "./limits.ts";
-import { Cel, type FileNodeType, NODE_CONFIGS, NodeId } from "./node_configs.ts";
+import { Cel, CompensateWith, type FileNodeType, NODE_CONFIGS, NodeId } from "./node_configs.ts";
 
 const Milliseconds = z.int().min(1).max(LIMITS.timeoutMs);
 
@@ -15,6 +15,12 @@ const TRIGGER_RULES = [
   "all_failed",
   "none_failed",
 ] as const;
+
+const SemaphoreName = z
+  .string()
+  .max(LIMITS.idLength)
+  .regex(/^[a-zA-Z0-9_.-]+$/)
+  .refine((name) => name !== "__proto__", { error: "this name is reserved" });
 
 const Retry = z.strictObject({
   max_attempts: z
@@ -63,6 +69,34 @@ const NODE_BASE = {
     .default(DEFAULTS.queue)
     .describe("Queue whose workers may run it."),
   priority: z.int().min(-1000).max(1000).default(DEFAULTS.priority).describe("Lower goes first."),
+  cancels: z
+    .array(z.union([z.literal("*"), NodeId]))
+    .max(LIMITS.nodes)
+    .default([])
+    .describe(
+      "Nodes of the same body whose executions are withdrawn when this one completes; * stands for all others.",
+    ),
+  cancel_rest: z
+    .boolean()
+    .default(false)
+    .describe("With quorum or one_success: withdraw the branches that are not needed once the join fires."),
+  holds: z
+    .array(SemaphoreName)
+    .max(LIMITS.semaphoresHeld)
+    .default([])
+    .describe("Semaphores of which one permit each is held while the node runs."),
+  unless: z
+    .array(NodeId)
+    .max(LIMITS.nodes)
+    .default([])
+    .describe("Nodes of the same body: the node is skipped if one of them has completed before it begins."),
+};
+
+/** What only nodes have that leave something to undo. */
+const COMPENSATION = {
+  compensate_with: CompensateWith.optional().describe(
+    "What undoes a completed execution when the run fails or is cancelled; its data is the node's output.",
+  ),
 };
 
 const TYPE_DESCRIPTIONS: Record<FileNodeType, string> = {
@@ -83,10 +117,11 @@ const TYPE_DESCRIPTIONS: Record<FileNodeType, string> = {
   rollback: "Goes back to an earlier version of a workflow.",
 };
 
-function nodeSchema<T extends FileNodeType>(type: T) {
+function nodeSchema<T extends FileNodeType, More extends z.ZodRawShape>(type: T, more: More) {
   return z
     .strictObject({
       ...NODE_BASE,
+      ...more,
       type: z.literal(type).describe("Node type."),
       config: NODE_CONFIGS[type].describe("Settings of this node type."),
     })
@@ -95,26 +130,27 @@ function nodeSchema<T extends FileNodeType>(type: T) {
 
 /** By node type. */
 export const NODE_SCHEMAS = {
-  function: nodeSchema("function"),
-  http: nodeSchema("http"),
-  transform: nodeSchema("transform"),
-  filter: nodeSchema("filter"),
-  aggregate: nodeSchema("aggregate"),
-  conditional: nodeSchema("conditional"),
-  loop: nodeSchema("loop"),
-  parallel: nodeSchema("parallel"),
-  map: nodeSchema("map"),
-  subworkflow: nodeSchema("subworkflow"),
-  wait: nodeSchema("wait"),
-  approval: nodeSchema("approval"),
-  signal: nodeSchema("signal"),
-  deploy: nodeSchema("deploy"),
-  rollback: nodeSchema("rollback"),
+  function: nodeSchema("function", COMPENSATION),
+  http: nodeSchema("http", COMPENSATION),
+  transform: nodeSchema("transform", {}),
+  filter: nodeSchema("filter", {}),
+  aggregate: nodeSchema("aggregate", {}),
+  conditional: nodeSchema("conditional", {}),
+  loop: nodeSchema("loop", {}),
+  parallel: nodeSchema("parallel", {}),
+  map: nodeSchema("map", {}),
+  subworkflow: nodeSchema("subworkflow", COMPENSATION),
+  wait: nodeSchema("wait", {}),
+  approval: nodeSchema("approval", {}),
+  signal: nodeSchema("signal", {}),
+  deploy: nodeSchema("deploy", {}),
+  rollback: nodeSchema("rollback", {}),
 } as const;
 
 /** A node of an unknown type: all but its type and config can still be checked. */
 export const UnknownNodeSchema = z.strictObject({
   ...NODE_BASE,
+  ...COMPENSATION,
   type: z.unknown().optional(),
   config: z.unknown().optional(),
 });
@@ -185,6 +221,10 @@ export const HeaderSchema = z.strictObject({
     .boolean()
     .default(DEFAULTS.failFast)
     .describe("Cancel the other branches at the first unhandled failure."),
+  semaphores: z
+    .record(SemaphoreName, z.int().min(1).max(LIMITS.permits))
+    .default({})
+    .describe("Permits of each semaphore by name: so many executions of a run that hold it run at once."),
 });
 
 /** The whole file; used for the published JSON Schema and for hints. */
@@ -212,3 +252,8 @@ export const WorkflowSchema = HeaderSchema.extend({
 export type Header = z.output<typeof HeaderSchema>;
 export type FileNode = z.output<(typeof NODE_SCHEMAS)[FileNodeType]>;
 export type FileEdge = z.output<typeof EdgeSchema>;
+
+/** What undoes a node, if anything. */
+export function compensationOf(node: FileNode): z.output<typeof CompensateWith> | undefined {
+  return "compensate_with" in node ? node.compensate_with : undefined;
+}

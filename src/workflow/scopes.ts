@@ -29,6 +29,15 @@ export function enterScope(ir: IR, scope: string, edge: IREdge): string {
 }
 
 /**
+ * The scope of an entry when a scope begins (the run's: "", or an item's): each loop that begins at the entry begins too.
+ */
+export function startScope(ir: IR, scope: string, entry: number): string {
+  const components = componentsOf(scope);
+  const inner = bodyPath(ir, (ir.nodes[entry] as IRNode).body).slice(components.length);
+  return [...components, ...inner.map((body) => firstOf(ir, body))].join("/");
+}
+
+/**
  * Depth at which a node's output is kept: that of its body; of a loop node one less, as its output is that of the last
  * iteration done.
  */
@@ -46,11 +55,8 @@ export function scopePrefix(scope: string, depth: number): string {
 export function nextIteration(ir: IR, scope: string, loopNode: number): string {
   const { body, loop } = ir.nodes[loopNode] as IRNode;
   const components = componentsOf(scope);
-  const last = components.pop() as string;
-  const entry = ir.nodes[loop?.entry as number] as IRNode;
-  const inner = bodyPath(ir, entry.body).slice(depthOf(ir, body));
-  const next = `${idOf(ir, body)}:${numberOf(last) + 1}`;
-  return [...components, next, ...inner.map((at) => firstOf(ir, at))].join("/");
+  const next = `${idOf(ir, body)}:${numberOf(components.pop() as string) + 1}`;
+  return startScope(ir, [...components, next].join("/"), loop?.entry as number);
 }
 
 /** Iteration of the innermost loop around a node; undefined: there is none. */

@@ -213,6 +213,25 @@ describe("places", () => {
     });
   });
 
+  it("may name loop, which CEL's grammar reserves", () => {
+    const context = { data: { loop: 1 }, loop: { iteration: 3 } };
+    const evaluate = (source: string) =>
+      compileExpression(source, { kind: "transform", label: "here" }).evaluate(context);
+    expect(evaluate("loop.iteration + data.loop")).toBe(4);
+    expect(evaluate("loop")).toEqual({ iteration: 3 });
+    expect(evaluate("data . loop")).toBe(1);
+    expect(evaluate('"a loop" + r"\\loop" // loop')).toBe("a loop\\loop");
+    expect(evaluate("[1, 2].map(loop, loop * 2)")).toEqual([2, 4]);
+    expect(evaluate("{'loop': loop.iteration}.loop")).toBe(3);
+    expect(examineExpression("loop.iteration > 2", "condition")).toMatchObject({
+      references: { variables: ["loop"] },
+    });
+    expect(examineExpression("loop == 1", "output")).toMatchObject({
+      problems: [{ code: "EXPRESSION_UNKNOWN_VARIABLE", message: expect.stringContaining("loop") }],
+    });
+    expect(() => evaluate("loop.iteratoin")).toThrow('there is no field "iteratoin" (line 1, column 6)');
+  });
+
   it("of conditions want a bool, told at compile time where it can be", () => {
     expect(examineExpression("size(data)", "condition")).toMatchObject({
       ok: false,

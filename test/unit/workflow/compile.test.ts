@@ -6,10 +6,10 @@ import { workflowJsonSchemaText } from "../../../src/workflow/json_schema.ts";
 import { type Document, step, workflow } from "./documents.ts";
 
 const readText = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");
-const examples = JSON.parse(readText("../../../test_data/workflow_examples.json")) as Record<
-  string,
-  Document
->;
+const examples: Record<string, Document> = {
+  ...JSON.parse(readText("../../../test_data/workflow_examples.json")),
+  control_flow: JSON.parse(readText("./control_flow.json")),
+};
 
 function reordered(value: unknown): unknown {
   if (value === null || typeof value !== "object") return value;
@@ -22,7 +22,7 @@ function reordered(value: unknown): unknown {
 }
 
 describe("compile", () => {
-  it.each(["simple_sequential", "parallel_fanout", "conditional_branching", "loop_workflow"])(
+  it.each(["simple_sequential", "parallel_fanout", "conditional_branching", "loop_workflow", "control_flow"])(
     "gives the golden IR of %s",
     async (name) => {
       const { ir } = compile(examples[name]);
@@ -178,6 +178,8 @@ describe("loadIr", () => {
       "parallel_fanout",
       "conditional_branching",
       "complex_workflow",
+      "loop_workflow",
+      "control_flow",
     ]) {
       const compiled = compile(examples[name]);
       const loaded = loadIr(JSON.parse(JSON.stringify(compiled.ir)));

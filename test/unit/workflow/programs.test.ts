@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { HitzeroError } from "../../../src/base/errors.ts";
 import { compile } from "../../../src/workflow/compile.ts";
 import { type Programs, programsOf } from "../../../src/workflow/programs.ts";
+import { timeOf } from "../../../src/workflow/time_text.ts";
 import { step } from "./documents.ts";
 
 const { ir } = compile({
@@ -58,5 +60,36 @@ describe("programsOf", () => {
         'condition of edge "start" -> "keep": there is no field "ok" (line 1, column 8)',
       );
     }
+  });
+
+  it("gives those of loops, maps, waits and sub-workflows", () => {
+    const { ir } = compile(JSON.parse(readFileSync(new URL("control_flow.json", import.meta.url), "utf8")));
+    const programs = programsOf(ir);
+    const at = (id: string) => ir.nodes.findIndex((node) => node.id === id);
+    const condition = programs.loopCondition(at("again"));
+    expect(condition?.evaluate({ data: { done: true }, loop: { iteration: 1 } })).toBe(true);
+    expect(condition?.evaluate({ data: { done: true }, loop: { iteration: 2 } })).toBe(false);
+    expect(programs.items(at("each"))?.evaluate({ nodes: { again: { output: { orders: [7] } } } })).toEqual([
+      7,
+    ]);
+    expect(programs.completeWhen(at("each"))?.evaluate({ completed: 3, failed: 0, total: 9 })).toBe(true);
+    expect(programs.until(at("pause"))?.evaluate({ data: { next: "2030-01-01T00:00:00Z" } })).toBe(
+      "2030-01-01T00:00:00.000Z",
+    );
+    const [template] = programs.template(at("bill"), ["input", "place"], "{{ index }}");
+    expect(template).toMatchObject({
+      place: { kind: "subworkflow_input", label: 'input.place of node "bill"' },
+    });
+    expect(programs.until(at("late"))).toBeUndefined();
+    expect(programs.loopCondition(at("poll"))).toBeUndefined();
+    expect(programs.completeWhen(at("mail"))).toBeUndefined();
+  });
+
+  it("take a time for no expression", () => {
+    const nodes = [{ id: "w", type: "wait", config: { until: "2030-01-01t00:00:00.5+01:00" } }];
+    expect(programsOf(compile({ name: "x", nodes }).ir).until(0)).toBeUndefined();
+    expect(timeOf("2030-01-01t00:00:00.5+01:00")).toBe(Date.UTC(2029, 11, 31, 23, 0, 0, 500));
+    expect(timeOf("2030-02-30T00:00:00Z")).toBeUndefined();
+    expect(timeOf("soon")).toBeUndefined();
   });
 });

@@ -8,6 +8,7 @@ import {
   iterationOf,
   nextIteration,
   scopePrefix,
+  startScope,
   storageDepth,
 } from "../../../src/workflow/scopes.ts";
 import { loop, map, workflow, workflowWith } from "./documents.ts";
@@ -37,6 +38,12 @@ describe("scopes", () => {
     expect(enterScope(ir, "out:2/in:3", edge("a", "each"))).toBe("out:2/in:3");
     expect(enterScope(ir, "out:2/in:3", edge("in", "b"))).toBe("out:2");
     expect(enterScope(ir, "out:2", edge("out", "e"))).toBe("");
+  });
+
+  it("begin with the loops that begin there", () => {
+    expect(startScope(ir, "", node("a"))).toBe("out:1/in:1");
+    expect(startScope(ir, "out:2/in:3/each:17", node("x"))).toBe("out:2/in:3/each:17/y:1");
+    expect(startScope(ir, "", node("s"))).toBe("");
   });
 
   it("go on to the next iteration", () => {
