@@ -1,80 +1,21 @@
 import { describe, expect, it } from "vitest";
+import {
+  atLeast,
+  echo,
+  fail,
+  field,
+  joined,
+  link,
+  literal,
+  missing,
+  output,
+  run,
+  statuses,
+  workflow,
+} from "./cases.ts";
 import type { Expression, Json } from "./expression.ts";
-import type {
-  Behaviour,
-  Behaviours,
-  SimulatedEdge,
-  SimulatedNode,
-  SimulatedWorkflow,
-  TriggerRule,
-} from "./model.ts";
-import { createGame, type GameResult, play } from "./reference.ts";
-
-/** Functions by name, and other nodes as they are. */
-function workflow(nodes: (string | SimulatedNode)[], edges: (string | SimulatedEdge)[]): SimulatedWorkflow {
-  return {
-    name: "case",
-    nodes: nodes.map((node) => (typeof node === "string" ? { id: node, type: "function" } : node)),
-    edges: edges.map((edge) => (typeof edge === "string" ? link(edge) : edge)),
-  };
-}
-
-/** `A>B` with more of an edge. */
-function link(ends: string, more: Partial<SimulatedEdge> = {}): SimulatedEdge {
-  const [from, to] = ends.split(">");
-  return { from: from!, to: to!, ...more };
-}
-
-function joined(id: string, trigger_rule: TriggerRule): SimulatedNode {
-  return { id, type: "function", trigger_rule };
-}
-
-const literal = (value: boolean | number | string): Expression => ({ kind: "literal", value });
-const field = (of: "output" | "data" | "error" | "item" | "input", ...path: string[]): Expression => ({
-  kind: "field",
-  of,
-  path,
-});
-const atLeast = (least: number): Expression => ({
-  kind: "compare",
-  operator: ">=",
-  left: field("output", "score"),
-  right: literal(least),
-});
-const missing: Expression = {
-  kind: "compare",
-  operator: "==",
-  left: field("output", "missing"),
-  right: literal(1),
-};
-
-const output = (value: Json): Behaviour => ({ kind: "output", value });
-const fail: Behaviour = { kind: "fail", code: "BOOM", message: "as told" };
-const echo: Behaviour = { kind: "echo" };
-
-/** Plays a case in which functions without a behaviour give their own id. */
-function run(
-  of: SimulatedWorkflow,
-  behaviours: Behaviours = {},
-  order?: string[],
-  input: Json = {},
-): GameResult {
-  const all = Object.fromEntries(of.nodes.map(({ id }) => [id, behaviours[id] ?? output(id)]));
-  const left = [...(order ?? [])];
-  return play(of, input, all, (enabled) => left.find((id) => enabled.includes(id)) ?? enabled[0]!);
-}
-
-/** Statuses in short: `A:COMPLETED B:SKIPPED(not_taken) C:SKIPPED(upstream_failed A)`. */
-function statuses(result: GameResult): string {
-  return Object.keys(result.nodes)
-    .sort()
-    .map((id) => {
-      const { status, reason } = result.nodes[id]!;
-      if (reason === null) return `${id}:${status}`;
-      return `${id}:${status}(${reason.kind}${reason.kind === "upstream_failed" ? ` ${reason.node}` : ""})`;
-    })
-    .join(" ");
-}
+import type { SimulatedEdge, SimulatedNode, SimulatedWorkflow } from "./model.ts";
+import { createGame, type GameResult } from "./reference.ts";
 
 describe("data", () => {
   it("is the run's input for an entry, the output of one predecessor, an object by id of several", () => {
