@@ -1,23 +1,28 @@
 #!lua flags=allow-oom
 -- The atomic step (DESIGN 2): applies finished executions, settles their arrivals, claims tokens, all in one call.
 -- Runs on low memory too, as it frees more than it takes.
--- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, IR, blob and ready-stream keys at the positions that the call names
+-- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, scopes, IR, blob and ready-stream keys at the positions that the call names
 -- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_until, take, limit, queues {name: position}, reads {name: true},
 --         settle_queue, finished [...], claims [...]}; then payloads at the positions that the call names
---   finished: {run, ir, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, needs {target: [node]},
---              detail, output, journal_output, keep, blob, parked, halt}
+--   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand,
+--              needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, withdraws, waits, guarded, compensation}
 --          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
---          or {run, ir, id, g, settle, stream, entry}
---   claims:   {run, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [node], parked}
+--          or with outcome W {…, detail, park w|s|m|c, due, signal, total, blobs}: it waits
+--          or {run, ir, parked, scopes, id, g, settle, stream, entry}
+--   claims:   {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [[node, field]], waits, withdraws,
+--              guarded, unless [[node, field]]}
 -- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused
 --   finished: done | duplicate (its owed tokens come again) | stale | gone | ir_missing
---   claims:   run | parked | cancelled | stale | gone
--- Journal: one entry, when anything changed: f (execution), r (retry) or w (settled rest), each followed by d (detail) and o (output);
---   x (withdrawn before it ran).
+--   claims:   run | parked | cancelled | stale | gone | ir_missing (the token stays where it is)
+-- Journal: one entry, when anything changed: f (execution), r (retry), p (it waits) or w (others alone), each followed by d (detail) and o (output).
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
+--@include lib/permits.lua
 --@include lib/settle.lua
+--@include lib/waiting.lua
+--@include lib/withdraw.lua
+--@include lib/bodies.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -33,13 +38,17 @@ local function run_of(item)
   local run = runs[item.run]
   if not run then
     run = open_run(KEYS[item.run], item.ir and KEYS[item.ir], item.id)
-    run.parked_key = KEYS[item.parked]
+    run.parked_key, run.scopes_key = KEYS[item.parked], KEYS[item.scopes]
     runs[item.run] = run
     order[#order + 1] = run
-  elseif item.ir then
-    run.ir_key = KEYS[item.ir]
   end
   return run
+end
+
+local function step_of()
+  local step = new_step(call)
+  steps[#steps + 1] = step
+  return step
 end
 
 local function payload(value)
@@ -48,74 +57,49 @@ local function payload(value)
   return #payloads - 1
 end
 
--- The execution that gives up its worker gives its permit to one that was put aside for want of one.
-local function give_back_permit(item, run)
-  if run.permits == 0 then return end
-  run.holding = run.holding - 1
-  for _ = 1, 100 do
-    local kept = redis.call('LINDEX', run.parked_key, run.parked_taken)
-    if kept then run.parked_taken = run.parked_taken + 1 else kept = table.remove(run.parked_new, 1) end
-    if not kept then return end
-    local queue, text, node, scope = string.match(kept, '^([^|]*)|(n|[^|]*|[^|]*|[^|]*|([^|]*)|([^|]*)|.*)$')
-    local field = 'n' .. node .. at_scope(scope)
-    local kind, nonce, delivery, rest = parse_execution(get(run, field))
-    if kind == 'A' then
-      local attempt, worker, sources = parse_active(rest)
-      if worker == '%' then
-        put_active(run, field, nonce, delivery, attempt, run.paused and '~' or '', sources)
-        if not run.paused then
-          local step = new_step(call)
-          step.queued[1] = { queue = queue, text = text }
-          steps[#steps + 1] = step
-        end
-        return
-      end
-    end
-  end
-end
-
 local function acknowledge(item)
   if item.entry then acknowledged[#acknowledged + 1] = item end
 end
 
--- after: position (from 0) of the finished item whose own output this token needs not be sent back.
+-- after: position (from 0) of the finished item whose own output this token needs not be sent back. needs: [[node, field]].
 local function hand_out(token, needs, after, after_node)
   local run, fields = token.run, {}
-  local outputs = {}
+  local outputs, sources = {}, {}
   for index, source in ipairs(token.sources) do
-    outputs[index] = source == after_node and 'own' or ('o' .. source .. at_scope(token.scope))
+    sources[index] = source[1]
+    outputs[index] = source[1] == after_node and 'own' or ('o' .. source[1] .. at_scope(strip_scope(token.scope, source[2])))
     if outputs[index] ~= 'own' then fields[#fields + 1] = outputs[index] end
   end
-  for _, node in ipairs(needs or {}) do fields[#fields + 1] = 'o' .. node .. at_scope(token.scope) end
+  for _, need in ipairs(needs or {}) do fields[#fields + 1] = need[2] end
   get_many(run, fields)
   local inputs, needed = {}, {}
   for index, field in ipairs(outputs) do inputs[index] = field == 'own' and -1 or payload(get(run, field)) end
-  for index, node in ipairs(needs or {}) do
-    needed[index] = { node, payload(get(run, 'o' .. node .. at_scope(token.scope))) }
-  end
+  for index, need in ipairs(needs or {}) do needed[index] = { need[1], payload(get(run, need[2])) } end
   reply.tokens[#reply.tokens + 1] = {
     id = run.id, g = tonumber(run.generation), digest = run.digest, node = token.node, scope = token.scope, attempt = token.attempt,
-    delivery = token.delivery, nonce = token.nonce, after = after, sources = #inputs > 0 and token.sources or nil,
+    delivery = token.delivery, nonce = token.nonce, after = after, sources = #inputs > 0 and sources or nil,
     inputs = #inputs > 0 and inputs or nil, needs = #needed > 0 and needed or nil,
-    input = after and 0 or payload(get(run, 'i')),
+    input = after and 0 or payload(get(run, 'i')), woken = token.woken and payload(token.woken) or nil,
   }
   leased[#leased + 1] = kept_token(token)
 end
 
 local function queue_of(run, item, target)
+  if item.again then return edges_of(run, 'ob' .. item.node)[1][6] end
   for _, edge in ipairs(edges_of(run, 'o' .. item.node) or {}) do
     if edge[2] == tonumber(target) then return edge[6] end
   end
 end
 
--- A finished execution that was applied before: its worker may not have heard of the tokens it was handed.
+-- A finished execution that was applied before: its worker may not have heard of the tokens it was handed (`node` or `node@scope`).
 local function owed(item, run, position, rest)
-  for target in string.gmatch(rest, '%d+') do
-    local kind, nonce, delivery, more = parse_execution(get(run, 'n' .. target .. at_scope(item.scope)))
+  for handed in string.gmatch(rest, '[^,]+') do
+    local target, scope = string.match(handed, '^(%d+)@?(.*)$')
+    local kind, nonce, delivery, more = parse_execution(get(run, 'n' .. handed))
     if kind == 'A' then
       local attempt, worker, sources = parse_active(more)
       if worker == call.worker and delivery == 1 and attempt == 1 then
-        hand_out({ run = run, node = tonumber(target), scope = item.scope, attempt = 1, delivery = 1, nonce = nonce, sources = sources,
+        hand_out({ run = run, node = tonumber(target), scope = scope, attempt = 1, delivery = 1, nonce = nonce, sources = sources,
             queue = queue_of(run, item, target) },
           item.needs and item.needs[target], position - 1, item.node)
       end
@@ -128,20 +112,49 @@ local function journal_step(kind, record, detail, output)
   for _, part in ipairs({ kind, record, 'd', detail, 'o', output }) do journal[#journal + 1] = part end
 end
 
--- The attempt failed and another is due later: the execution stays active, under a new nonce.
-local function retry_later(item, run, field, rest)
+local function keep_for(due, kept)
+  timed[#timed + 1] = integer(due)
+  timed[#timed + 1] = kept
+end
+
+-- The execution goes on later, under a new nonce: another attempt (r), or the rest of it once it was woken (p).
+local function put_off(item, run, field, rest, kind, attempt, more)
   local _, _, sources = parse_active(rest)
-  give_back_permit(item, run)
-  run.events = run.events + 1
+  local step = step_of()
+  local first_event = run.events + 1
+  run.events = first_event
   run.changed = true
-  put_active(run, field, call.call, 1, item.attempt + 1, '', sources)
+  give_back_permits(step, run, item.guarded, item.node)
+  put_active(run, field, call.call, 1, attempt, '', sources)
   released[#released + 1] = kept_item(run, item)
-  timed[#timed + 1] = integer(item.due)
-  timed[#timed + 1] = kept_token({ run = run, queue = item.queue, node = item.node, scope = item.scope,
-    attempt = item.attempt + 1, delivery = 1, nonce = call.call })
-  journal_step('r', journal_record(new_step(call), run, run.events, { node = item.node, scope = item.scope, attempt = item.attempt,
-    delivery = item.delivery, due = item.due }), ARGV[item.detail], '')
+  if item.blobs then for _, blob in ipairs(item.blobs) do persisted[#persisted + 1] = KEYS[blob] end end
+  local woken = false
+  if item.park then
+    put(run, 'p' .. item.node .. at_scope(item.scope), item.park)
+    if item.park == 'm' then
+      write_map(run, item.node, item.scope, { total = item.total, next = 0, open = 0, over = 0, failed = 0, first = 0, culprit = 0 })
+      settle_and_count(step, run, { { item.node, item.scope, 1, 'F' } })
+    elseif item.park == 's' then
+      woken = await_signal(step, run, item.signal, item.node, item.scope, item.queue)
+    end
+  end
+  if item.due and not woken then
+    keep_for(item.due, kept_token({ run = run, queue = item.queue, node = item.node, scope = item.scope, attempt = attempt,
+      delivery = 1, nonce = call.call }))
+  end
+  more.node, more.scope, more.attempt, more.delivery, more.due = item.node, item.scope, item.attempt, item.delivery, item.due
+  journal_step(kind, journal_record(step, run, first_event, more), ARGV[item.detail], '')
   return 'done'
+end
+
+local function fail_unhandled(item, run)
+  local scope = item.scope == '' and '' or item_scope(run, item.scope)
+  if scope == '' then
+    run.unhandled = run.unhandled or integer(item.node)
+  elseif not get(run, 'u@' .. scope) then
+    put(run, 'u@' .. scope, integer(item.node))
+  end
+  return scope == ''
 end
 
 local function finish(item, run, position)
@@ -150,28 +163,54 @@ local function finish(item, run, position)
   if nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   if kind == 'C' or kind == 'F' or kind == 'X' then return owed(item, run, position, rest) end
   if kind ~= 'A' then return 'stale' end
-  local outcome = item.outcome
-  if outcome == 'X' and not run.halted then return 'stale' end
-  if outcome == 'R' and not run.halted then return retry_later(item, run, field, rest) end
-  if outcome == 'R' then outcome = 'X' end
+  local outcome, stopping = item.outcome, is_stopping(run)
+  if outcome == 'X' and not stopping then return 'stale' end
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
+  if item.scope ~= '' and not is_alive(run, item.scope) then
+    local step = step_of()
+    bury(step, run, item.node, item.scope, nonce, delivery, call.worker)
+    released[#released + 1] = kept_item(run, item)
+    return 'stale'
+  end
+  if outcome == 'R' or outcome == 'W' then
+    if stopping then outcome = 'X'
+    elseif outcome == 'R' then return put_off(item, run, field, rest, 'r', item.attempt + 1, {})
+    else return put_off(item, run, field, rest, 'p', item.attempt, { park = item.park }) end
+  end
 
-  local step = new_step(call)
+  local step = step_of()
   step.hand = item.hand and item.node
-  step.halt = item.halt
-  steps[#steps + 1] = step
   local first_event = run.events + 1
   run.events = first_event
-  run.counter = run.counter - 1
-  if item.unhandled and not run.unhandled then run.unhandled = integer(item.node) end
+  count(run, item.scope, -1)
+  if item.unhandled and fail_unhandled(item, run) then step.halt = item.halt end
   put(run, field, 'A') -- resolved below, when it is known what was handed over
-  if item.keep then put(run, 'o' .. item.node .. at_scope(item.scope), ARGV[item.output]) end
-  give_back_permit(item, run)
-  if run.halted then test_zero(step, run) -- a halted run goes no further
-  else settle_and_count(step, run, { { item.node, item.scope, 1, item.arrivals } }) end
+  if item.keep then put(run, 'o' .. item.node .. at_scope(item.keep_at or item.scope), ARGV[item.output]) end
+  give_back_permits(step, run, item.guarded, item.node)
+  local work = {}
+  if item.withdraws and not stopping then work[#work + 1] = { item.node, item.scope, 1, 'W' } end
+  if item.waits then
+    local map = read_map(run, item.node, item.scope)
+    if map then work[#work + 1] = { item.node, item.scope, 1, 'D' .. integer(map.next) } end
+    put(run, 'M' .. item.node .. at_scope(item.scope), false)
+    put(run, 'p' .. item.node .. at_scope(item.scope), false)
+  end
+  if item.compensation and outcome == 'C' then
+    local last = tonumber(get(run, 'K') or '0') + 1
+    put(run, 'K', integer(last))
+    put(run, 'K' .. integer(last), table.concat({ item.compensation, item.scope, item.queue, item.node }, '|'))
+  end
+  if item.again and not stopping then
+    local id = last_component(item.scope)
+    if edges_of(run, 'B')[id].c then put(run, 'L' .. at_scope(item.scope), '1')
+    else work[#work + 1] = { item.node, item.scope, 1, 'A' } end
+  elseif not stopping then -- a halted run goes no further
+    work[#work + 1] = { item.node, item.scope, 1, item.arrivals }
+  end
+  settle_and_count(step, run, work)
 
   local handed = {}
-  for index, token in ipairs(step.handed) do handed[index] = integer(token.node) end
+  for index, token in ipairs(step.handed) do handed[index] = integer(token.node) .. at_scope(token.scope) end
   put(run, field, table.concat({ outcome, nonce, integer(delivery), table.concat(handed, ',') }, ':'))
   for _, token in ipairs(step.handed) do
     hand_out(token, item.needs and item.needs[integer(token.node)], position - 1, item.node)
@@ -179,7 +218,7 @@ local function finish(item, run, position)
   released[#released + 1] = kept_item(run, item)
   if item.blob then persisted[#persisted + 1] = KEYS[item.blob] end
   journal_step('f', journal_record(step, run, first_event, { node = item.node, scope = item.scope, attempt = item.attempt,
-    delivery = item.delivery, outcome = outcome, arrivals = item.arrivals }),
+    delivery = item.delivery, outcome = outcome, arrivals = item.again and 'again' or item.arrivals }),
     ARGV[item.detail], item.journal_output and ARGV[item.output] or '')
   return 'done'
 end
@@ -189,53 +228,71 @@ local function settle_rest(item, run)
   local packed = get(run, item.settle)
   if not packed then return 'stale' end
   if not edges_of(run, 'oroot') then return 'ir_missing' end
-  local step = new_step(call)
-  steps[#steps + 1] = step
+  local step = step_of()
   local first_event = run.events + 1
-  run.counter = run.counter - 1
+  local work = cjson.decode(packed)
+  count_rest(run, work, -1)
   put(run, item.settle, false)
-  if run.halted then test_zero(step, run) else settle_and_count(step, run, cjson.decode(packed)) end
+  settle_and_count(step, run, is_stopping(run) and {} or work)
   journal_step('w', journal_record(step, run, first_event, {}), '', '')
   return 'done'
 end
 
--- A halted run's token is withdrawn instead of performed.
-local function withdraw(item, run, field)
-  local step = new_step(call)
-  put(run, field, table.concat({ 'X', item.nonce, integer(item.delivery), '' }, ':'))
-  run.counter = run.counter - 1
-  run.events = run.events + 1
-  local event = run.events
-  test_zero(step, run)
-  journal[#journal + 1] = 'x'
-  journal[#journal + 1] = journal_record(step, run, event, { node = item.node, scope = item.scope, attempt = item.attempt })
-  return 'cancelled'
+-- One execution resolved without its worker: the step, as the journal tells it.
+local function journal_alone(step, run, first_event)
+  if run.events < first_event then return end
+  journal_step('w', journal_record(step, run, first_event, {}), '', '')
 end
 
 local function claim(item, run)
+  if item.scope ~= '' and not edges_of(run, 'oroot') then return 'ir_missing' end
   acknowledge(item)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   local attempt, holder, sources = parse_active(rest)
   if attempt ~= item.attempt or (holder ~= '' and holder ~= call.worker) then return 'stale' end
+  if not is_alive(run, item.scope) then return 'stale' end
   run.changed = true
-  if run.halted then return withdraw(item, run, field) end
+  local first_event = run.events + 1
+  if is_stopping(run) then -- withdrawn instead of performed
+    local step = step_of()
+    withdraw(step, run, item.node, item.scope, nil, {})
+    settle_and_count(step, run, {})
+    journal_alone(step, run, first_event)
+    return 'cancelled'
+  end
   if run.paused then
     put_active(run, field, nonce, delivery, attempt, '~', sources)
     return 'parked'
   end
-  if run.permits > 0 and holder == '' then
-    if run.holding >= run.permits then
+  for _, guard in ipairs(item.unless or {}) do
+    if string.sub(get(run, guard[2]) or '', 1, 1) == 'C' then
+      local step, work = step_of(), {}
+      count(run, item.scope, -1)
+      skip(step, run, item.node, item.scope, 'unless', integer(guard[1]), work)
+      settle_and_count(step, run, { { item.node, item.scope, 1, 'N' } })
+      journal_alone(step, run, first_event)
+      return 'cancelled'
+    end
+  end
+  local woken = item.waits and get(run, 'p' .. item.node .. at_scope(item.scope))
+  if holder == '' then
+    if not are_free(run, item.guarded, item.node) then
       put_active(run, field, nonce, delivery, attempt, '%', sources)
-      run.parked_new[#run.parked_new + 1] = kept_item(run, item)
+      put_aside(run, item.guarded, kept_item(run, item))
       return 'parked'
     end
-    run.holding = run.holding + 1
+    take_permits(run, item.guarded, item.node)
   end
   put_active(run, field, nonce, delivery, attempt, call.worker, sources)
   hand_out({ run = run, node = item.node, scope = item.scope, attempt = attempt, delivery = delivery, nonce = nonce, sources = sources,
-    queue = item.queue }, item.needs, nil, nil)
+    queue = item.queue, woken = woken }, item.needs, nil, nil)
+  if woken == 'w' and item.withdraws then -- its time has come
+    local step = step_of()
+    settle_and_count(step, run, { { item.node, item.scope, 1, 'W' } })
+    journal_alone(step, run, first_event)
+  end
   return 'run'
 end
 

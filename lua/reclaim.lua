@@ -1,47 +1,60 @@
 #!lua flags=allow-oom
 -- Tokens whose lease ran out are handed out again, with the next delivery number. The attempt stays: losing a worker uses none up.
--- KEYS  1 meta · 2 journal · 3 leases · then runs and ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, expired [{kept, run, stream, id, g, node, scope, attempt, delivery, nonce}]}
+-- KEYS  1 meta · 2 journal · 3 leases · then runs, their parked lists, IRs and ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, queues, expired [{kept, run, ir, parked, id, g, queue, node, scope, attempt, delivery, nonce}]}
 -- reply {word: ok, reclaimed} | refused
 -- Journal: l, one for each token handed out again.
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
+--@include lib/permits.lua
+--@include lib/settle.lua
+--@include lib/waiting.lua
+--@include lib/withdraw.lua
+--@include lib/bodies.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
-local runs, order, queued, ended, journal = {}, {}, {}, {}, {}
+local runs, order, ended, journal, reclaimed = {}, {}, {}, {}, 0
+local step = new_step(call)
+
+local function reclaim(item, run)
+  local field = 'n' .. item.node .. at_scope(item.scope)
+  local kind, nonce, delivery, rest = parse_execution(get(run, field))
+  if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return end
+  local attempt, worker, sources = parse_active(rest)
+  if attempt ~= item.attempt or not is_held(worker) then return end
+  if not is_alive(run, item.scope) then return bury(step, run, item.node, item.scope, nonce, delivery, worker) end
+  put_active(run, field, nonce, delivery + 1, attempt, '', sources)
+  move_permits(run, edges_of(run, 'g' .. item.node), item.node, -1)
+  run.events = run.events + 1
+  run.changed = true
+  reclaimed = reclaimed + 1
+  step.queued[#step.queued + 1] = { run = run, queue = item.queue, node = item.node, scope = item.scope, attempt = attempt,
+    delivery = delivery + 1, nonce = nonce }
+  journal[#journal + 1] = 'l'
+  journal[#journal + 1] = cjson.encode({ id = run.id, g = item.g, q = run.events, node = item.node, scope = item.scope,
+    attempt = attempt, delivery = delivery + 1 })
+end
+
 for _, item in ipairs(call.expired) do
   local score = redis.call('ZSCORE', KEYS[3], item.kept)
   if score and tonumber(score) <= call.now then
     ended[#ended + 1] = item.kept
     local run = runs[item.run]
     if not run then
-      run = open_run(KEYS[item.run], nil, item.id)
+      run = open_run(KEYS[item.run], KEYS[item.ir], item.id)
+      run.parked_key = KEYS[item.parked]
       runs[item.run] = run
       order[#order + 1] = run
     end
-    local field = 'n' .. item.node .. at_scope(item.scope)
-    local held = table.concat({ 'A', item.nonce, integer(item.delivery), integer(item.attempt), '' }, ':')
-    local state = run.exists and run.generation == integer(item.g) and get(run, field)
-    if state and string.sub(state, 1, #held) == held then
-      local sources = string.match(state, '([^:]*)$')
-      put(run, field, table.concat({ 'A', item.nonce, integer(item.delivery + 1), integer(item.attempt), '', sources }, ':'))
-      run.events = run.events + 1
-      if run.permits > 0 then run.holding = run.holding - 1 end
-      run.changed = true
-      queued[#queued + 1] = { stream = item.stream, token = encode_token({ run = run, node = item.node, scope = item.scope,
-        attempt = item.attempt, delivery = item.delivery + 1, nonce = item.nonce }) }
-      journal[#journal + 1] = 'l'
-      journal[#journal + 1] = cjson.encode({ id = run.id, g = item.g, q = run.events, node = item.node, scope = item.scope,
-        attempt = item.attempt, delivery = item.delivery + 1 })
-    end
+    if run.exists and run.generation == integer(item.g) then reclaim(item, run) end
   end
 end
 for _, run in ipairs(order) do write_run(run) end
-for _, token in ipairs(queued) do redis.call('XADD', KEYS[token.stream], '*', 't', token.token) end
+emit_queued(step)
 for _, kept in ipairs(ended) do redis.call('ZREM', KEYS[3], kept) end
 if #journal > 0 then append_journal(meta, call, journal) end
-return { cjson.encode({ word = 'ok', reclaimed = #queued }) }
+return { cjson.encode({ word = 'ok', reclaimed = reclaimed }) }

@@ -1,47 +1,66 @@
 #!lua flags=allow-oom
--- For a run that has shown no activity for long: executions that lie nowhere (no token in a stream, no lease, no timer) are handed out
--- again. Called for all nodes in turn, a bounded number at a time.
--- KEYS  1 meta · 2 journal · 3 leases · 4 timers · 5 run · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, queues, nodes [{node, queue}]}
--- reply {word: ok, revived, alive} | refused
+-- For a run that has shown no activity for long: executions that lie nowhere (no token in a stream, no lease, no timer, no event that they wait
+-- for) are handed out again. Called for all nodes and open map items in turn, a bounded number at a time.
+-- KEYS  1 meta · 2 journal · 3 leases · 4 timers · 5 run · 6 IR · then ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, queues, scopes [scope], nodes [{node, queue, loops}]}
+-- reply {word: ok, revived, alive} | refused | ir_missing
 -- Journal: l, one for each execution handed out again.
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
+--@include lib/permits.lua
+--@include lib/settle.lua
+--@include lib/waiting.lua
+--@include lib/withdraw.lua
+--@include lib/bodies.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
-local run = open_run(KEYS[5], nil, call.id)
+local run = open_run(KEYS[5], KEYS[6], call.id)
 local step, journal, revived, alive = new_step(call), {}, 0, 0
-local function in_reach(node, state)
+
+local function in_reach(node, scope, state)
   if state.worker == '~' or state.worker == '%' then return true end
-  local kept = kept_token({ run = run, queue = node.queue, node = node.node, scope = '', attempt = state.attempt,
+  local waits = get(run, 'p' .. node.node .. at_scope(scope))
+  if waits == 's' or waits == 'c' then return true end
+  if waits == 'm' then return false end -- as far as its items are
+  local kept = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = state.attempt,
     delivery = state.delivery, nonce = state.nonce })
   if state.worker ~= '' then return redis.call('ZSCORE', KEYS[3], kept) end
   return redis.call('ZSCORE', KEYS[4], kept) or redis.call('XLEN', KEYS[call.queues[node.queue]]) > 0
 end
 
+local function revive(node, scope)
+  local field = 'n' .. node.node .. at_scope(scope)
+  local kind, nonce, delivery, rest = parse_execution(get(run, field))
+  if kind ~= 'A' then return end
+  local attempt, worker, sources = parse_active(rest)
+  if in_reach(node, scope, { worker = worker, attempt = attempt, delivery = delivery, nonce = nonce }) then
+    alive = alive + 1
+    return
+  end
+  if get(run, 'p' .. node.node .. at_scope(scope)) == 'm' then return end
+  revived = revived + 1
+  run.events = run.events + 1
+  run.changed = true
+  if is_held(worker) then move_permits(run, edges_of(run, 'g' .. node.node), node.node, -1) end
+  put_active(run, field, nonce, delivery + 1, attempt, '', sources)
+  step.queued[#step.queued + 1] = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt,
+    delivery = delivery + 1, nonce = nonce }
+  journal[#journal + 1] = 'l'
+  journal[#journal + 1] = cjson.encode({ id = run.id, g = tonumber(run.generation), q = run.events, node = node.node, scope = scope,
+    attempt = attempt, delivery = delivery + 1 })
+end
+
 if run.exists and run.status == 'R' then
-  for _, node in ipairs(call.nodes) do
-    local field = 'n' .. node.node
-    local kind, nonce, delivery, rest = parse_execution(get(run, field))
-    if kind == 'A' then
-      local attempt, worker, sources = parse_active(rest)
-      if in_reach(node, { worker = worker, attempt = attempt, delivery = delivery, nonce = nonce }) then
-        alive = alive + 1
-      else
-        revived = revived + 1
-        run.events = run.events + 1
-        run.changed = true
-        if worker ~= '' and run.permits > 0 then run.holding = run.holding - 1 end
-        put_active(run, field, nonce, delivery + 1, attempt, '', sources)
-        step.queued[#step.queued + 1] = { run = run, queue = node.queue, node = node.node, scope = '', attempt = attempt,
-          delivery = delivery + 1, nonce = nonce }
-        journal[#journal + 1] = 'l'
-        journal[#journal + 1] = cjson.encode({ id = run.id, g = tonumber(run.generation), q = run.events, node = node.node, scope = '',
-          attempt = attempt, delivery = delivery + 1 })
+  if redis.call('HEXISTS', KEYS[6], 'complete') == 0 then return { cjson.encode({ word = 'ir_missing' }) } end
+  for _, base in ipairs(call.scopes) do
+    if is_alive(run, base) then
+      for _, node in ipairs(call.nodes) do
+        local scope = live_scope(run, base, node.loops or {})
+        if scope then revive(node, scope) end
       end
     end
   end

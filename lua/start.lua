@@ -10,7 +10,11 @@
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
+--@include lib/permits.lua
 --@include lib/settle.lua
+--@include lib/waiting.lua
+--@include lib/withdraw.lua
+--@include lib/bodies.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -25,11 +29,8 @@ if redis.call('EXISTS', KEYS[3]) == 1 then return answer('exists') end
 if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
 
 call.take, call.worker, call.reads = 0, '', {}
-local run = {
-  key = KEYS[3], ir_key = KEYS[5], id = call.id, digest = call.digest, generation = integer(call.generation),
-  counter = 0, events = 1, status = 'R', permits = call.permits, holding = 0, paused = false,
-  parked_taken = 0, parked_new = {}, cache = {}, writes = {},
-}
+local run = open_run(KEYS[3], KEYS[5], call.id)
+run.digest, run.generation, run.events, run.status, run.permits = call.digest, integer(call.generation), 1, 'R', call.permits
 put(run, 'd', call.digest)
 put(run, 'g', run.generation)
 put(run, 'i', ARGV[2])

@@ -1,55 +1,71 @@
 #!lua flags=allow-oom
 -- Brings waiting executions of some nodes in line with their run: a halted run's are cancelled, a resumed run's get their tokens back.
--- Called for all nodes in turn, a bounded number at a time; repeating it changes nothing.
--- KEYS  1 meta · 2 journal · 3 timers · 4 run · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, queues, nodes [{node, queue}]}
--- reply {word: ok, changed} | refused
--- Journal: x, one for each execution withdrawn.
+-- Called for all nodes and open map items in turn, a bounded number at a time; repeating it changes nothing.
+-- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, queues, settle_queue, scopes [scope], nodes [{node, queue, loops}]}: in each of the
+--         scopes each node, with the loops around it
+-- reply {word: ok, changed} | refused | ir_missing
+-- Journal: w, when anything was withdrawn.
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
+--@include lib/permits.lua
+--@include lib/settle.lua
+--@include lib/waiting.lua
+--@include lib/withdraw.lua
+--@include lib/bodies.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
-local run = open_run(KEYS[4], nil, call.id)
-local step, journal, timed, changed = new_step(call), {}, {}, 0
-local function withdraw(node, field, attempt, delivery, nonce)
-  local own = new_step(call)
-  put(run, field, table.concat({ 'X', nonce, integer(delivery), '' }, ':'))
-  timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = '', attempt = attempt, delivery = delivery, nonce = nonce })
-  run.counter = run.counter - 1
-  run.events = run.events + 1
-  local event = run.events
-  test_zero(own, run)
-  journal[#journal + 1] = 'x'
-  journal[#journal + 1] = journal_record(own, run, event, { node = node.node, scope = '', attempt = attempt })
+call.take, call.worker, call.reads = 0, '', {}
+local run = open_run(KEYS[4], KEYS[5], call.id)
+run.parked_key, run.scopes_key = KEYS[6], KEYS[7]
+local step, timed, changed = new_step(call), {}, 0
+
+local function withdraw_waiting(node, scope, attempt, delivery, nonce)
+  local waits = get(run, 'p' .. node.node .. at_scope(scope))
+  if waits == 'c' then return end -- its child is cancelled first
+  changed = changed + 1
+  if waits == 'm' then return settle_map(step, run, node.node, scope) end
+  timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt, delivery = delivery, nonce = nonce })
+  withdraw(step, run, node.node, scope, nil, {})
+end
+
+local function bring_in_line(node, scope)
+  local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node.node .. at_scope(scope)))
+  if kind ~= 'A' then return end
+  local attempt, worker, sources = parse_active(rest)
+  if is_stopping(run) and not is_held(worker) then return withdraw_waiting(node, scope, attempt, delivery, nonce) end
+  if is_stopping(run) or run.paused or worker ~= '~' then return end
+  put_active(run, 'n' .. node.node .. at_scope(scope), nonce, delivery, attempt, '', sources)
+  step.queued[#step.queued + 1] = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt,
+    delivery = delivery, nonce = nonce }
+  run.changed = true
+  changed = changed + 1
 end
 
 if run.exists and run.status == 'R' then
-  local fields = {}
-  for index, node in ipairs(call.nodes) do fields[index] = 'n' .. node.node end
-  get_many(run, fields)
-  for index, node in ipairs(call.nodes) do
-    local kind, nonce, delivery, rest = parse_execution(get(run, fields[index]))
-    if kind == 'A' then
-      local attempt, worker, sources = parse_active(rest)
-      if run.halted and (worker == '' or worker == '~' or worker == '%') then
-        withdraw(node, fields[index], attempt, delivery, nonce)
-        changed = changed + 1
-      elseif not run.halted and not run.paused and worker == '~' then
-        put_active(run, fields[index], nonce, delivery, attempt, '', sources)
-        step.queued[#step.queued + 1] = { run = run, queue = node.queue, node = node.node, scope = '', attempt = attempt,
-          delivery = delivery, nonce = nonce }
-        run.changed = true
-        changed = changed + 1
+  if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return { cjson.encode({ word = 'ir_missing' }) } end
+  local first_event = run.events + 1
+  for _, base in ipairs(call.scopes) do
+    if is_alive(run, base) then
+      local places, fields = {}, {}
+      for index, node in ipairs(call.nodes) do
+        places[index] = live_scope(run, base, node.loops or {}) or false
+        if places[index] then fields[#fields + 1] = 'n' .. node.node .. at_scope(places[index]) end
+      end
+      get_many(run, fields)
+      for index, node in ipairs(call.nodes) do
+        if places[index] then bring_in_line(node, places[index]) end
       end
     end
   end
+  if changed > 0 then settle_and_count(step, run, {}) end
   write_run(run)
   emit_queued(step)
   for _, kept in ipairs(timed) do redis.call('ZREM', KEYS[3], kept) end
-  if #journal > 0 then append_journal(meta, call, journal) end
+  if run.events >= first_event then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
 end
 return { cjson.encode({ word = 'ok', changed = changed }) }

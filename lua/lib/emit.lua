@@ -1,7 +1,7 @@
 -- Tokens and journal entries: what a step leaves for others.
 
 local function new_step(call)
-  return { call = call, queued = {}, handed = {}, activated = {}, skipped = {}, hand = false }
+  return { call = call, queued = {}, handed = {}, activated = {}, skipped = {}, cancelled = {}, hand = false }
 end
 
 local function encode_token(token)
@@ -34,6 +34,8 @@ local function journal_record(step, run, first_event, more)
   record.id, record.g, record.q = run.id, tonumber(run.generation), first_event
   record.skipped = #step.skipped > 0 and step.skipped or nil
   record.activated = #step.activated > 0 and step.activated or nil
+  record.cancelled = #step.cancelled > 0 and step.cancelled or nil
+  record.compensating = step.compensating
   record.zero, record.halted = step.zero, step.halted or (step.zero and run.halted) or nil
   if step.zero == 'F' and run.unhandled then record.unhandled = tonumber(run.unhandled) end
   return cjson.encode(record)

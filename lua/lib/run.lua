@@ -2,17 +2,29 @@
 --
 -- run (hash): d IR digest · g generation · c counter · q number of the last event · s status (R, C, F, X) · u first unhandled
 --   failure (node index) · i input · x why it was halted (cancel, time_out, fail_fast, stuck) · p 1 while paused · k last command applied
---   m executions that may hold a worker at once · h those that do (only with m)
---   n<node><@scope>  the execution: `A:nonce:delivery:attempt:worker:source,source…` active (worker empty: queued or timed;
---                    ~ put aside while the run is paused, % put aside until another gives its permit back)
+--   m executions that may hold a worker at once · h those that do (only with m) · y<name> permits of a semaphore that are taken
+--   n<node><@scope>  the execution: `A:nonce:delivery:attempt:worker:source,source…` active (worker empty: queued, timed or waiting;
+--                    ~ put aside while the run is paused, % put aside until another gives its permit back;
+--                    a source is `node`, or `node^k` when its output is kept k components further out)
 --                    `C|F:nonce:delivery:handed,handed…` resolved, with what went straight to the worker that resolved it
 --                    `S:reason:origin` skipped · `X:nonce:delivery:` cancelled
+--   p<node><@scope>  an execution that waits: w for a time, s for a signal, m for its items, c for its child run; and once it was woken:
+--                    S<payload> by a signal, C<payload> by its child, M by the last item
 --   a<node><@scope>  arrivals counted at a join: taken,not taken,failed
 --   e<edge><@scope>  one arrival at a join: t, n, or f<index of the failed node>
---   o<node><@scope>  output: j<JSON> or b<name of a blob>
+--   o<node><@scope>  output: j<JSON> or b<name of a blob>; a loop node's is kept one component further out
+--   c@<scope>        counter of a scope of its own (map items; iterations of loops in which something may still go on)
+--   u@<scope>        first unhandled failure of a map item (node index)
+--   i<node><@scope>  of a loop node: its current iteration · L@<scope> of an iteration: the next one follows when its counter is zero
+--   M<node><@scope>  of a map node (see bodies.lua) · r<node><@scope>#item.terminal  results of its items (#item.x: it failed)
+--   s<name>          who waits for a signal, and signals that nobody waited for (see waiting.lua)
+--   K, K<number>     completed executions that can be compensated, in order of completion · z compensating: the verdict
 --   w<number>        arrivals still to be settled (see settle.lua)
--- ir (hash): o<node> outgoing edges [[edge, to, on, fan-in of to, rule of to, queue of to], …] · i<node> of a join: incoming
---   edges [[edge, from], …] · oroot the entry nodes in the same form
+-- ir (hash): o<node> outgoing edges [[edge, to, on, fan-in of to, rule of to, queue of to, …], …] and, unless all of them are zero, behind it:
+--   scopes left, components entered (`poll:1`), number of these, 1 if `to` is claimed before it runs (guards) · i<node> of a join: incoming
+--   edges [[edge, from, components entered], …] · oroot the entry nodes, oB<node> those of a map's body, ob<node> that of a loop, in the same form
+--   B bodies by component id {k loop|map, n node, c counted} · m<node> what a scope of the body leaves behind (bodies.lua)
+--   g<node> guards · x<node> what the node withdraws {at, nodes}
 
 local function integer(number) return string.format('%.0f', number) end
 
@@ -21,16 +33,39 @@ local function at_scope(scope)
   return '@' .. scope
 end
 
+-- id and number (text) of the innermost component
+local function last_component(scope) return string.match(scope, '([^/]+):(%d+)$') end
+
+local function strip_scope(scope, count)
+  for _ = 1, count do scope = string.match(scope, '^(.*)/[^/]*$') or '' end
+  return scope
+end
+
+local function join_scope(scope, more)
+  if more == '' then return scope end
+  if scope == '' then return more end
+  return scope .. '/' .. more
+end
+
+-- The scope in which an edge arrives that leaves in this one.
+local function cross(scope, edge)
+  if not edge[7] then return scope end
+  return join_scope(strip_scope(scope, edge[7]), edge[8])
+end
+
 local function open_run(key, ir_key, id)
-  local main = redis.call('HMGET', key, 'd', 'g', 'c', 'q', 's', 'u', 'x', 'p', 'm', 'h', 'k')
+  local main = redis.call('HMGET', key, 'd', 'g', 'c', 'q', 's', 'u', 'x', 'p', 'm', 'h', 'k', 'z')
   return {
     key = key, ir_key = ir_key, id = id, exists = main[1] ~= false,
     digest = main[1], generation = main[2], counter = tonumber(main[3] or '0'), events = tonumber(main[4] or '0'),
     status = main[5], unhandled = main[6], halted = main[7], paused = main[8] == '1',
     permits = tonumber(main[9] or '0'), holding = tonumber(main[10] or '0'), last_command = tonumber(main[11] or '0'),
-    parked_taken = 0, parked_new = {}, cache = {}, writes = {}, changed = false,
+    compensating = main[12], deltas = {}, cache = {}, writes = {}, opened = {}, closed = {}, aside_removed = {}, changed = false,
   }
 end
+
+-- Halted: nothing new begins, what waits is withdrawn. What undoes a halted run's work is exempt.
+local function is_stopping(run) return run.halted and not run.compensating end
 
 local function get(run, field)
   local value = run.cache[field]
@@ -71,6 +106,32 @@ local function edges_of(run, field)
   return edges
 end
 
+-- The innermost enclosing scope with a counter of its own.
+local function counted_scope(run, scope)
+  while scope ~= '' do
+    local id = last_component(scope)
+    if edges_of(run, 'B')[id].c then return scope end
+    scope = strip_scope(scope, 1)
+  end
+  return ''
+end
+
+-- The innermost enclosing map item; '' outside of maps.
+local function item_scope(run, scope)
+  while scope ~= '' do
+    local id = last_component(scope)
+    if edges_of(run, 'B')[id].k == 'map' then return scope end
+    scope = strip_scope(scope, 1)
+  end
+  return ''
+end
+
+-- Deltas are applied together, at the end of a step: no false zero in between.
+local function count(run, scope, delta)
+  if scope ~= '' then scope = counted_scope(run, scope) end
+  run.deltas[scope] = (run.deltas[scope] or 0) + delta
+end
+
 local function write_run(run)
   if not run.changed then return end
   put(run, 'c', integer(run.counter))
@@ -78,6 +139,7 @@ local function write_run(run)
   put(run, 's', run.status)
   if run.unhandled then put(run, 'u', run.unhandled) end
   if run.halted then put(run, 'x', run.halted) end
+  if run.compensating then put(run, 'z', run.compensating) end
   if run.permits > 0 then put(run, 'h', integer(run.holding)) end
   local sets, deletes = {}, {}
   for field, value in pairs(run.writes) do
@@ -91,11 +153,19 @@ local function write_run(run)
       redis.call('HSET', run.key, unpack(sets))
       sets = {}
     end
+    if #deletes >= 2000 then
+      redis.call('HDEL', run.key, unpack(deletes))
+      deletes = {}
+    end
   end
   if #sets > 0 then redis.call('HSET', run.key, unpack(sets)) end
   if #deletes > 0 then redis.call('HDEL', run.key, unpack(deletes)) end
-  if run.parked_taken > 0 then redis.call('LTRIM', run.parked_key, run.parked_taken, -1) end
-  for _, kept in ipairs(run.parked_new) do redis.call('RPUSH', run.parked_key, kept) end
+  for _, text in ipairs(run.aside_removed) do redis.call('LREM', run.parked_key, 1, text) end
+  for _, parked in ipairs(run.aside or {}) do
+    if parked.new then redis.call('RPUSH', run.parked_key, parked.text) end
+  end
+  if #run.opened > 0 then redis.call('SADD', run.scopes_key, unpack(run.opened)) end
+  if #run.closed > 0 then redis.call('SREM', run.scopes_key, unpack(run.closed)) end
 end
 
 local function parse_execution(state)
@@ -103,24 +173,39 @@ local function parse_execution(state)
   return kind, nonce, tonumber(delivery), rest
 end
 
+-- attempt, worker, sources [{node, further out}]
 local function parse_active(rest)
   local attempt, worker, sources = string.match(rest, '^(%d+):([^:]*):(.*)$')
   local list = {}
-  for source in string.gmatch(sources, '%d+') do list[#list + 1] = tonumber(source) end
+  for node, out in string.gmatch(sources, '(%d+)%^?(%d*)') do list[#list + 1] = { tonumber(node), tonumber(out) or 0 } end
   return tonumber(attempt), worker, list
 end
 
 local function put_active(run, field, nonce, delivery, attempt, worker, sources)
-  put(run, field, table.concat({ 'A', nonce, integer(delivery), integer(attempt), worker, table.concat(sources, ',') }, ':'))
+  local texts = {}
+  for index, source in ipairs(sources) do
+    texts[index] = source[2] > 0 and integer(source[1]) .. '^' .. integer(source[2]) or integer(source[1])
+  end
+  put(run, field, table.concat({ 'A', nonce, integer(delivery), integer(attempt), worker, table.concat(texts, ',') }, ':'))
 end
 
--- Sets the final status when nothing is outstanding; every script asks. A paused run waits for its resume.
+-- Does this worker's name stand for a worker, and not for a place where the execution was put?
+local function is_held(worker) return worker ~= '' and worker ~= '~' and worker ~= '%' end
+
+-- Sets the final status when nothing is outstanding; every script asks. A paused run waits for its resume. What is to be compensated
+-- comes first: the reader goes on with that.
 local function test_zero(step, run)
   run.changed = true
   if run.counter > 0 or run.status ~= 'R' or run.paused then return end
-  if run.halted == 'cancel' then run.status = 'X'
-  elseif run.halted or run.unhandled then run.status = 'F'
-  else run.status = 'C' end
+  local verdict = 'C'
+  if run.halted == 'cancel' then verdict = 'X'
+  elseif run.halted or run.unhandled then verdict = 'F' end
+  if verdict ~= 'C' and tonumber(get(run, 'K') or '0') > 0 then
+    run.compensating = verdict
+    step.compensating = true
+    return
+  end
+  run.status = verdict
   run.events = run.events + 1
-  step.zero = run.status
+  step.zero = verdict
 end

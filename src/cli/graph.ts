@@ -1,6 +1,6 @@
 /** A workflow's graph with what is known of its nodes, as text for a terminal and as Mermaid. */
 import type { NodeStatus, RunStatus } from "../token/lifecycle.ts";
-import type { EdgeOn, IR } from "../workflow/ir.ts";
+import type { EdgeOn, IR, TriggerRule } from "../workflow/ir.ts";
 import { coloured, duration, icon } from "./format.ts";
 import type { Colors } from "./terminal.ts";
 
@@ -8,7 +8,7 @@ export interface GraphNode {
   id: string;
   type: string;
   level: number;
-  trigger_rule: string;
+  trigger_rule: TriggerRule;
   /** Null: the graph is a file's, nothing ran. */
   status: NodeStatus | null;
   reason: string | null;
@@ -94,7 +94,8 @@ function groupBySource(edges: readonly GraphEdge[]): Map<string, GraphEdge[]> {
 
 function nodeLine(node: GraphNode, idWidth: number, colors: Colors): string {
   const { id, type, status, trigger_rule, reason, duration_ms } = node;
-  const rule = trigger_rule === "none_failed_min_one_success" ? "" : ` (${trigger_rule})`;
+  const named = typeof trigger_rule === "object" ? `quorum ${trigger_rule.quorum}` : trigger_rule;
+  const rule = named === "none_failed_min_one_success" ? "" : ` (${named})`;
   if (status === null) return `  ● ${colors.bold(id.padEnd(idWidth))}  ${colors.dim(type + rule)}`;
   const time = duration_ms === null ? "" : `  ${duration(duration_ms)}`;
   const why = reason === null ? "" : `  ${reason}`;

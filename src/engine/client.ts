@@ -3,9 +3,10 @@ import { createHash } from "node:crypto";
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import { type Fault, HitzeroError } from "../base/errors.ts";
+import { encodeJson } from "../base/json.ts";
 import { createLog, type Log } from "../base/log.ts";
 import { Bell, pause } from "../base/wait.ts";
-import { acceptCommand, commandOutcome, type UserCommand } from "../postgres/commands.ts";
+import { acceptCommand, commandOutcome, type SignalContent, type UserCommand } from "../postgres/commands.ts";
 import { Database } from "../postgres/database.ts";
 import {
   acceptRedrive,
@@ -44,7 +45,9 @@ import { isFinalRunStatus } from "../token/lifecycle.ts";
 import { compile } from "../workflow/compile.ts";
 import type { IR } from "../workflow/ir.ts";
 import { encodeInput } from "./input.ts";
+import { MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
 import type { StateChange } from "./record_types.ts";
+import { checkSignal } from "./signals.ts";
 import { startRun } from "./start_run.ts";
 
 export interface ClientOptions {
@@ -231,8 +234,36 @@ export class Client {
    */
   async command(
     runId: string,
-    kind: UserCommand,
+    kind: Exclude<UserCommand, "signal">,
     commandId: string = uuidv7(),
+  ): Promise<{ commandId: string }> {
+    return this.#command(runId, { kind, commandId });
+  }
+
+  /**
+   * Gives a signal to a run: to the node that has waited longest for its name, or kept for the next one that does. When this returns it is on
+   * record; the same `signalId` again is the same signal.
+   * @throws HitzeroError RUN_NOT_FOUND, RUN_FINAL, SIGNAL_UNKNOWN, SIGNAL_NOT_ASSIGNED, SIGNAL_INVALID (nothing is on record then)
+   */
+  async signal(
+    runId: string,
+    signal: SignalContent,
+    signalId: string = uuidv7(),
+  ): Promise<{ commandId: string }> {
+    const { workflow_name, workflow_version } = await this.getRun(runId);
+    const { ir } = await findVersion(this.#database, workflow_name, workflow_version);
+    encodeJson(signal.payload, {
+      maxBytes: MAX_INPUT_BYTES,
+      maxDepth: MAX_JSON_DEPTH,
+      what: `the payload of signal ${signal.name}`,
+    });
+    checkSignal(ir, signal);
+    return this.#command(runId, { kind: "signal", commandId: signalId, signal });
+  }
+
+  async #command(
+    runId: string,
+    command: { kind: UserCommand; commandId: string; signal?: SignalContent },
   ): Promise<{ commandId: string }> {
     const run = await this.getRun(runId);
     if (isFinalRunStatus(run.status)) {
@@ -240,11 +271,11 @@ export class Client {
         hint: "A final status never changes.",
       });
     }
-    await acceptCommand(this.#database, { commandId, runId, partition: run.partition, kind });
+    await acceptCommand(this.#database, { ...command, runId, partition: run.partition });
     const partition = this.#partitions.find(({ number }) => number === run.partition);
     // The reader finds the row by itself within a second; this only saves the wait.
     if (partition) await nudgeReader(partition).catch(() => {});
-    return { commandId };
+    return { commandId: command.commandId };
   }
 
   /** Cancels a run: what waits is CANCELLED, what runs is told to stop, what completed is kept. See `command`. */

@@ -3,12 +3,27 @@
  * the scripts', and whatever is interrupted here is found again by the next look around.
  */
 import type { Log } from "../base/log.ts";
-import { closeCommands, listCommanded, listOpenCommands } from "../postgres/commands.ts";
+import { closeCommands, listCommanded, listOpenCommands, type OpenCommand } from "../postgres/commands.ts";
 import type { Database } from "../postgres/database.ts";
 import { listQuiet } from "../postgres/runs.ts";
 import type { Partition } from "../redis/partition.ts";
-import { announceHalt, applyCommand, countQueued, reviveRun, sweepRun } from "../redis/upkeep.ts";
+import {
+  announceHalt,
+  announceWithdrawn,
+  applyCommand,
+  countQueued,
+  giveSignal,
+  reviveRun,
+  sweepRun,
+} from "../redis/upkeep.ts";
 import type { Recorder } from "./recorder.ts";
+import { isSignalled } from "./signals.ts";
+
+const REFUSALS: Partial<Record<string, string>> = {
+  final: "the run is over",
+  gone: "the run is over",
+  full: "too many signals of this name are kept already",
+};
 
 const COMMANDS_AT_ONCE = 200;
 const QUIET_AT_ONCE = 50;
@@ -38,13 +53,32 @@ export class CommandApplier {
   /** Applies the commands that are open. One for a run that has not started yet waits, unless it cancels. */
   async applyCommands(): Promise<void> {
     for (const command of await listOpenCommands(this.#database, this.#partition.number, COMMANDS_AT_ONCE)) {
-      const word = await applyCommand(this.#partition, command.run_id, command.kind, command.command_seq);
+      const word = await this.#apply(command);
       this.#log.info({ run_id: command.run_id, kind: command.kind, word }, "a command was given to a run");
       // What took effect is closed by the transaction that records it.
-      if (word === "final" || word === "gone") {
-        await closeCommands(this.#database, [command.command_seq], "refused: the run is over");
-      }
+      const refusal = REFUSALS[word];
+      if (refusal) await closeCommands(this.#database, [command.command_seq], `refused: ${refusal}`);
     }
+  }
+
+  async #apply(command: OpenCommand) {
+    const { run_id: runId, command_seq: seq, kind } = command;
+    if (kind !== "signal") return applyCommand(this.#partition, runId, kind, seq);
+    const known = await this.#recorder.irOf(runId);
+    if (!known) return "gone";
+    const { signal_name: name, scope, payload, issued_by: by, issued_at } = command;
+    const waiters = known.ir.nodes.filter(({ config, type }) => isSignalled(type) && config.name === name);
+    return giveSignal(
+      this.#partition,
+      { runId, ...known },
+      {
+        seq,
+        name: name as string,
+        ...(scope === null ? {} : { scope }),
+        transient: waiters.every(({ config }) => config.transient === true),
+        payload: JSON.stringify({ payload, by, at: issued_at.toISOString() }),
+      },
+    );
   }
 
   /** Runs without activity: what lies nowhere is handed out again; one of which nothing is left fails. */
@@ -55,9 +89,9 @@ export class CommandApplier {
       quietMs,
       QUIET_AT_ONCE,
     )) {
-      const ir = await this.#recorder.irOf(run_id);
-      if (!ir) continue;
-      const { revived, alive } = await reviveRun(this.#partition, run_id, ir);
+      const known = await this.#recorder.irOf(run_id);
+      if (!known) continue;
+      const { revived, alive } = await reviveRun(this.#partition, { runId: run_id, ...known });
       if (revived > 0)
         this.#log.warn({ run_id, revived }, "executions that lay nowhere are handed out again");
       if (revived + alive > 0 || (await countQueued(this.#partition)) > 0) continue;
@@ -71,15 +105,23 @@ export class CommandApplier {
     await applyCommand(this.#partition, runId, "time_out", 0);
   }
 
+  /** Tells the workers of executions that were withdrawn. */
+  async announceWithdrawn(): Promise<void> {
+    const { withdrawn } = this.#recorder;
+    if (withdrawn.length > 0) {
+      await announceWithdrawn(this.#partition, this.#namespace, withdrawn.splice(0, withdrawn.length));
+    }
+  }
+
   /** Brings waiting executions in line; halted runs are looked at again until they are final. */
   async sweep(): Promise<void> {
     const halted: string[] = [];
     this.#recorder.unswept = false;
     for (const [runId, isHalted] of this.#recorder.sweeps) {
-      const ir = await this.#recorder.irOf(runId);
-      if (isHalted && ir) halted.push(runId);
+      const known = await this.#recorder.irOf(runId);
+      if (isHalted && known) halted.push(runId);
       else this.#recorder.sweeps.delete(runId);
-      if (ir) await sweepRun(this.#partition, runId, ir);
+      if (known) await sweepRun(this.#partition, { runId, ...known });
     }
     if (halted.length > 0) await announceHalt(this.#partition, this.#namespace, halted);
   }

@@ -132,11 +132,13 @@ export class Lane {
     });
   }
 
-  /** The scripts' copy of an IR is gone: it is loaded again, and its items are finished again. */
-  async #reloadMissing({ finished, reply }: Answer): Promise<void> {
-    const missing = finished.filter((_entry, index) => reply.finished[index]?.word === "ir_missing");
-    const byDigest = new Map(missing.map((entry) => [entry.item.digest, entry.ir]));
+  /** The scripts' copy of an IR is gone: it is loaded again, and its items are finished and claimed again. */
+  async #reloadMissing({ finished, claims, reply }: Answer): Promise<void> {
+    const unfinished = finished.filter((_entry, index) => reply.finished[index]?.word === "ir_missing");
+    const unclaimed = claims.filter((_entry, index) => reply.claims[index]?.word === "ir_missing");
+    const byDigest = new Map([...unfinished, ...unclaimed].map((entry) => [entry.item.digest, entry.ir]));
     for (const [digest, ir] of byDigest) await this.partition.loadIR(digest, ir).catch(() => {});
-    for (const entry of missing) this.finish(entry);
+    for (const entry of unfinished) this.finish(entry);
+    for (const entry of unclaimed) this.claim(entry);
   }
 }

@@ -40,3 +40,7 @@ export const RECORD_BATCH = 200;
 export const STUCK_MS = 300_000;
 /** Signs of life of workers and supervisors. */
 export const HEARTBEAT_MS = 5_000;
+/** Items of one map. */
+export const MAX_MAP_ITEMS = 1_000_000;
+/** Runs within runs. */
+export const MAX_RUN_DEPTH = 16;

@@ -4,8 +4,9 @@
  */
 import { presentable } from "../base/text.ts";
 import type { EventRecord, ExecutionRecord } from "../postgres/record.ts";
-import type { Commanded, Finished, JournalEntry, JournalEvent, Step, Withdrawn } from "../token/journal.ts";
+import type { Commanded, Finished, JournalEntry, JournalEvent, Step } from "../token/journal.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
+import { childRunId } from "./child_runs.ts";
 import type { RecordBatch, StateChange } from "./record_types.ts";
 
 export type FindIR = (runId: string) => IR | undefined;
@@ -21,6 +22,17 @@ export function runIdsOf(entries: readonly JournalEntry[]): string[] {
 /** Why a run failed, when no node is to blame. */
 const HALTS: Record<string, string | undefined> = { time_out: "it timed out", stuck: "no activity" };
 
+/** An execution without anything to show. */
+const NOTHING = {
+  workerId: null,
+  startedAt: null,
+  endedAt: null,
+  output: null,
+  outputBlob: null,
+  error: null,
+  fromNodes: [] as string[],
+};
+
 class BatchBuilder {
   readonly batch: RecordBatch = {
     executions: [],
@@ -32,6 +44,11 @@ class BatchBuilder {
     sweeps: [],
     deadLetters: [],
     blobs: [],
+    children: [],
+    cancelUnder: { parents: [], children: [] },
+    buried: [],
+    withdrawn: [],
+    compensating: [],
     changes: [],
   };
   /** One row for each execution: the last word in the batch. */
@@ -50,7 +67,7 @@ class BatchBuilder {
   add(event: JournalEvent, entry: JournalEntry, ir: IR): void {
     if (event.kind === "running") this.#running(event.running, ir);
     else if (event.kind === "retrying") this.#retrying(event, entry, ir);
-    else if (event.kind === "withdrawn") this.#withdrawn(event.step, entry, ir);
+    else if (event.kind === "parked") this.#parked(event, entry, ir);
     else if (event.kind === "commanded") this.#commanded(event.step, entry, ir);
     else if (event.kind === "redelivered") this.#redelivered(event.step, entry, ir);
     else this.#step(event, entry, ir);
@@ -71,7 +88,15 @@ class BatchBuilder {
       this.#change(step.id, undefined, "PENDING", "RUNNING", entry.at, null);
     }
     if (event.kind === "finished") this.#finished(event.step, seq++, entry, ir, event.detail, event.output);
+    this.#rest(step, seq, entry, ir);
+  }
+
+  /** What a step set off besides: its events follow its own. */
+  #rest(step: Step, from: number, entry: JournalEntry, ir: IR): void {
+    let seq = from;
     for (const skipped of step.skipped) this.#skipped(step.id, seq++, entry, ir, skipped);
+    for (const cancelled of step.cancelled) this.#cancelled(step.id, seq++, entry, ir, cancelled);
+    if (step.compensating) this.batch.compensating.push({ runId: step.id, ir });
     if (step.zero) this.#zero(step, seq, entry, ir);
   }
 
@@ -129,7 +154,7 @@ class BatchBuilder {
         diedAt: detail.ended_at,
       });
     }
-    if (step.halted === "fail_fast") this.batch.sweeps.push({ runId: step.id, halted: true });
+    if (step.halted === "fail_fast") this.#halted(step.id, ir);
     const key = executionKey(step.id, node.id, step.scope);
     const previous = this.#noted.delete(key) ? "RUNNING" : "PENDING";
     this.#change(
@@ -214,7 +239,7 @@ class BatchBuilder {
   #skipped(runId: string, seq: number, entry: JournalEntry, ir: IR, skipped: Step["skipped"][number]): void {
     const [index, scope, kind, origin] = skipped;
     const node = nodeOf(ir, index);
-    const reason = kind === "upstream_failed" ? `upstream_failed: ${nodeOf(ir, origin as number).id}` : kind;
+    const reason = origin === undefined ? kind : `${kind}: ${nodeOf(ir, origin).id}`;
     this.#execution({
       runId,
       nodeId: node.id,
@@ -243,29 +268,92 @@ class BatchBuilder {
     this.#change(runId, [node.id, scope], "PENDING", "SKIPPED", entry.at, reason);
   }
 
-  #withdrawn(step: Withdrawn, entry: JournalEntry, ir: IR): void {
-    const { id } = nodeOf(ir, step.node);
+  #cancelled(
+    runId: string,
+    seq: number,
+    entry: JournalEntry,
+    ir: IR,
+    cancelled: Step["cancelled"][number],
+  ): void {
+    const [index, scope, attempt, by] = cancelled;
+    const { id, type, map_body } = nodeOf(ir, index);
+    const reason = by === undefined ? "run_halted" : `withdrawn: ${nodeOf(ir, by).id}`;
     this.#execution({
+      ...NOTHING,
+      runId,
+      nodeId: id,
+      scope,
+      attempt,
+      status: "CANCELLED",
+      reason,
+      endedAt: entry.at,
+    });
+    const message =
+      by === undefined ? `${id} was cancelled before it ran` : `${id} was withdrawn by ${nodeOf(ir, by).id}`;
+    this.#event(runId, seq, entry, "INFO", "node_cancelled", [id, scope], message, { attempt, reason });
+    this.#change(runId, [id, scope], "PENDING", "CANCELLED", entry.at, reason);
+    if (type === "subworkflow") this.batch.cancelUnder.children.push(childRunId(runId, id, scope));
+    const prefix = map_body === undefined ? undefined : `${scope === "" ? "" : `${scope}/`}${id}:`;
+    if (prefix !== undefined) this.batch.buried.push({ runId, prefix, at: entry.at, reason });
+    if (by !== undefined)
+      this.batch.withdrawn.push({ runId, node: index, scope, ...(prefix ? { prefix } : {}) });
+  }
+
+  #parked({ step, detail }: Extract<JournalEvent, { kind: "parked" }>, entry: JournalEntry, ir: IR): void {
+    const { id } = nodeOf(ir, step.node);
+    const { child, items, signal } = detail;
+    const due = step.due === undefined ? null : new Date(step.due).toISOString();
+    const waitsFor = {
+      w: `until ${due}`,
+      s: `signal ${signal}${due === null ? "" : `, until ${due}`}`,
+      m: `${items?.total} items`,
+      c: `run ${child?.run_id}`,
+    }[step.park];
+    this.#execution({
+      ...NOTHING,
       runId: step.id,
       nodeId: id,
       scope: step.scope,
       attempt: step.attempt,
-      status: "CANCELLED",
-      reason: "run_halted",
-      workerId: null,
-      startedAt: null,
-      endedAt: entry.at,
-      output: null,
-      outputBlob: null,
-      error: null,
-      fromNodes: [],
+      status: "WAITING",
+      reason: waitsFor,
+      workerId: detail.worker,
+      startedAt: detail.started_at,
+      fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
+      ...(child ? { childRunId: child.run_id } : {}),
     });
-    const message = `${id} was cancelled before it ran`;
-    this.#event(step.id, step.q, entry, "INFO", "node_cancelled", [id, step.scope], message, {
-      attempt: step.attempt,
-    });
-    this.#change(step.id, [id, step.scope], "PENDING", "CANCELLED", entry.at, "run_halted");
-    if (step.zero) this.#zero(step, step.q + 1, entry, ir);
+    for (const name of items?.blobs ?? []) {
+      this.batch.blobs.push({ runId: step.id, name, nodeId: id, scope: step.scope });
+    }
+    if (child) {
+      const { run_id, ...rest } = child;
+      const parent = { parentRunId: step.id, parentNodeId: id, parentScope: step.scope };
+      this.batch.children.push({ runId: run_id, ...parent, ...rest });
+    }
+    this.#event(
+      step.id,
+      step.q,
+      entry,
+      "INFO",
+      "node_waiting",
+      [id, step.scope],
+      `${id} waits: ${waitsFor}`,
+      {
+        attempt: step.attempt,
+        delivery: step.delivery,
+        due,
+        ...(items ? { items: items.total } : {}),
+        ...(child ? { child_run_id: child.run_id } : {}),
+      },
+    );
+    const previous = this.#noted.delete(executionKey(step.id, id, step.scope)) ? "RUNNING" : "PENDING";
+    this.#change(step.id, [id, step.scope], previous, "WAITING", detail.ended_at, waitsFor);
+    this.#rest(step, step.q + 1, entry, ir);
+  }
+
+  #halted(runId: string, ir: IR): void {
+    this.batch.sweeps.push({ runId, halted: true });
+    if (ir.nodes.some(({ type }) => type === "subworkflow")) this.batch.cancelUnder.parents.push(runId);
   }
 
   #commanded(step: Commanded, entry: JournalEntry, ir: IR): void {
@@ -277,6 +365,7 @@ class BatchBuilder {
         stuck: ["run_stuck", "nothing of the run is in reach"],
         pause: ["run_paused", "the run is paused"],
         resume: ["run_resumed", "the run goes on"],
+        signal: ["signal_given", signalMessage(step, ir)],
       } as const
     )[step.kind];
     this.#event(
@@ -289,19 +378,19 @@ class BatchBuilder {
       message,
       {
         command: step.seq,
+        ...(step.kind === "signal" ? { name: step.name, fate: step.fate } : {}),
       },
     );
     if (step.kind === "pause") {
       this.batch.statuses.push({ runId: step.id, status: "PAUSED" });
       this.#change(step.id, undefined, "RUNNING", "PAUSED", entry.at, null);
-    } else if (step.kind !== "cancel") {
+    } else if (step.kind !== "cancel" && step.kind !== "signal") {
       this.batch.statuses.push({ runId: step.id, status: "RUNNING" });
       if (step.kind === "resume") this.#change(step.id, undefined, "PAUSED", "RUNNING", entry.at, null);
     }
-    if (step.kind !== "pause" && !step.zero) {
-      this.batch.sweeps.push({ runId: step.id, halted: step.kind !== "resume" });
-    }
-    if (step.zero) this.#zero(step, step.q + 1, entry, ir);
+    if (step.kind === "resume" && !step.zero) this.batch.sweeps.push({ runId: step.id, halted: false });
+    else if (step.kind !== "pause" && step.kind !== "signal" && !step.zero) this.#halted(step.id, ir);
+    this.#rest(step, step.q + 1, entry, ir);
   }
 
   #zero(step: Step, seq: number, entry: JournalEntry, ir: IR): void {
@@ -372,6 +461,13 @@ class BatchBuilder {
       ...(durationMs === undefined ? {} : { duration_ms: durationMs }),
     });
   }
+}
+
+function signalMessage(step: Commanded, ir: IR): string {
+  if (step.fate === "taken") return `signal ${step.name} was given to ${nodeOf(ir, step.node as number).id}`;
+  const fate =
+    step.fate === "kept" ? "is kept for the next that waits for it" : "found nobody waiting and is dropped";
+  return `signal ${step.name} ${fate}`;
 }
 
 function nodeOf(ir: IR, index: number): IRNode {

@@ -1,5 +1,12 @@
 /** What a batch of the journal comes to, before it is written. */
-import type { BlobRecord, DeadLetterRecord, EventRecord, ExecutionRecord } from "../postgres/record.ts";
+import type {
+  BlobRecord,
+  ChildRecord,
+  DeadLetterRecord,
+  EventRecord,
+  ExecutionRecord,
+} from "../postgres/record.ts";
+import type { Withdrawn } from "../redis/upkeep.ts";
 import type { Step } from "../token/journal.ts";
 import type { NodeStatus, RunStatus } from "../token/lifecycle.ts";
 import type { IR } from "../workflow/ir.ts";
@@ -45,5 +52,15 @@ export interface RecordBatch {
   deadLetters: DeadLetterRecord[];
   /** Large outputs, whose content is to be read from Redis. */
   blobs: Omit<BlobRecord, "content">[];
+  /** Runs that executions wait for. */
+  children: ChildRecord[];
+  /** Runs that are halted, and child runs that nobody waits for any more: what is under them is to be cancelled. */
+  cancelUnder: { parents: string[]; children: string[] };
+  /** Maps that were withdrawn: what was under way of their items. */
+  buried: { runId: string; prefix: string; at: number; reason: string }[];
+  /** Executions that somebody may be performing, and nobody wants. */
+  withdrawn: Withdrawn[];
+  /** Runs that undo what they did. */
+  compensating: { runId: string; ir: IR }[];
   changes: StateChange[];
 }

@@ -12,12 +12,19 @@ import { closeCommands } from "../postgres/commands.ts";
 import { type Database, isDataFault, type Queryable } from "../postgres/database.ts";
 import { moveOffset, type PartitionRow } from "../postgres/partitions.ts";
 import {
+  type ChildRecord,
+  cancelChildren,
+  type EndedChild,
+  nodesOnRecord,
   type RecordedOutput,
   readDigests,
+  readEndedChildren,
   readInput,
   readOutputs,
   readUnrecorded,
   recordBlobs,
+  recordBuried,
+  recordChildren,
   recordDeadLetters,
   recordEvents,
   recordExecutions,
@@ -27,8 +34,9 @@ import {
   recordStatuses,
 } from "../postgres/record.ts";
 import { stateChannel } from "../redis/keys.ts";
+import { queuesOf } from "../redis/pack.ts";
 import type { Partition } from "../redis/partition.ts";
-import { dropTimeLimits } from "../redis/upkeep.ts";
+import { compensateNext, dropTimeLimits, type Withdrawn, wakeParent } from "../redis/upkeep.ts";
 import { decodeJournalEntry, type JournalEntry, type JournalEvent } from "../token/journal.ts";
 import type { IR } from "../workflow/ir.ts";
 import { finalOf, nodesWanted } from "./final_output.ts";
@@ -36,6 +44,7 @@ import type { IRCache } from "./ir_cache.ts";
 import { READER_LEASE_MS, RECORD_BATCH } from "./limits.ts";
 import { buildRecordBatch, runIdsOf } from "./record_batch.ts";
 import type { RecordBatch, StateChange, ZeroHit } from "./record_types.ts";
+import type { ChildEnd } from "./waiting.ts";
 
 /** The journal does not continue the record: Redis lost history. */
 export class HistoryLostError extends HitzeroError {
@@ -56,6 +65,12 @@ export class Recorder {
   readonly sweeps = new Map<string, boolean>();
   /** Some of them came since the last sweep. */
   unswept = false;
+  /** It gave commands itself, to child runs. */
+  commanded = false;
+  /** Executions whose workers are to be told that nobody wants them. */
+  readonly withdrawn: Withdrawn[] = [];
+  /** Child runs to be started. */
+  readonly children: ChildRecord[] = [];
   readonly #partition: Partition;
   readonly #database: Database;
   readonly #irs: IRCache;
@@ -155,12 +170,15 @@ export class Recorder {
       await recordDeadLetters(client, batch.deadLetters);
       await recordStatuses(client, batch.statuses);
       await closeCommands(client, batch.commands, "applied");
+      await recordChildren(client, batch.children);
+      await cancelChildren(client, batch.cancelUnder);
+      await recordBuried(client, batch.buried);
       const halted = batch.zeroHits.filter((hit) => hit.halted !== undefined);
       await recordNeverActivated(
         client,
         halted.map(({ runId, ir, at, halted: reason }) => ({
           runId,
-          nodeIds: ir.nodes.map(({ id }) => id),
+          nodeIds: nodesOnRecord(ir),
           at,
           reason: reason as string,
         })),
@@ -172,6 +190,9 @@ export class Recorder {
     });
     for (const { runId, halted } of batch.sweeps) this.sweeps.set(runId, halted);
     this.unswept ||= batch.sweeps.length > 0;
+    this.commanded ||= batch.cancelUnder.parents.length + batch.cancelUnder.children.length > 0;
+    this.children.push(...batch.children);
+    this.withdrawn.push(...batch.withdrawn);
     for (const { runId } of batch.zeroHits) this.sweeps.delete(runId);
     this.row.recorded_seq = last.seq;
     this.row.recorded_call = last.call;
@@ -195,9 +216,13 @@ export class Recorder {
     return finals;
   }
 
-  /** After the commit: the finished runs go, then the journal behind the record. */
+  /** After the commit: what waits for it goes on, the finished runs go, then the journal behind the record. */
   async #cleanUp(batch: RecordBatch, recorded: number): Promise<void> {
     const finished = batch.zeroHits.map(({ runId }) => runId);
+    for (const child of await readEndedChildren(this.#database, finished)) await this.#wakeParent(child);
+    for (const { runId, ir } of batch.compensating) {
+      await compensateNext(this.#partition, runId, queuesOf(ir));
+    }
     const blobs = new Map<string, string[]>(finished.map((runId) => [runId, []]));
     if (finished.length > 0) {
       const { rows } = await this.#database.query<{ run_id: string; name: string }>(
@@ -217,6 +242,23 @@ export class Recorder {
     );
   }
 
+  async #wakeParent(child: EndedChild): Promise<void> {
+    const {
+      parent_run_id: runId,
+      parent_node_id: nodeId,
+      parent_scope: scope,
+      run_id,
+      status,
+      output,
+      error,
+    } = child;
+    const known = await this.irOf(runId);
+    if (!known) return;
+    const node = known.ir.nodes.findIndex(({ id }) => id === nodeId);
+    const end: ChildEnd = { run_id, status, output, error };
+    await wakeParent(this.#partition, { runId, ...known }, { node, scope, ended: JSON.stringify(end) });
+  }
+
   /** Announces what is committed. Nobody listening costs two calls, not one for each change. */
   async #publish(changes: readonly StateChange[]): Promise<void> {
     if (changes.length === 0) return;
@@ -234,10 +276,10 @@ export class Recorder {
     if (pipeline.length > 0) await pipeline.exec();
   }
 
-  /** The IR of a run that this recorder has just read of. */
-  async irOf(runId: string): Promise<IR | undefined> {
+  /** What a run of this partition runs. */
+  async irOf(runId: string): Promise<{ digest: string; ir: IR } | undefined> {
     const digest = this.#digests.get(runId) ?? (await readDigests(this.#database, [runId])).get(runId);
-    return digest === undefined ? undefined : this.#irs.get(digest);
+    return digest === undefined ? undefined : { digest, ir: await this.#irs.get(digest) };
   }
 
   async #findIRs(entries: readonly JournalEntry[]): Promise<(runId: string) => IR | undefined> {

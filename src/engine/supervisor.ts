@@ -20,6 +20,7 @@ import {
   renewLease,
   takeLease,
 } from "../postgres/partitions.ts";
+import type { ChildRecord } from "../postgres/record.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
@@ -185,8 +186,10 @@ export class Supervisor {
         revivedAt = Date.now();
         await commands.reviveQuiet(this.#options.stuckMs);
       }
-      if (due || bell.nudged) {
-        bell.nudged = false;
+      await commands.announceWithdrawn();
+      await this.#startChildren(partition, irs, recorder.children);
+      if (due || bell.nudged || recorder.commanded) {
+        bell.nudged = recorder.commanded = false;
         await commands.applyCommands();
       }
       if (due || recorder.unswept) await commands.sweep();
@@ -210,6 +213,20 @@ export class Supervisor {
         { partition: partition.number, reclaimed, unclaimed },
         "tokens of lost workers are handed out again",
       );
+    }
+  }
+
+  /** Runs that executions wait for. One that is missed here is started as an accepted run that never started. */
+  async #startChildren(partition: Partition, irs: IRCache, children: ChildRecord[]): Promise<void> {
+    for (let child = children.shift(); child; child = children.shift()) {
+      const { runId, digest, input } = child;
+      await startRun(partition, await irs.get(digest), {
+        runId,
+        generation: 1,
+        digest,
+        epoch: partition.epoch,
+        input,
+      });
     }
   }
 

@@ -6,8 +6,9 @@ import { RedisAwayError } from "../redis/connection.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { HandedToken } from "../redis/replies.ts";
 import type { IR } from "../workflow/ir.ts";
-import type { HeldExecution, StoredOutput } from "./execute.ts";
+import type { HeldExecution, StoredOutput } from "./held.ts";
 import { BLOB_TTL_MS } from "./limits.ts";
+import type { ItemReader } from "./map_items.ts";
 
 /** The execution whose step brought a handed-over token: its output and the run's input need not come back. */
 export interface Origin {
@@ -16,7 +17,7 @@ export interface Origin {
 }
 
 /** Repeats a call while Redis is away. @throws RedisAwayError when the worker gives up */
-async function whileAway<T>(abandoned: AbortSignal, call: () => Promise<T>): Promise<T> {
+export async function whileAway<T>(abandoned: AbortSignal, call: () => Promise<T>): Promise<T> {
   for (let tries = 0; !abandoned.aborted; tries += 1) {
     try {
       return await call();
@@ -28,6 +29,18 @@ async function whileAway<T>(abandoned: AbortSignal, call: () => Promise<T>): Pro
   throw new RedisAwayError("the worker stops");
 }
 
+/** @throws RedisAwayError when the worker gives up */
+export async function readStoredBlob(
+  partition: Partition,
+  runId: string,
+  name: string,
+  abandoned: AbortSignal,
+): Promise<string> {
+  const blob = await whileAway(abandoned, () => partition.readBlob(runId, name));
+  assert(blob !== null, `blob ${name} of run ${runId} is gone`);
+  return blob;
+}
+
 /** The execution of a token. `payloads` are the strings of the reply that brought it. @throws RedisAwayError */
 export async function executionOf(
   token: HandedToken,
@@ -35,17 +48,18 @@ export async function executionOf(
   ir: IR,
   origin: Origin | undefined,
   partition: Partition,
+  items: ItemReader,
   abandoned: AbortSignal,
 ): Promise<HeldExecution> {
   const read = async (position: number): Promise<StoredOutput | null> => {
     const stored = position === -1 ? origin?.output : position === 0 ? undefined : payloads[position];
     if (stored === undefined) return null;
     if (!stored.startsWith("b")) return stored;
-    const blob = await whileAway(abandoned, () => partition.readBlob(token.id, stored.slice(1)));
-    assert(blob !== null, `blob ${stored.slice(1)} of run ${token.id} is gone`);
-    return `j${blob}`;
+    return `j${await readStoredBlob(partition, token.id, stored.slice(1), abandoned)}`;
   };
   const needs = token.needs.map(async ([node, at]) => [node, await read(at)] as const);
+  const place = { ir, nodeIndex: token.node, scope: token.scope, runId: token.id };
+  const item = await items.itemOf(place, (name) => readStoredBlob(partition, token.id, name, abandoned));
   return {
     runId: token.id,
     generation: token.g,
@@ -60,6 +74,8 @@ export async function executionOf(
     inputs: await Promise.all(token.inputs.map(read)),
     needs: new Map(await Promise.all(needs)),
     input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
+    ...(item === undefined ? {} : { item }),
+    ...(token.woken === undefined ? {} : { woken: payloads[token.woken] as string }),
     hops: origin ? origin.held.hops + 1 : 0,
   };
 }

@@ -15,21 +15,26 @@ import type { Handler, Handlers } from "../handlers/types.ts";
 import { Database } from "../postgres/database.ts";
 import { listPartitions } from "../postgres/partitions.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
+import { runDepth } from "../postgres/runs.ts";
+import { findVersion } from "../postgres/workflows.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { controlChannel } from "../redis/keys.ts";
 import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import type { HandedToken } from "../redis/replies.ts";
-import { haltedRuns, renewLeases } from "../redis/upkeep.ts";
+import { fatesOf, renewLeases, type Withdrawn } from "../redis/upkeep.ts";
 import { decodeToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { alreadyStopped } from "./already_stopped.ts";
-import { type HeldExecution, perform, RUN_HALTED } from "./execute.ts";
+import { perform, RUN_HALTED } from "./execute.ts";
+import { claimTraits, type HeldExecution, lifelines, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, Lane } from "./lane.ts";
 import { DEFAULT_CONCURRENCY, HAND_OVER_BOUND, HEARTBEAT_MS, LEASE_MS, MOMENT_MS } from "./limits.ts";
-import { executionOf, type Origin, storeOutput } from "./token_inputs.ts";
+import { ItemReader } from "./map_items.ts";
+import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
+import type { WaitingServices } from "./waiting.ts";
 
 export interface WorkerOptions {
   redisUrl: string;
@@ -66,6 +71,7 @@ export class Worker {
   readonly #claiming = new Set<string>();
   /** Kept form of every token held, from its arrival until its step is answered. */
   readonly #held = new Map<string, { lane: Lane; held: HeldExecution }>();
+  readonly #items = new ItemReader();
   readonly #slotFreed = new Bell();
   readonly #abandoned = new AbortController();
   readonly #stopping = new AbortController();
@@ -248,10 +254,9 @@ export class Worker {
     this.#taken += 1;
     this.#claiming.add(key);
     if (token.kind === "settle") {
-      lane.finish({ ir, item: { ...common, work: token.work } });
+      lane.finish({ ir, item: { ...common, ...traitsOf(ir), work: token.work } });
     } else {
-      const needs = ir.nodes[token.node]?.needs ?? [];
-      lane.claim({ ir, item: { ...common, ...token, needs, limited: ir.max_parallel_nodes > 0 } });
+      lane.claim({ ir, item: { ...common, ...token, ...claimTraits(ir, token.node, token.scope) } });
     }
   }
 
@@ -272,7 +277,9 @@ export class Worker {
   async #answered(lane: Lane, { finished, claims, reply, payloads }: Answer): Promise<void> {
     const origins = finished.map(({ item }) => this.#origins.get(item));
     // Every answered item gives its slot back; every token that came takes one.
-    this.#taken += reply.tokens.length - claims.length;
+    const missing = (index: number) => reply.claims[index]?.word === "ir_missing"; // it will be claimed again
+    const answered = claims.filter((_claim, index) => !missing(index));
+    this.#taken += reply.tokens.length - answered.length;
     finished.forEach(({ item }, index) => {
       if (reply.finished[index]?.word === "ir_missing") return; // it will be finished again
       this.#taken -= 1;
@@ -281,7 +288,7 @@ export class Worker {
       this.#origins.delete(item);
       if ("work" in item) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
     });
-    for (const { item } of claims)
+    for (const { item } of answered)
       this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
     for (const token of reply.tokens) {
       const origin = token.after === undefined ? undefined : origins[token.after];
@@ -300,7 +307,8 @@ export class Worker {
       const ir = origin?.held.ir ?? (await this.#loadIR(token.digest));
       if (!ir) throw new RedisAwayError("the worker stops");
       const { partition } = lane;
-      const held = await executionOf(token, payloads, ir, origin, partition, this.#abandoned.signal);
+      const { signal } = this.#abandoned;
+      const held = await executionOf(token, payloads, ir, origin, partition, this.#items, signal);
       this.#held.set(keptForm(held), { lane, held });
       this.#runnable.push({ held, lane });
       this.#runNext();
@@ -334,12 +342,12 @@ export class Worker {
       now: () => this.#now(),
       log: this.#logFor(held.runId, node?.id ?? ""),
       lost: running.lost.signal,
+      services: this.#servicesOf(lane),
       mayHandOver: !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND,
     });
-    if (performed.blob !== undefined) {
-      const name = performed.item.blob as string;
+    for (const { name, value } of performed.blobs) {
       const { signal } = this.#abandoned;
-      if (!(await storeOutput(lane.partition, held.runId, name, performed.blob, this.#log, signal))) return;
+      if (!(await storeOutput(lane.partition, held.runId, name, value, this.#log, signal))) return;
     }
     this.#running.delete(running);
     this.#origins.set(performed.item, { held, output: performed.item.output });
@@ -347,18 +355,55 @@ export class Worker {
     this.#runNext();
   }
 
+  #servicesOf({ partition }: Lane): WaitingServices {
+    const { signal } = this.#abandoned;
+    const database = this.#database as Database;
+    return {
+      now: () => this.#now(),
+      readFields: (runId, fields) => whileAway(signal, () => partition.readFields(runId, fields)),
+      readBlob: (runId, name) => readStoredBlob(partition, runId, name, signal),
+      findWorkflow: (name, version) => findVersion(database, name, version),
+      depthOf: (runId) => runDepth(database, runId),
+    };
+  }
+
   /** Tells the handlers of a halted run to stop. */
   #halt(runId: string): void {
     for (const { held, lost } of this.#running) {
-      if (held.runId === runId) lost.abort(new HitzeroError(RUN_HALTED, "the run was halted"));
+      if (held.runId === runId) lost.abort(halted());
     }
   }
 
-  /** Hears of halted runs at once; what is missed here is found with the next renewal. */
+  /** The announcement of a halt or a withdrawal may have been missed. */
+  async #lookAround(lane: Lane): Promise<void> {
+    const running = [...this.#running].filter((one) => one.lane === lane);
+    const fates = await fatesOf(
+      lane.partition,
+      running.map(({ held }) => ({ ...held, ...lifelines(held) })),
+    );
+    running.forEach(({ lost }, index) => {
+      if (fates[index] === "halted") lost.abort(halted());
+      else if (fates[index] === "withdrawn" && this.#running.has(running[index] as Running))
+        lost.abort(withdrawn());
+    });
+  }
+
+  #withdraw({ runId, node, scope, prefix }: Withdrawn): void {
+    for (const { held, lost } of this.#running) {
+      if (held.runId !== runId) continue;
+      const isOwn = held.nodeIndex === node && held.scope === scope;
+      if (isOwn || (prefix !== undefined && held.scope.startsWith(prefix))) lost.abort(withdrawn());
+    }
+  }
+
+  /** Hears of halted runs and withdrawn executions at once; what is missed here is found with the next renewal. */
   async #listen(): Promise<void> {
     const listener = await (this.#connection as RedisConnection).duplicate();
     this.#listener = listener;
-    listener.redis.on("message", (_channel: string, runId: string) => this.#halt(runId));
+    listener.redis.on("message", (_channel: string, message: string) => {
+      if (message.startsWith("{")) this.#withdraw(JSON.parse(message) as Withdrawn);
+      else this.#halt(message);
+    });
     await listener.redis.subscribe(controlChannel(this.#options.namespace));
   }
 
@@ -380,10 +425,7 @@ export class Worker {
         );
         running.lost.abort(new HitzeroError("LEASE_LOST", "this execution was handed to another worker"));
       }
-      // The announcement of a halt may have been missed.
-      const runIds = [...new Set([...this.#running].map(({ held }) => held.runId))];
-      for (const runId of await haltedRuns(lane.partition, runIds).catch((): string[] => []))
-        this.#halt(runId);
+      await this.#lookAround(lane).catch(() => {});
     }
   }
 
@@ -408,6 +450,9 @@ export class Worker {
     }
   }
 }
+
+const halted = () => new HitzeroError(RUN_HALTED, "the run was halted");
+const withdrawn = () => new HitzeroError("WITHDRAWN", "this execution is no longer wanted");
 
 function keptForm(held: HeldExecution): string {
   return encodeKept(held.ir.nodes[held.nodeIndex]?.queue ?? "default", { ...held, node: held.nodeIndex });

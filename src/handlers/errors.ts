@@ -46,6 +46,16 @@ export class AttemptError extends HitzeroError {
 
 /** Codes of hitzero's own failures that another attempt cannot mend. */
 const FINAL_CODES = new Set([
+  "CHILD_CANCELLED",
+  "CHILD_FAILED",
+  "LOOP_EXHAUSTED",
+  "MAP_FAILED",
+  "MAP_NOT_A_LIST",
+  "MAP_TOO_LARGE",
+  "RECURSION_LIMIT",
+  "SIGNAL_TIMED_OUT",
+  "WAIT_NOT_A_TIME",
+  "WORKFLOW_NOT_FOUND",
   "CONDITION_FAILED",
   "DEAD_LETTER",
   "EXPRESSION_FAILED",

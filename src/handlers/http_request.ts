@@ -8,7 +8,7 @@ import type { HttpConfig } from "../workflow/http_config.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { holdsTemplate, type Template } from "../workflow/templates.ts";
 import { AttemptError } from "./errors.ts";
-import { idempotencyKeyOf, variablesOf } from "./execution.ts";
+import { idempotencyKeyOf, renderJson, variablesOf } from "./execution.ts";
 import type { Redaction } from "./secrets.ts";
 import type { Execution } from "./types.ts";
 
@@ -241,13 +241,9 @@ class Renderer {
 
   /** A JSON value with the templates in its strings rendered. In a text of several parts, what is no text becomes JSON. */
   deep(path: Path, given: unknown): unknown {
-    if (Array.isArray(given)) return given.map((item, index) => this.deep([...path, index], item));
-    if (typeof given === "object" && given !== null) {
-      return Object.fromEntries(
-        Object.entries(given).map(([key, item]) => [key, this.deep([...path, key], item)]),
-      );
-    }
-    return this.value(path, given, (value) => (typeof value === "string" ? value : JSON.stringify(value)));
+    return renderJson(path, given, (at, text) =>
+      this.value(at, text, (value) => (typeof value === "string" ? value : JSON.stringify(value))),
+    );
   }
 
   /**

@@ -18,6 +18,7 @@ function callHandler(execution: Execution, handlers: Handlers): unknown {
     });
   }
   return handler({
+    ...execution.around,
     get data() {
       return execution.data;
     },
@@ -64,6 +65,11 @@ function filter(execution: Execution): unknown {
 
 const pass: NodeExecutor = (execution) => execution.data;
 
+/** A loop node passes its data on, unless it has work of its own. */
+const loop: NodeExecutor = (execution, handlers) =>
+  execution.node.config.function_name === undefined ? execution.data : callHandler(execution, handlers);
+
+/** Those that wait are the engine's. */
 const EXECUTORS: Partial<Record<NodeType, NodeExecutor>> = {
   function: callHandler,
   transform,
@@ -71,6 +77,7 @@ const EXECUTORS: Partial<Record<NodeType, NodeExecutor>> = {
   aggregate,
   conditional: pass,
   parallel: pass,
+  loop,
   http: (execution) => callHttp(execution),
 };
 

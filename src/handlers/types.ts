@@ -18,6 +18,11 @@ export interface HandlerContext {
   readonly attempt: number;
   /** Path of loop iterations and map items; "" outside them. */
   readonly scope: string;
+  /** Inside a loop: its iteration, from 1. */
+  readonly loop?: { iteration: number };
+  /** Inside a map: its item, and the item's place in the list, from 0. */
+  readonly item?: unknown;
+  readonly index?: number;
   readonly runId: string;
   readonly nodeId: string;
   /** The same for every try of this execution, and different from every other's. */
@@ -47,6 +52,12 @@ export interface Execution {
   readonly input: unknown;
   /** Outputs of ancestors by id, for `nodes["id"].output`. */
   readonly ancestors: Readonly<Record<string, { output: unknown }>>;
+  /** The iteration and the item that it stands in, innermost. */
+  readonly around: {
+    readonly loop?: { iteration: number };
+    readonly item?: unknown;
+    readonly index?: number;
+  };
   readonly signal: AbortSignal;
   readonly log: Log;
 }

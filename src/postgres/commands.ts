@@ -1,24 +1,48 @@
 /** Commands to runs: rows first, then applied once, in order. */
 import type { Queryable, Row } from "./database.ts";
 
-export type UserCommand = "cancel" | "pause" | "resume";
+export type UserCommand = "cancel" | "pause" | "resume" | "signal";
+
+/** What a signal brings. */
+export interface SignalContent {
+  name: string;
+  /** Scope of the execution that it is for. */
+  scope?: string;
+  payload?: unknown;
+  /** Who gives it. */
+  by?: string;
+}
 
 export interface OpenCommand extends Row {
   command_seq: number;
   run_id: string;
   kind: UserCommand;
   ir_digest: string;
+  issued_at: Date;
+  issued_by: string | null;
+  signal_name: string | null;
+  scope: string | null;
+  payload: unknown;
 }
 
 /** Accepts a command: once this returns it will be applied, or refused on record. The same id again is the same command. */
 export async function acceptCommand(
   database: Queryable,
-  command: { commandId: string; runId: string; partition: number; kind: UserCommand },
+  command: { commandId: string; runId: string; partition: number; kind: UserCommand; signal?: SignalContent },
 ): Promise<void> {
   await database.query(
-    `insert into hitzero.commands (command_id, run_id, partition, kind) values ($1, $2, $3, $4)
-     on conflict (command_id) do nothing`,
-    [command.commandId, command.runId, command.partition, command.kind],
+    `insert into hitzero.commands (command_id, run_id, partition, kind, signal_name, scope, payload, issued_by)
+     values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (command_id) do nothing`,
+    [
+      command.commandId,
+      command.runId,
+      command.partition,
+      command.kind,
+      command.signal?.name ?? null,
+      command.signal?.scope ?? null,
+      command.signal?.payload === undefined ? null : JSON.stringify(command.signal.payload),
+      command.signal?.by ?? null,
+    ],
   );
 }
 
@@ -29,7 +53,7 @@ export async function listOpenCommands(
   limit: number,
 ): Promise<OpenCommand[]> {
   const { rows } = await database.query<OpenCommand>(
-    `select c.command_seq, c.run_id, c.kind, r.ir_digest from hitzero.commands c join hitzero.runs r using (run_id)
+    `select c.command_seq, c.run_id, c.kind, r.ir_digest, c.issued_at, c.issued_by, c.signal_name, c.scope, c.payload from hitzero.commands c join hitzero.runs r using (run_id)
      where c.partition = $1 and c.applied_at is null order by c.command_seq limit $2`,
     [partition, limit],
   );

@@ -21,6 +21,32 @@ export interface ExecutionRecord {
   outputBlob: string | null;
   error: ExecutionError | null;
   fromNodes: string[];
+  /** Of one that waits for a child run. */
+  childRunId?: string;
+}
+
+/** A run that an execution wants, and waits for. */
+export interface ChildRecord {
+  runId: string;
+  parentRunId: string;
+  parentNodeId: string;
+  parentScope: string;
+  workflow: string;
+  version: number;
+  digest: string;
+  /** JSON text. */
+  input: string;
+}
+
+/** A child run that is over, with the execution that waits for it. */
+export interface EndedChild extends Row {
+  run_id: string;
+  parent_run_id: string;
+  parent_node_id: string;
+  parent_scope: string;
+  status: "COMPLETED" | "FAILED" | "CANCELLED";
+  output: unknown;
+  error: { code: string; message: string } | null;
 }
 
 export interface EventRecord {
@@ -72,14 +98,18 @@ export async function recordExecutions(
   });
   const { rowCount } = await client.query(
     `insert into hitzero.node_executions as known
-       (run_id, node_id, scope, attempt, retry_count, status, reason, worker_id, started_at, ended_at, output, output_blob, error, from_nodes)
+       (run_id, node_id, scope, attempt, retry_count, status, reason, worker_id, started_at, ended_at, output, output_blob, error, from_nodes,
+        child_run_id)
      select "runId", "nodeId", scope, attempt, greatest(attempt - 1, 0), status, reason, "workerId",
-       to_timestamp("startedAt" / 1000), to_timestamp("endedAt" / 1000), output, "outputBlob", error, "fromNodes"
+       to_timestamp("startedAt" / 1000), to_timestamp("endedAt" / 1000), output, "outputBlob", error, "fromNodes",
+       "childRunId"
      from json_to_recordset($1::json) as new ("runId" uuid, "nodeId" text, scope text, attempt int, status text, reason text,
        "workerId" text, "startedAt" double precision, "endedAt" double precision, output jsonb, "outputBlob" text, error jsonb,
-       "fromNodes" text[])
+       "fromNodes" text[], "childRunId" uuid)
      on conflict (run_id, node_id, scope) do update set attempt = excluded.attempt, retry_count = excluded.retry_count,
-       status = excluded.status, reason = excluded.reason, worker_id = excluded.worker_id, started_at = excluded.started_at,
+       status = excluded.status, reason = excluded.reason, worker_id = excluded.worker_id,
+       started_at = case when known.status = 'WAITING' then known.started_at else excluded.started_at end,
+       child_run_id = coalesce(excluded.child_run_id, known.child_run_id),
        ended_at = excluded.ended_at, output = excluded.output, output_blob = excluded.output_blob, error = excluded.error,
        from_nodes = excluded.from_nodes
      where (known.status, excluded.status) in (${LEGAL_TRANSITIONS})`,
@@ -186,6 +216,64 @@ export async function recordStatuses(
   }
 }
 
+/** Writes the runs that executions wait for. Repeating it changes nothing: their ids follow from their parents. */
+export async function recordChildren(client: Queryable, children: readonly ChildRecord[]): Promise<void> {
+  if (children.length === 0) return;
+  const rows = children.map(
+    ({ input, ...plain }) => `${JSON.stringify(plain).slice(0, -1)},"input":${input}}`,
+  );
+  await client.query(
+    `insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, parent_run_id, parent_node_id,
+       parent_scope, depth)
+     select "runId", p.partition, workflow, version, digest, new.input, p.tags, p.run_id, "parentNodeId", "parentScope", p.depth + 1
+     from json_to_recordset($1::json) as new ("runId" uuid, "parentRunId" uuid, "parentNodeId" text, "parentScope" text, workflow text,
+       version int, digest text, input jsonb)
+     join hitzero.runs p on p.run_id = new."parentRunId"
+     on conflict (run_id) do nothing`,
+    [`[${rows.join(",")}]`],
+  );
+}
+
+/** Gives a cancel to the unfinished children of these runs, and to these children themselves. */
+export async function cancelChildren(
+  client: Queryable,
+  { parents, children }: { parents: readonly string[]; children: readonly string[] },
+): Promise<void> {
+  if (parents.length + children.length === 0) return;
+  await client.query(
+    `insert into hitzero.commands (command_id, run_id, partition, kind)
+     select gen_random_uuid(), run_id, partition, 'cancel' from hitzero.runs
+     where parent_node_id is not null and (parent_run_id = any ($1::uuid[]) or run_id = any ($2::uuid[]))
+       and status in ('PENDING', 'RUNNING', 'PAUSED')`,
+    [parents, children],
+  );
+}
+
+/** Which of these runs are children that are over? */
+export async function readEndedChildren(client: Queryable, runIds: readonly string[]): Promise<EndedChild[]> {
+  if (runIds.length === 0) return [];
+  const { rows } = await client.query<EndedChild>(
+    `select run_id, parent_run_id, parent_node_id, parent_scope, status, output, error from hitzero.runs
+     where run_id = any ($1::uuid[]) and parent_node_id is not null and status in ('COMPLETED', 'FAILED', 'CANCELLED')`,
+    [runIds],
+  );
+  return rows;
+}
+
+/** Executions inside of what was withdrawn (a map with its items) that are on record as under way. */
+export async function recordBuried(
+  client: Queryable,
+  buried: readonly { runId: string; prefix: string; at: number; reason: string }[],
+): Promise<void> {
+  for (const { runId, prefix, at, reason } of buried) {
+    await client.query(
+      `update hitzero.node_executions set status = 'CANCELLED', reason = $4, ended_at = to_timestamp($3::double precision / 1000)
+       where run_id = $1 and starts_with(scope, $2) and status in ('RUNNING', 'RETRYING', 'WAITING')`,
+      [runId, prefix, at, reason],
+    );
+  }
+}
+
 /** The nodes of a halted run that were never activated are CANCELLED, too. */
 export async function recordNeverActivated(
   client: Queryable,
@@ -216,10 +304,12 @@ export async function readOutputs(
 ): Promise<RecordedOutput[]> {
   if (wanted.length === 0) return [];
   const { rows } = await client.query<RecordedOutput>(
-    `select e.run_id, e.node_id, e.status, coalesce(e.output, b.content) as output, e.error
+    // Inside a loop a node has many executions: the last one that ended by itself counts.
+    `select distinct on (e.run_id, e.node_id) e.run_id, e.node_id, e.status, coalesce(e.output, b.content) as output, e.error
      from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text)
-     join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId" and e.scope = ''
-     left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob`,
+     join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId"
+     left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
+     order by e.run_id, e.node_id, (e.status in ('COMPLETED', 'FAILED')) desc, e.ended_at desc nulls last, length(e.scope) desc, e.scope desc`,
     [JSON.stringify(wanted)],
   );
   return rows;
@@ -238,6 +328,11 @@ export async function readDigests(
   return new Map(rows.map((row) => [row.run_id, row.ir_digest]));
 }
 
+/** Nodes of which every run has an execution: those outside of bodies that are not there to undo others. */
+export function nodesOnRecord(ir: IR): string[] {
+  return ir.nodes.flatMap(({ id, body, compensates }) => (body < 0 && compensates === undefined ? [id] : []));
+}
+
 /** Nodes of a run that have no outcome on record (20 at most). */
 export async function readUnrecorded(client: Queryable, runId: string, ir: IR): Promise<string[]> {
   const { rows } = await client.query<{ id: string }>(
@@ -245,7 +340,7 @@ export async function readUnrecorded(client: Queryable, runId: string, ir: IR): 
      where not exists (select 1 from hitzero.node_executions e where e.run_id = $1 and e.node_id = id
        and e.status in ('COMPLETED', 'FAILED', 'SKIPPED'))
      limit 20`,
-    [runId, ir.nodes.map(({ id }) => id)],
+    [runId, nodesOnRecord(ir)],
   );
   return rows.map(({ id }) => id);
 }

@@ -121,6 +121,15 @@ export async function getRun(database: Queryable, runId: string): Promise<RunRow
   return row;
 }
 
+/** Runs above this one; 0: it was submitted by itself. */
+export async function runDepth(database: Queryable, runId: string): Promise<number> {
+  const { rows } = await database.query<{ depth: number }>(
+    "select depth from hitzero.runs where run_id = $1",
+    [runId],
+  );
+  return rows[0]?.depth ?? 0;
+}
+
 export interface RunFilter {
   status?: string;
   workflow?: string;

@@ -6,7 +6,32 @@ interface RunItem {
   digest: string;
 }
 
-export interface FinishedItem extends RunItem {
+/** What a run's IR asks of every call that changes the run. */
+export interface RunTraits {
+  /** Permits are counted: of the run, or of semaphores. */
+  limited: boolean;
+  /** It has maps. */
+  mapped?: boolean;
+}
+
+/** An output that a token needs: the node, and the field of the run's state that holds it. */
+export type Need = [node: number, field: string];
+
+/** Why an execution waits, and until when. */
+export interface Park {
+  /** For a time, a signal, its items, or its child run. */
+  kind: "w" | "s" | "m" | "c";
+  /** Redis's clock, ms. */
+  due?: number;
+  /** Name of the signal. */
+  signal?: string;
+  /** Number of items. */
+  total?: number;
+  /** Blobs that the items were stored in. */
+  blobs?: string[];
+}
+
+export interface FinishedItem extends RunItem, RunTraits {
   node: number;
   scope: string;
   attempt: number;
@@ -14,12 +39,23 @@ export interface FinishedItem extends RunItem {
   nonce: string;
   /** Queue of the node. */
   queue: string;
-  /** Completed, failed, cancelled, or to be tried again (at `due`). */
-  outcome: "C" | "F" | "X" | "R";
+  /** Completed, failed, cancelled, to be tried again (at `due`), or waiting (as `park` says). */
+  outcome: "C" | "F" | "X" | "R" | "W";
   /** Does this failure halt the run (fail_fast)? */
   halt: boolean;
-  /** Does the run limit how many of its executions hold a worker? */
-  limited: boolean;
+  park?: Park;
+  /** A loop goes round once more. */
+  again?: boolean;
+  /** Scope at which the output is kept, if not the execution's own. */
+  keepAt?: string;
+  /** The node withdraws others now. */
+  withdraws?: boolean;
+  /** Its type waits. */
+  waits?: boolean;
+  /** It holds semaphores. */
+  guarded?: boolean;
+  /** Node that undoes it. */
+  compensation?: number;
   /** Redis's clock, ms; with outcome R. */
   due?: number;
   /** `=` and one letter (t, n) for each outgoing edge, or `X`: an unhandled failure fails every edge. */
@@ -28,7 +64,7 @@ export interface FinishedItem extends RunItem {
   /** May a next token come straight back? */
   hand: boolean;
   /** Ancestors' outputs that a target needs, by target. */
-  needs: Record<string, number[]>;
+  needs: Record<string, Need[]>;
   /** JSON of an ExecutionDetail. */
   detail: string;
   /** What dependents see: `j<JSON>` or `b<blob name>`. */
@@ -45,18 +81,22 @@ export interface StreamPosition {
   entry: string;
 }
 
-export interface SettleItem extends RunItem, StreamPosition {
+export interface SettleItem extends RunItem, RunTraits, StreamPosition {
   work: string;
 }
 
-export interface ClaimItem extends RunItem, StreamPosition {
+export interface ClaimItem extends RunItem, RunTraits, StreamPosition {
   node: number;
   scope: string;
   attempt: number;
   delivery: number;
   nonce: string;
-  needs: number[];
-  limited: boolean;
+  needs: Need[];
+  waits?: boolean;
+  withdraws?: boolean;
+  guarded?: boolean;
+  /** If one of these completed, it is skipped. */
+  unless?: Need[];
 }
 
 export interface AdvanceCall {

@@ -39,9 +39,13 @@ export class PartitionKeys {
   run(runId: string): string {
     return `${this.#base}:run:${runId}`;
   }
-  /** list: tokens of a run that wait for another to give its permit back (max_parallel_nodes) */
+  /** list: tokens of a run that wait for another to give its permits back (max_parallel_nodes, semaphores) */
   parked(runId: string): string {
     return `${this.#base}:parked:${runId}`;
+  }
+  /** set: scopes of a run's map items that are under way */
+  scopes(runId: string): string {
+    return `${this.#base}:scopes:${runId}`;
   }
   /** string with a TTL: this run was here and is over */
   tombstone(runId: string): string {

@@ -1,11 +1,132 @@
 /** The IR as scripts read it: one hash field per node, so that a step reads only the nodes that it touches. */
-import type { IR, IRNode } from "../workflow/ir.ts";
+import type { IR, IRBody, IREdge, IRNode, TriggerRule } from "../workflow/ir.ts";
 
 const ON_LETTER = { success: "s", failure: "f", always: "a" } as const;
 
-function edgeTo(ir: IR, edgeIndex: number, target: number, on: string): unknown[] {
+/** Rules that may fire before all arrivals are in. */
+const isEarly = (rule: TriggerRule) =>
+  typeof rule === "object" || rule === "one_success" || rule === "one_failed";
+
+const ruleText = (rule: TriggerRule) => (typeof rule === "object" ? `q${rule.quorum}` : rule);
+
+const isGuarded = (node: IRNode) => node.holds !== undefined || node.unless !== undefined;
+
+const idOfBody = (ir: IR, body: number) => ir.nodes[(ir.bodies[body] as IRBody).node]?.id as string;
+
+interface Crossing {
+  exits: number;
+  /** Bodies entered, outer first. */
+  enters: readonly number[];
+  /** Components of the target's scope that are this edge's. */
+  own: number;
+}
+
+function edgeTo(ir: IR, edgeIndex: number, target: number, on: string, crossing: Crossing): unknown[] {
   const node = ir.nodes[target] as IRNode;
-  return [edgeIndex, target, on, node.in.length, node.trigger_rule, node.queue];
+  const isEntry = edgeIndex < 0;
+  const packed: unknown[] = [
+    edgeIndex,
+    target,
+    on,
+    isEntry ? 0 : node.in.length,
+    isEntry ? "none_failed_min_one_success" : ruleText(node.trigger_rule),
+    node.queue,
+  ];
+  const { exits, enters, own } = crossing;
+  const guarded = isGuarded(node) ? 1 : 0;
+  const fires = node.cancels_at === "fire" ? 1 : 0;
+  if (exits + own + guarded + fires === 0) return packed;
+  const components = enters.map((body) => `${idOfBody(ir, body)}:1`).join("/");
+  return [...packed, exits, components, own, guarded, fires];
+}
+
+/** Loop bodies around a node inside of `body` (-1: the workflow), outer first: those that begin with their iteration 1 when it is entered. */
+function loopsInside(ir: IR, node: number, body: number): number[] {
+  const bodies: number[] = [];
+  for (let at = (ir.nodes[node] as IRNode).body; at !== body && at >= 0; at = ir.bodies[at]?.parent ?? -1)
+    bodies.unshift(at);
+  return bodies;
+}
+
+function entryEdge(ir: IR, entry: number, body: number, before = 0): unknown[] {
+  const enters = loopsInside(ir, entry, body);
+  return edgeTo(ir, -1, entry, "s", { exits: 0, enters, own: enters.length + before });
+}
+
+function crossingOf(edge: IREdge): Crossing {
+  const enters = edge.enters ?? [];
+  return { exits: edge.exits ?? 0, enters, own: enters.length };
+}
+
+/** What a scope of a body leaves behind in the run's state. */
+function bodyFields(ir: IR, body: IRBody, index: number): Record<string, unknown> {
+  const direct = ir.nodes.flatMap((node, at) => (node.body === index ? [at] : []));
+  const loops = ir.bodies.flatMap(({ kind, parent, node }) =>
+    kind === "loop" && parent === index ? [node] : [],
+  );
+  const joins = direct.filter((at) => (ir.nodes[at] as IRNode).in.length > 1);
+  const ownOutputs = direct.filter((at) => at !== body.node);
+  return {
+    id: idOfBody(ir, index),
+    queue: ir.nodes[body.node]?.queue,
+    nodes: direct,
+    outputs: [...ownOutputs, ...loops].filter((at) => ir.nodes[at]?.compensation === undefined),
+    joins,
+    edges: joins.flatMap((at) => (ir.nodes[at] as IRNode).in),
+    waits: direct.filter((at) => PARKING.has((ir.nodes[at] as IRNode).type)),
+    loops,
+    ...(body.kind === "map"
+      ? { window: ir.nodes[body.node]?.config.max_concurrency, results: body.terminals }
+      : {}),
+  };
+}
+
+/** Node types whose executions wait without a worker. */
+export const PARKING: ReadonlySet<IRNode["type"]> = new Set([
+  "map",
+  "subworkflow",
+  "wait",
+  "approval",
+  "signal",
+]);
+
+/** May something of an iteration still go on when its loop node is done? */
+function isCounted(ir: IR, index: number): boolean {
+  return ir.nodes.some((node, at) => isEarly(node.trigger_rule) && loopsInside(ir, at, -1).includes(index));
+}
+
+function packBodies(ir: IR): string[] {
+  if (ir.bodies.length === 0) return [];
+  const byId: Record<string, unknown> = {};
+  const fields: string[] = [];
+  ir.bodies.forEach((body, index) => {
+    const { kind, node } = body;
+    const counted = kind === "map" || isCounted(ir, index) ? 1 : undefined;
+    byId[idOfBody(ir, index)] = { k: kind, n: node, c: counted };
+    fields.push(`m${node}`, JSON.stringify(bodyFields(ir, body, index)));
+    const before = kind === "loop" ? 1 : 0;
+    const entries = body.entries.map((entry) => entryEdge(ir, entry, index, before));
+    fields.push(`${kind === "loop" ? "ob" : "oB"}${node}`, JSON.stringify(entries));
+  });
+  return [...fields, "B", JSON.stringify(byId)];
+}
+
+function packGuards(ir: IR): string[] {
+  return ir.nodes.flatMap((node, index) => {
+    if (node.holds === undefined) return [];
+    return [`g${index}`, JSON.stringify({ holds: node.holds.map((name) => [name, ir.semaphores[name]]) })];
+  });
+}
+
+function packWithdrawals(ir: IR): string[] {
+  return ir.nodes.flatMap((node, index) => {
+    if (node.cancels === undefined) return [];
+    const nodes = node.cancels.map((target) => [
+      target,
+      loopsInside(ir, target, node.body).map((body) => ir.bodies[body]?.node),
+    ]);
+    return [`x${index}`, JSON.stringify({ at: node.cancels_at, nodes })];
+  });
 }
 
 /** Alternating field names and values; the forms are described in lua/lib/run.lua. */
@@ -13,16 +134,21 @@ export function packIR(ir: IR): string[] {
   const fields: string[] = [];
   ir.nodes.forEach((node, index) => {
     const outgoing = node.out.map((edgeIndex) => {
-      const edge = ir.edges[edgeIndex] as IR["edges"][number];
-      return edgeTo(ir, edgeIndex, edge.to, ON_LETTER[edge.on]);
+      const edge = ir.edges[edgeIndex] as IREdge;
+      return edgeTo(ir, edgeIndex, edge.to, ON_LETTER[edge.on], crossingOf(edge));
     });
     fields.push(`o${index}`, JSON.stringify(outgoing));
     if (node.in.length > 1) {
-      fields.push(`i${index}`, JSON.stringify(node.in.map((edge) => [edge, ir.edges[edge]?.from])));
+      const incoming = node.in.map((edgeIndex) => {
+        const edge = ir.edges[edgeIndex] as IREdge;
+        const own = crossingOf(edge).own;
+        return own === 0 ? [edgeIndex, edge.from] : [edgeIndex, edge.from, own];
+      });
+      fields.push(`i${index}`, JSON.stringify(incoming));
     }
   });
-  fields.push("oroot", JSON.stringify(ir.entries.map((entry) => edgeTo(ir, -1, entry, "s"))));
-  return fields;
+  fields.push("oroot", JSON.stringify(ir.entries.map((entry) => entryEdge(ir, entry, -1))));
+  return [...fields, ...packBodies(ir), ...packGuards(ir), ...packWithdrawals(ir)];
 }
 
 /** All queues that an IR names, the default one first. */

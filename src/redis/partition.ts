@@ -16,13 +16,13 @@ import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, star
 import { runScript, type ScriptName } from "./scripts.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
-export const LAYOUT = "1";
+export const LAYOUT = "2";
 
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";
 
 /** Edges that one call settles at most; the rest becomes a settle token. */
-const SETTLE_LIMIT = 1_000;
+export const SETTLE_LIMIT = 1_000;
 
 /** Longer than any start may be under way. */
 export const TOMBSTONE_MS = 300_000;
@@ -205,7 +205,9 @@ export class Partition {
     const unlink: number[] = [];
     for (const { runId, blobs } of finished) {
       tombstones.push(list.position(this.keys.tombstone(runId)));
-      unlink.push(list.position(this.keys.run(runId)), list.position(this.keys.parked(runId)));
+      for (const key of [this.keys.run(runId), this.keys.parked(runId), this.keys.scopes(runId)]) {
+        unlink.push(list.position(key));
+      }
       for (const blob of blobs) unlink.push(list.position(this.keys.blob(runId, blob)));
     }
     const json = {
@@ -239,8 +241,21 @@ export class Partition {
     await this.orAway(this.connection.redis.set(this.keys.blob(runId, name), value, "PX", ttlMs));
   }
 
+  /** Fields of a run's state. */
+  async readFields(runId: string, fields: readonly string[]): Promise<(string | null)[]> {
+    return this.orAway(this.connection.redis.hmget(this.keys.run(runId), ...fields));
+  }
+
   async readBlob(runId: string, name: string): Promise<string | null> {
     return this.orAway(this.connection.redis.get(this.keys.blob(runId, name)));
+  }
+
+  /** Runs a call that settles arrivals, once more after loading the IR if the scripts lack it. */
+  async withIR<T extends { word: string }>(digest: string, ir: IR, call: () => Promise<T>): Promise<T> {
+    const reply = await call();
+    if (reply.word !== "ir_missing") return reply;
+    await this.loadIR(digest, ir);
+    return call();
   }
 
   /** What every call carries. */
@@ -253,13 +268,19 @@ export class Partition {
     return Object.fromEntries(queues.map((queue) => [queue, list.position(this.keys.ready(queue))]));
   }
 
-  #finished(list: KeyList, push: (value: string) => number, item: FinishedItem | SettleItem) {
-    const common = {
+  #common(list: KeyList, item: FinishedItem | SettleItem | ClaimItem) {
+    return {
       run: list.position(this.keys.run(item.runId)),
       ir: list.position(this.keys.ir(item.digest)),
+      parked: item.limited ? list.position(this.keys.parked(item.runId)) : undefined,
+      scopes: item.mapped ? list.position(this.keys.scopes(item.runId)) : undefined,
       id: item.runId,
       g: item.generation,
     };
+  }
+
+  #finished(list: KeyList, push: (value: string) => number, item: FinishedItem | SettleItem) {
+    const common = this.#common(list, item);
     if ("work" in item) {
       const stream = list.position(this.keys.ready(item.queue));
       return { ...common, settle: item.work, stream, entry: item.entry };
@@ -272,13 +293,22 @@ export class Partition {
       attempt: item.attempt,
       delivery: item.delivery,
       nonce: item.nonce,
-      due: item.due,
+      due: item.due ?? item.park?.due,
+      park: item.park?.kind,
+      signal: item.park?.signal,
+      total: item.park?.total,
+      blobs: item.park?.blobs?.map((name) => list.position(this.keys.blob(item.runId, name))),
       outcome: item.outcome,
       arrivals: item.arrivals,
       unhandled: item.unhandled || undefined,
       hand: item.hand || undefined,
       halt: item.halt ? "fail_fast" : undefined,
-      parked: item.limited ? list.position(this.keys.parked(item.runId)) : undefined,
+      again: item.again || undefined,
+      keep_at: item.keepAt,
+      withdraws: item.withdraws || undefined,
+      waits: item.waits || undefined,
+      guarded: item.guarded || undefined,
+      compensation: item.compensation,
       needs: Object.keys(item.needs).length > 0 ? item.needs : undefined,
       detail: push(item.detail),
       output: push(item.output),
@@ -290,9 +320,7 @@ export class Partition {
 
   #claim(list: KeyList, item: ClaimItem) {
     return {
-      run: list.position(this.keys.run(item.runId)),
-      id: item.runId,
-      g: item.generation,
+      ...this.#common(list, item),
       node: item.node,
       scope: item.scope,
       attempt: item.attempt,
@@ -302,7 +330,10 @@ export class Partition {
       stream: list.position(this.keys.ready(item.queue)),
       entry: item.entry,
       needs: item.needs.length > 0 ? item.needs : undefined,
-      parked: item.limited ? list.position(this.keys.parked(item.runId)) : undefined,
+      waits: item.waits || undefined,
+      withdraws: item.withdraws || undefined,
+      guarded: item.guarded || undefined,
+      unless: item.unless,
     };
   }
 

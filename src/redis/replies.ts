@@ -17,10 +17,16 @@ export const startReply = z.object({ word: z.enum(["started", "exists", "gone", 
 export const fireReply = z.object({ word: z.literal("ok"), fired: z.number() });
 export const renewReply = z.object({ word: z.literal("ok"), lost: z.array(z.number()).default([]) });
 export const commandReply = z.object({
-  word: z.enum(["applied", "repeated", "final", "gone", "unstarted"]),
+  word: z.enum(["applied", "repeated", "final", "gone", "unstarted", "full", "ir_missing"]),
 });
-export const sweepReply = z.object({ word: z.literal("ok"), changed: z.number() });
-export const reviveReply = z.object({ word: z.literal("ok"), revived: z.number(), alive: z.number() });
+export const sweepReply = z.object({ word: z.enum(["ok", "ir_missing"]), changed: z.number().default(0) });
+export const reviveReply = z.object({
+  word: z.enum(["ok", "ir_missing"]),
+  revived: z.number().default(0),
+  alive: z.number().default(0),
+});
+export const wakeReply = z.object({ word: z.enum(["woken", "stale", "ir_missing"]) });
+export const compensateReply = z.object({ word: z.enum(["begun", "idle"]) });
 export const reclaimReply = z.object({ word: z.literal("ok"), reclaimed: z.number() });
 
 export const okReply = z.object({ word: z.literal("ok") });
@@ -43,6 +49,8 @@ const token = z.object({
   needs: z.array(z.tuple([z.number(), z.number()])).default([]),
   /** Payload of the run's input; 0 when handed over (the worker has it). */
   input: z.number(),
+  /** Payload: what it waits for, or what woke it (field p of the run's state). */
+  woken: z.number().optional(),
 });
 
 export const advanceReply = z.object({
@@ -50,7 +58,9 @@ export const advanceReply = z.object({
   finished: z
     .array(word.extend({ word: z.enum(["done", "duplicate", "stale", "gone", "ir_missing"]) }))
     .default([]),
-  claims: z.array(word.extend({ word: z.enum(["run", "parked", "cancelled", "stale", "gone"]) })).default([]),
+  claims: z
+    .array(word.extend({ word: z.enum(["run", "parked", "cancelled", "stale", "gone", "ir_missing"]) }))
+    .default([]),
   tokens: z.array(token).default([]),
 });
 export type AdvanceReply = z.infer<typeof advanceReply>;

@@ -17,6 +17,9 @@ export type ScriptName =
   | "requeue"
   | "command"
   | "sweep"
+  | "signal"
+  | "wake"
+  | "compensate"
   | "revive";
 
 interface Script {

@@ -6,15 +6,18 @@ import { decodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { KeyList } from "./key_list.ts";
 import { controlChannel } from "./keys.ts";
-import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
+import { queuesOf } from "./pack.ts";
+import { GROUP, type Partition, SETTLE_LIMIT, TOMBSTONE_MS } from "./partition.ts";
 import {
   commandReply,
+  compensateReply,
   fireReply,
   okReply,
   reclaimReply,
   renewReply,
   reviveReply,
   sweepReply,
+  wakeReply,
 } from "./replies.ts";
 
 /** Members of one upkeep call at most. */
@@ -57,11 +60,13 @@ export async function reclaimExpired(partition: Partition): Promise<number> {
   const items = expired.flatMap((kept) => {
     const known = decodeKept(kept);
     if (known?.token.kind !== "execution") return [];
-    const { runId, generation, node, scope, attempt, delivery, nonce } = known.token;
+    const { runId, digest, generation, node, scope, attempt, delivery, nonce } = known.token;
     return {
       kept,
       run: list.position(partition.keys.run(runId)),
-      stream: list.position(partition.keys.ready(known.queue)),
+      ir: list.position(partition.keys.ir(digest)),
+      parked: list.position(partition.keys.parked(runId)),
+      queue: known.queue,
       id: runId,
       g: generation,
       node,
@@ -71,7 +76,12 @@ export async function reclaimExpired(partition: Partition): Promise<number> {
       nonce,
     };
   });
-  const json = { ...(await partition.fence(partition.epoch)), now, expired: items };
+  const known = await partition.queues();
+  const queues = Object.fromEntries(
+    known.map((queue) => [queue, list.position(partition.keys.ready(queue))]),
+  );
+  for (const { queue } of items) queues[queue] ??= list.position(partition.keys.ready(queue));
+  const json = { ...(await partition.fence(partition.epoch)), now, queues, expired: items };
   return (await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply)).reclaimed;
 }
 
@@ -108,47 +118,166 @@ export async function applyCommand(partition: Partition, runId: string, kind: Co
   return (await partition.call("command", names, [JSON.stringify(json)], commandReply)).word;
 }
 
-/** A run's nodes in parts of bounded size, with the queues that they name. */
-function* partsOf(ir: IR, partition: Partition, list: KeyList) {
-  for (let first = 0; first < ir.nodes.length; first += AT_ONCE) {
-    const part = ir.nodes.slice(first, first + AT_ONCE);
-    yield {
-      queues: Object.fromEntries(
-        part.map(({ queue }) => [queue, list.position(partition.keys.ready(queue))]),
-      ),
-      nodes: part.map(({ queue }, index) => ({ node: first + index, queue })),
-    };
-  }
+/** A run with what it runs. */
+export interface KnownRun {
+  runId: string;
+  digest: string;
+  ir: IR;
 }
 
-/** Brings a run's waiting executions in line with its state (halted, resumed), a part of its nodes at a time. */
-export async function sweepRun(partition: Partition, runId: string, ir: IR): Promise<void> {
+/** Nodes that share their innermost map, with the loops around each of them inside of it; of body -1: those outside of maps. */
+function nodesByMap(ir: IR): Map<number, { node: number; queue: string; loops?: number[] }[]> {
+  const byMap = new Map<number, { node: number; queue: string; loops?: number[] }[]>();
+  ir.nodes.forEach(({ queue, body }, node) => {
+    const loops: number[] = [];
+    let at = body;
+    for (; at >= 0 && ir.bodies[at]?.kind === "loop"; at = ir.bodies[at]?.parent ?? -1) {
+      loops.unshift(ir.bodies[at]?.node as number);
+    }
+    const list = byMap.get(at) ?? [];
+    byMap.set(at, list);
+    list.push(loops.length > 0 ? { node, queue, loops } : { node, queue });
+  });
+  return byMap;
+}
+
+/** A run's executions in parts of bounded size: nodes, and scopes in which to look at them. */
+async function* partsOf(partition: Partition, { runId, ir }: KnownRun) {
+  const byMap = nodesByMap(ir);
+  const inParts = function* (scopes: readonly string[], body: number) {
+    const nodes = byMap.get(body) ?? [];
+    const width = Math.max(1, Math.floor(AT_ONCE / nodes.length));
+    for (let first = 0; first < scopes.length; first += width) {
+      for (let from = 0; from < nodes.length; from += AT_ONCE) {
+        yield { scopes: scopes.slice(first, first + width), nodes: nodes.slice(from, from + AT_ONCE) };
+      }
+    }
+  };
+  yield* inParts([""], -1);
+  if (byMap.size === 1) return;
+  const bodyOf = new Map(ir.bodies.map(({ node }, index) => [ir.nodes[node]?.id, index]));
+  let cursor = "0";
+  do {
+    const scan = partition.connection.redis.sscan(partition.keys.scopes(runId), cursor, "COUNT", AT_ONCE);
+    const [next, scopes] = await partition.orAway(scan);
+    cursor = next;
+    const grouped = new Map<number, string[]>();
+    for (const scope of scopes) {
+      const body = bodyOf.get(/([^/:]+):\d+$/.exec(scope)?.[1]) ?? -1;
+      grouped.set(body, [...(grouped.get(body) ?? []), scope]);
+    }
+    for (const [body, list] of grouped) if (body >= 0) yield* inParts(list, body);
+  } while (cursor !== "0");
+}
+
+/** The keys of a call about one run, and what every such call carries. */
+async function runCall(partition: Partition, { runId, digest, ir }: KnownRun, keys: string[]) {
+  const list = new KeyList([...keys, partition.keys.run(runId), partition.keys.ir(digest)]);
+  const queues = queuesOf(ir);
+  return {
+    list,
+    common: async () => ({
+      ...(await partition.fence(partition.epoch)),
+      limit: SETTLE_LIMIT,
+      id: runId,
+      queues: Object.fromEntries(queues.map((queue) => [queue, list.position(partition.keys.ready(queue))])),
+      settle_queue: queues[0],
+    }),
+  };
+}
+
+/** Brings a run's waiting executions in line with its state (halted, resumed), a part at a time. */
+export async function sweepRun(partition: Partition, run: KnownRun): Promise<void> {
   const { keys } = partition;
-  const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.timers, keys.run(runId)]);
-  for (const part of partsOf(ir, partition, list)) {
-    const json = { ...(await partition.fence(partition.epoch)), id: runId, ...part };
-    await partition.call("sweep", list.keys, [JSON.stringify(json)], sweepReply);
+  const { list, common } = await runCall(partition, run, [
+    keys.meta,
+    keys.journal(partition.epoch),
+    keys.timers,
+  ]);
+  list.position(keys.parked(run.runId));
+  list.position(keys.scopes(run.runId));
+  for await (const part of partsOf(partition, run)) {
+    await partition.withIR(run.digest, run.ir, async () => {
+      const json = JSON.stringify({ ...(await common()), ...part });
+      return partition.call("sweep", list.keys, [json], sweepReply);
+    });
   }
 }
 
 /** Hands executions of a run out again that lie nowhere; answers how many there were, and how many are in reach. */
-export async function reviveRun(partition: Partition, runId: string, ir: IR) {
+export async function reviveRun(partition: Partition, run: KnownRun) {
   const { keys } = partition;
-  const list = new KeyList([
-    keys.meta,
-    keys.journal(partition.epoch),
-    keys.leases,
-    keys.timers,
-    keys.run(runId),
-  ]);
+  const first = [keys.meta, keys.journal(partition.epoch), keys.leases, keys.timers];
+  const { list, common } = await runCall(partition, run, first);
   const total = { revived: 0, alive: 0 };
-  for (const part of partsOf(ir, partition, list)) {
-    const json = { ...(await partition.fence(partition.epoch)), id: runId, ...part };
-    const reply = await partition.call("revive", list.keys, [JSON.stringify(json)], reviveReply);
+  for await (const part of partsOf(partition, run)) {
+    const reply = await partition.withIR(run.digest, run.ir, async () => {
+      const json = JSON.stringify({ ...(await common()), ...part });
+      return partition.call("revive", list.keys, [json], reviveReply);
+    });
     total.revived += reply.revived;
     total.alive += reply.alive;
   }
   return total;
+}
+
+export interface Signal {
+  /** Orders the run's commands. */
+  seq: number;
+  name: string;
+  /** The waiter's; absent: whoever has waited longest. */
+  scope?: string;
+  /** Dropped when nobody waits. */
+  transient: boolean;
+  /** JSON. */
+  payload: string;
+}
+
+/** Gives a signal to a run, once. */
+export async function giveSignal(partition: Partition, run: KnownRun, signal: Signal) {
+  const { keys } = partition;
+  const first = [keys.meta, keys.journal(partition.epoch), keys.timers];
+  const { list, common } = await runCall(partition, run, first);
+  for (const key of [keys.parked(run.runId), keys.scopes(run.runId), keys.tombstone(run.runId)])
+    list.position(key);
+  const { payload, ...rest } = signal;
+  const reply = await partition.withIR(run.digest, run.ir, async () => {
+    const json = JSON.stringify({ ...(await common()), ...rest });
+    return partition.call("signal", list.keys, [json, payload], commandReply);
+  });
+  return reply.word;
+}
+
+/** Wakes an execution that waits for its child run; `ended` is JSON. */
+export async function wakeParent(
+  partition: Partition,
+  run: KnownRun,
+  { node, scope, ended }: { node: number; scope: string; ended: string },
+): Promise<void> {
+  const { keys } = partition;
+  const { list, common } = await runCall(partition, run, [keys.meta, keys.journal(partition.epoch)]);
+  for (const key of [keys.parked(run.runId), keys.scopes(run.runId)]) list.position(key);
+  const queue = run.ir.nodes[node]?.queue;
+  await partition.withIR(run.digest, run.ir, async () => {
+    const json = JSON.stringify({ ...(await common()), node, scope, queue });
+    return partition.call("wake", list.keys, [json, ended], wakeReply);
+  });
+}
+
+/** Hands out the next compensation of a run that is to end FAILED or CANCELLED. */
+export async function compensateNext(
+  partition: Partition,
+  runId: string,
+  queues: readonly string[],
+): Promise<void> {
+  const { keys } = partition;
+  const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.run(runId)]);
+  const json = {
+    ...(await partition.fence(partition.epoch)),
+    id: runId,
+    queues: Object.fromEntries(queues.map((queue) => [queue, list.position(keys.ready(queue))])),
+  };
+  await partition.call("compensate", list.keys, [JSON.stringify(json)], compensateReply);
 }
 
 /** Tokens that lie in the partition's ready streams. */
@@ -206,13 +335,51 @@ export async function fireTimers(
   }
 }
 
-/** Which of these runs of the partition are halted? */
-export async function haltedRuns(partition: Partition, runIds: readonly string[]): Promise<string[]> {
+/** An execution that a worker performs, and the fields of its run's state on which it hangs. */
+export interface Performing {
+  runId: string;
+  nonce: string;
+  delivery: number;
+  own: string;
+  maps: readonly string[];
+}
+
+/** For each execution: is its run halted, or was it withdrawn? */
+export async function fatesOf(
+  partition: Partition,
+  performing: readonly Performing[],
+): Promise<("goes_on" | "halted" | "withdrawn")[]> {
   const { redis } = partition.connection;
-  const reasons = await partition.orAway(
-    Promise.all(runIds.map((runId) => redis.hget(partition.keys.run(runId), "x"))),
-  );
-  return runIds.filter((_runId, index) => reasons[index] !== null);
+  const read = ({ runId, own, maps }: Performing) =>
+    redis.hmget(partition.keys.run(runId), "x", "z", own, ...maps);
+  const states = await partition.orAway(Promise.all(performing.map(read)));
+  return performing.map(({ nonce, delivery }, index) => {
+    const [halted, compensating, own, ...maps] = states[index] as (string | null)[];
+    // While a run compensates, what it performs is what it wants.
+    if (halted !== null && compensating === null) return "halted";
+    const isOwn = own?.startsWith(`A:${nonce}:${delivery}:`) ?? false;
+    return isOwn && maps.every((map) => map !== null && !map?.endsWith(",1")) ? "goes_on" : "withdrawn";
+  });
+}
+
+/** An execution that was withdrawn; of a map, with all inside of it. */
+export interface Withdrawn {
+  runId: string;
+  node: number;
+  scope: string;
+  /** Of a map: how the scopes of its items begin. */
+  prefix?: string;
+}
+
+/** Tells every worker that these executions were withdrawn. */
+export async function announceWithdrawn(
+  partition: Partition,
+  namespace: string,
+  withdrawn: readonly Withdrawn[],
+): Promise<void> {
+  const { redis } = partition.connection;
+  const channel = controlChannel(namespace);
+  await partition.orAway(Promise.all(withdrawn.map((one) => redis.publish(channel, JSON.stringify(one)))));
 }
 
 /** Tells every worker that these runs are halted. */

@@ -4,8 +4,8 @@
  *
  * Stream fields: `call` (nonce of the call), `at` (ms), then in order
  *   s {started}                       · n {still running}
- *   x {withdrawn}                     · c {commanded}
- *   l {handed out again}              · r {to be tried again}, d detail, o
+ *   c {commanded}                     · l {handed out again}
+ *   r {to be tried again}, d detail, o · p {it waits}, d detail, o
  *   f {finished}, d detail, o output  · w {settled rest}, d, o
  */
 import { z } from "zod";
@@ -15,12 +15,21 @@ const skipped = z
   .array(
     z.union([
       z.tuple([z.number(), z.string(), z.literal("not_taken")]),
-      z.tuple([z.number(), z.string(), z.literal("upstream_failed"), z.number()]),
+      z.tuple([z.number(), z.string(), z.enum(["upstream_failed", "unless"]), z.number()]),
     ]),
   )
   .default([]);
 const activated = z
   .array(z.union([z.tuple([z.number(), z.string()]), z.tuple([z.number(), z.string(), z.array(z.number())])]))
+  .default([]);
+
+const cancelled = z
+  .array(
+    z.union([
+      z.tuple([z.number(), z.string(), z.number()]),
+      z.tuple([z.number(), z.string(), z.number(), z.number()]),
+    ]),
+  )
   .default([]);
 
 const step = z.object({
@@ -30,6 +39,10 @@ const step = z.object({
   q: z.number(),
   skipped,
   activated,
+  /** Withdrawn executions: node, scope, attempt, and the node that withdrew them (absent: the run is halted). */
+  cancelled,
+  /** Nothing is outstanding but what is to be compensated. */
+  compensating: z.boolean().optional(),
   /** Zero-hit: C completed, F failed, X cancelled. */
   zero: z.enum(["C", "F", "X"]).optional(),
   /** Why the run was halted: where it was, and again with the zero-hit. */
@@ -45,10 +58,14 @@ const finished = step.extend({
   outcome: z.enum(["C", "F", "X"]),
   arrivals: z.string(),
 });
-const withdrawn = step.extend({ node: z.number(), scope: z.string(), attempt: z.number() });
 const commanded = step.extend({
-  kind: z.enum(["cancel", "pause", "resume", "time_out", "stuck"]),
+  kind: z.enum(["cancel", "pause", "resume", "time_out", "stuck", "signal"]),
   seq: z.number(),
+  /** Of a signal: its name, and what became of it. */
+  name: z.string().optional(),
+  fate: z.enum(["taken", "kept", "dropped"]).optional(),
+  node: z.number().optional(),
+  scope: z.string().optional(),
 });
 const running = z.object({
   id: z.string(),
@@ -72,6 +89,15 @@ const retrying = z.object({
   due: z.number(),
 });
 const redelivered = retrying.omit({ due: true });
+const parked = step.extend({
+  node: z.number(),
+  scope: z.string(),
+  attempt: z.number(),
+  delivery: z.number(),
+  /** For a time, a signal, its items, or its child run. */
+  park: z.enum(["w", "s", "m", "c"]),
+  due: z.number().optional(),
+});
 
 /** A recorded failure, as `node_executions.error` holds it. */
 const executionError = z.object({
@@ -83,6 +109,17 @@ const executionError = z.object({
 });
 export type ExecutionError = z.infer<typeof executionError>;
 
+/** A child run, as the execution that waits for it wants it. */
+const childRun = z.object({
+  run_id: z.string(),
+  workflow: z.string(),
+  version: z.number(),
+  digest: z.string(),
+  /** JSON text. */
+  input: z.string(),
+});
+export type ChildRun = z.infer<typeof childRun>;
+
 /** What the worker adds of its own to a finished execution. Times in ms since 1970. */
 const executionDetail = z.object({
   worker: z.string(),
@@ -93,11 +130,15 @@ const executionDetail = z.object({
   error: executionError.optional(),
   /** Conditions of failure edges that could not be evaluated. */
   faults: z.array(z.object({ edge: z.number(), message: z.string() })).optional(),
+  /** Of one that waits: name of the signal, number of items and the blobs that hold them, or the child run. */
+  signal: z.string().optional(),
+  items: z.object({ total: z.number(), blobs: z.array(z.string()) }).optional(),
+  child: childRun.optional(),
 });
 export type ExecutionDetail = z.infer<typeof executionDetail>;
 
 export type Step = z.infer<typeof step>;
-export type Withdrawn = z.infer<typeof withdrawn>;
+export type Parked = z.infer<typeof parked>;
 export type Commanded = z.infer<typeof commanded>;
 export type Finished = z.infer<typeof finished>;
 export type Running = z.infer<typeof running>;
@@ -109,8 +150,8 @@ export type JournalEvent =
   | { kind: "retrying"; step: z.infer<typeof retrying>; detail: ExecutionDetail }
   /** Its worker was lost; the token was handed out again. */
   | { kind: "redelivered"; step: z.infer<typeof redelivered> }
-  /** Cancelled before it ran. */
-  | { kind: "withdrawn"; step: Withdrawn }
+  /** It waits, without a worker. */
+  | { kind: "parked"; step: Parked; detail: ExecutionDetail }
   /** A command was applied. */
   | { kind: "commanded"; step: Commanded }
   | { kind: "settled"; step: Step }
@@ -133,18 +174,18 @@ export function decodeJournalEntry(id: string, fields: readonly string[]): Journ
     const body: unknown = JSON.parse(fields[index + 1] as string);
     if (name === "s") events.push({ kind: "started", step: step.parse(body) });
     else if (name === "n") events.push({ kind: "running", running: running.parse(body) });
-    else if (name === "x") events.push({ kind: "withdrawn", step: withdrawn.parse(body) });
     else if (name === "c") events.push({ kind: "commanded", step: commanded.parse(body) });
     else if (name === "l") events.push({ kind: "redelivered", step: redelivered.parse(body) });
     else {
       assert(
-        name === "f" || name === "w" || name === "r",
+        name === "f" || name === "w" || name === "r" || name === "p",
         `journal entry ${id} has an unknown field ${name}`,
       );
       if (name === "w") events.push({ kind: "settled", step: step.parse(body) });
-      else if (name === "r") {
+      else if (name === "r" || name === "p") {
         const detail = executionDetail.parse(JSON.parse(fields[index + 3] as string));
-        events.push({ kind: "retrying", step: retrying.parse(body), detail });
+        if (name === "r") events.push({ kind: "retrying", step: retrying.parse(body), detail });
+        else events.push({ kind: "parked", step: parked.parse(body), detail });
       } else {
         const detail = executionDetail.parse(JSON.parse(fields[index + 3] as string));
         events.push({

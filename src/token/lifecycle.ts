@@ -31,9 +31,9 @@ export const RUN_TRANSITIONS: Readonly<Record<RunStatus, readonly RunStatus[]>> 
 /** A short execution goes from PENDING straight to its outcome in the record: RUNNING is recorded when it lasts. */
 export const NODE_TRANSITIONS: Readonly<Record<NodeStatus, readonly NodeStatus[]>> = {
   PENDING: ["RUNNING", "WAITING", "RETRYING", "COMPLETED", "FAILED", "SKIPPED", "CANCELLED"],
-  RUNNING: ["RETRYING", "COMPLETED", "FAILED", "CANCELLED"],
-  WAITING: ["COMPLETED", "FAILED", "CANCELLED"],
-  RETRYING: ["RETRYING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"],
+  RUNNING: ["RETRYING", "WAITING", "COMPLETED", "FAILED", "CANCELLED"],
+  WAITING: ["RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"],
+  RETRYING: ["RETRYING", "RUNNING", "WAITING", "COMPLETED", "FAILED", "CANCELLED"],
   COMPLETED: [],
   FAILED: [],
   SKIPPED: [],

@@ -2,7 +2,7 @@
  * Routing: which edges a resolved execution takes. Pure: conditions are evaluated by the caller's `evaluate`, whose failure
  * is a value, so that a failing condition is never read as false.
  */
-import type { IR, IREdge, IRNode } from "../workflow/ir.ts";
+import type { IR, IREdge, IRLoop, IRNode } from "../workflow/ir.ts";
 
 /** A condition's outcome: its truth, or why it has none. */
 export type ConditionResult = { ok: true; value: boolean } | { ok: false; message: string };
@@ -51,6 +51,39 @@ export function routeSuccess(ir: IR, node: IRNode, evaluate: EvaluateCondition):
       taken = firstOnly && matched ? false : ask(routing, index, edge, evaluate);
       matched ||= taken;
     }
+    routing.taken.push(taken);
+  }
+  return routing;
+}
+
+/** What a loop node decided after an iteration. */
+export type LoopDecision = "again" | "break" | "timeout";
+
+/** After a pass: first the condition, then the bound. */
+export function decideLoop(loop: IRLoop, goesOn: boolean, iteration: number): LoopDecision {
+  if (!goesOn) return "break";
+  return loop.max_iterations !== undefined && iteration >= loop.max_iterations ? "timeout" : "again";
+}
+
+/**
+ * Edges taken when a loop ends: the one that its decision names, else the ordinary ones; always edges decide for themselves. Without
+ * an edge for `timeout` the execution fails (LOOP_EXHAUSTED), which is the caller's.
+ */
+export function routeLoopEnd(
+  ir: IR,
+  node: IRNode,
+  decision: "break" | "timeout",
+  evaluate: EvaluateCondition,
+): Routing {
+  const loop = node.loop as IRLoop;
+  const named = decision === "break" ? loop.break : loop.timeout;
+  const routing: Routing = { taken: [], faults: [] };
+  for (const { index, edge } of edgesOf(ir, node)) {
+    let taken: boolean;
+    if (edge.on === "failure") taken = false;
+    else if (edge.on === "always") taken = ask(routing, index, edge, evaluate);
+    else if (named !== undefined) taken = index === named;
+    else taken = index !== loop.timeout && ask(routing, index, edge, evaluate);
     routing.taken.push(taken);
   }
   return routing;

@@ -37,16 +37,19 @@ export function irOf(order: string, edges: readonly string[], rules: Record<stri
       timeout_ms: 300_000,
       queue: "default",
       priority: 0,
+      body: -1,
     };
   });
   return {
-    format: 1,
+    format: 2,
     name: "test",
     nodes,
     edges: parsed,
     entries: nodes.flatMap((node, index) => (node.in.length === 0 ? [index] : [])),
     terminals: nodes.flatMap((node, index) => (node.terminal ? [index] : [])),
     levels: 1,
+    bodies: [],
+    semaphores: {},
     vars: {},
     output_needs: [],
     timeout_ms: 0,

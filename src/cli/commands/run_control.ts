@@ -13,7 +13,9 @@ interface Flags {
   wait?: boolean;
 }
 
-const DESCRIPTIONS: Record<UserCommand, { does: string; waits: string; text: string }> = {
+type Control = Exclude<UserCommand, "signal">;
+
+const DESCRIPTIONS: Record<Control, { does: string; waits: string; text: string }> = {
   cancel: {
     does: "cancel a run: what waits is CANCELLED, what runs is told to stop, what completed is kept",
     waits: "wait for the run's final status; exit code 1 unless it is CANCELLED",
@@ -58,7 +60,7 @@ Examples:
 }
 
 async function control(
-  kind: UserCommand,
+  kind: Control,
   invocation: Invocation<Flags>,
   client: Client,
   lifetime: Lifetime,
@@ -84,7 +86,7 @@ async function control(
 }
 
 async function waitFor(
-  kind: UserCommand,
+  kind: Control,
   { runId, commandId }: { runId: string; commandId: string },
   { terminal }: Invocation<Flags>,
   client: Client,

@@ -1,0 +1,31 @@
+#!lua flags=allow-oom
+-- A run that is to end FAILED or CANCELLED first undoes what it did: hands out the compensation of its last completed execution that has one.
+-- Called by the reader whenever the counter hit zero in such a run; repeating it changes nothing.
+-- KEYS  1 meta · 2 journal · 3 run · then ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, queues}
+-- reply begun | idle | refused
+-- Journal: w, naming the execution that was activated.
+--@include lib/fence.lua
+--@include lib/run.lua
+--@include lib/emit.lua
+
+local call = cjson.decode(ARGV[1])
+local meta = read_meta(KEYS[1])
+local word = refusal(meta, call)
+if word then return refuse(word) end
+local run = open_run(KEYS[3], nil, call.id)
+local last = run.exists and run.compensating and run.status == 'R' and run.counter == 0 and tonumber(get(run, 'K') or '0') or 0
+if last == 0 then return { cjson.encode({ word = 'idle' }) } end
+local node, scope, queue, origin = string.match(get(run, 'K' .. integer(last)), '^(%d+)|(.*)|(.-)|(%d+)$')
+put(run, 'K' .. integer(last), false)
+put(run, 'K', integer(last - 1))
+put_active(run, 'n' .. node .. at_scope(scope), call.call, 1, 1, '', { { tonumber(origin), 0 } })
+run.counter = 1
+run.changed = true
+local step = new_step(call)
+step.activated[1] = { tonumber(node), scope, { tonumber(origin) } }
+step.queued[1] = { run = run, node = tonumber(node), scope = scope, attempt = 1, delivery = 1, nonce = call.call, queue = queue }
+write_run(run)
+emit_queued(step)
+append_journal(meta, call, { 'w', journal_record(step, run, run.events + 1, {}), 'd', '', 'o', '' })
+return { cjson.encode({ word = 'begun' }) }

@@ -1,0 +1,169 @@
+-- Bodies: what is executed in scopes of its own, once for each iteration of a loop or item of a map.
+--
+-- ir, m<node> of a loop or map node: {id, queue, nodes, outputs (nodes whose outputs are dropped with the scope), joins, edges (into
+--   joins), waits, loops} of its body, and of a map {window, results (terminals)}
+-- run, M<node><@scope>: `total,next item to begin,items under way,items over,failed items,first failed item,its node,stopped`
+--
+-- A map node waits while its items run; their executions count in their own scopes alone. So an item whose map is gone is dead: whatever is
+-- still held of it is stale.
+
+local function read_map(run, node, scope)
+  local packed = get(run, 'M' .. node .. at_scope(scope))
+  if not packed then return nil end
+  local list = {}
+  for value in string.gmatch(packed, '-?%d+') do list[#list + 1] = tonumber(value) end
+  return { total = list[1], next = list[2], open = list[3], over = list[4], failed = list[5], first = list[6], culprit = list[7],
+    stopped = list[8] == 1 }
+end
+
+local function write_map(run, node, scope, map)
+  put(run, 'M' .. node .. at_scope(scope), table.concat({ integer(map.total), integer(map.next), integer(map.open), integer(map.over),
+    integer(map.failed), integer(map.first), integer(map.culprit), map.stopped and '1' or '0' }, ','))
+end
+
+-- Do all maps around this scope still work on it?
+local function is_alive(run, scope)
+  scope = scope == '' and '' or item_scope(run, scope)
+  while scope ~= '' do
+    local id = last_component(scope)
+    local outer = strip_scope(scope, 1)
+    local map = read_map(run, edges_of(run, 'B')[id].n, outer)
+    if not map or map.stopped then return false end
+    scope = item_scope(run, outer)
+  end
+  return true
+end
+
+-- A loop's entry was reached: its first iteration begins.
+function bodies.enter(run, edge, scope)
+  for _ = 1, edge[9] or 0 do
+    local id = last_component(scope)
+    scope = strip_scope(scope, 1)
+    put(run, 'i' .. edges_of(run, 'B')[id].n .. at_scope(scope), '1')
+  end
+end
+
+local function clear_scope(run, node, scope)
+  local info, at = edges_of(run, 'm' .. node), at_scope(scope)
+  for _, inner in ipairs(info.nodes) do put(run, 'n' .. inner .. at, false) end
+  for _, inner in ipairs(info.outputs) do put(run, 'o' .. inner .. at, false) end
+  for _, join in ipairs(info.joins) do put(run, 'a' .. join .. at, false) end
+  for _, edge in ipairs(info.edges) do put(run, 'e' .. edge .. at, false) end
+  for _, waiting in ipairs(info.waits) do put(run, 'p' .. waiting .. at, false) end
+  for _, loop in ipairs(info.loops) do
+    local current = tonumber(get(run, 'i' .. loop .. at) or '0')
+    local id = edges_of(run, 'm' .. loop).id
+    for iteration = math.max(1, current - 1), current do clear_scope(run, loop, join_scope(scope, id .. ':' .. iteration)) end
+    put(run, 'i' .. loop .. at, false)
+  end
+  put(run, 'c' .. at, false)
+  put(run, 'u' .. at, false)
+end
+
+-- The next iteration. What the one before the last left is cleared; the last one's is still asked for by repeated calls.
+function modes.A(step, run, top)
+  if is_stopping(run) then return true end
+  local node, scope = top[1], top[2]
+  local id, iteration = last_component(scope)
+  local outer = strip_scope(scope, 1)
+  local edge = edges_of(run, 'ob' .. node)[1]
+  local following = join_scope(outer, id .. ':' .. integer(iteration + 1))
+  put(run, 'i' .. node .. at_scope(outer), integer(iteration + 1))
+  local inner = join_scope(following, edge[8] or '')
+  if inner ~= following then bodies.enter(run, { [9] = (edge[9] or 0) - 1 }, inner) end
+  if tonumber(iteration) > 1 then clear_scope(run, node, join_scope(outer, id .. ':' .. integer(iteration - 1))) end
+  activate(step, run, edge, node, inner, { { node, edge[9] or 1 } })
+  return true
+end
+
+-- All items over, or the run halted: the map node goes on.
+local function settle_map(step, run, node, scope)
+  local map = read_map(run, node, scope)
+  if not map or map.open > 0 or get(run, 'p' .. node .. at_scope(scope)) ~= 'm' then return end
+  if is_stopping(run) then return withdraw(step, run, node, scope, nil, {}) end
+  if not map.stopped and map.next < map.total then return end
+  local told = { total = map.total, failed = map.failed, stopped = map.stopped or nil }
+  if map.failed > 0 then told.first, told.culprit = map.first, map.culprit end
+  wake(step, run, node, scope, edges_of(run, 'm' .. node).queue, 'M' .. cjson.encode(told))
+end
+
+-- An item that begins costs about as much as this many edges.
+local ITEM_COST = 10
+
+-- Items begin, as many as the window has room for.
+function modes.F(step, run, top)
+  local node, scope = top[1], top[2]
+  local info = edges_of(run, 'm' .. node)
+  local map = read_map(run, node, scope)
+  if not map or is_stopping(run) or map.stopped or map.next >= map.total or map.open >= info.window then
+    settle_map(step, run, node, scope)
+    return true
+  end
+  local item = join_scope(scope, info.id .. ':' .. integer(map.next))
+  map.next = map.next + 1
+  map.open = map.open + 1
+  write_map(run, node, scope, map)
+  run.opened[#run.opened + 1] = item
+  for _, edge in ipairs(edges_of(run, 'oB' .. node)) do
+    local inner = join_scope(item, edge[8] or '')
+    bodies.enter(run, edge, inner)
+    activate(step, run, edge, 'B' .. node, inner, {})
+    step.call.limit = step.call.limit - ITEM_COST
+  end
+end
+
+-- Results that were gathered are dropped.
+function modes.D(_, run, top)
+  local node, scope, item, total = top[1], top[2], top[3], tonumber(string.sub(top[4], 2))
+  if item > total then return true end
+  for _, terminal in ipairs(edges_of(run, 'm' .. node).results) do
+    put(run, 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.' .. terminal, false)
+  end
+  put(run, 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.x', false)
+  top[3] = item + 1
+end
+
+local function item_over(run, node, scope, work)
+  local outer = strip_scope(scope, 1)
+  local _, item = last_component(scope)
+  local map, info = read_map(run, node, outer), edges_of(run, 'm' .. node)
+  if not map or map.stopped then return end
+  map.open = map.open - 1
+  map.over = map.over + 1
+  local culprit = get(run, 'u' .. at_scope(scope))
+  if culprit then
+    map.failed = map.failed + 1
+    put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.x', '1')
+    if map.failed == 1 or tonumber(item) < map.first then map.first, map.culprit = tonumber(item), tonumber(culprit) end
+  else
+    for _, terminal in ipairs(info.results) do
+      local output = get(run, 'o' .. terminal .. at_scope(scope))
+      if output and string.sub(output, 1, 1) ~= 'e' then
+        put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. terminal, output)
+      end
+    end
+  end
+  write_map(run, node, outer, map)
+  clear_scope(run, node, scope)
+  run.closed[#run.closed + 1] = scope
+  work[#work + 1] = { node, outer, 1, 'F' }
+end
+
+-- The counter of a scope changed.
+function bodies.counted(_, run, scope, before, after, work)
+  local id = last_component(scope)
+  local body = edges_of(run, 'B')[id]
+  if body.k == 'map' then
+    if after == 0 then item_over(run, body.n, scope, work) end
+    return
+  end
+  local outer = strip_scope(scope, 1)
+  if before == 0 and after > 0 then count(run, outer, 1) end
+  if before > 0 and after == 0 then
+    count(run, outer, -1)
+    if get(run, 'L' .. at_scope(scope)) then
+      put(run, 'L' .. at_scope(scope), false)
+      work[#work + 1] = { body.n, scope, 1, 'A' }
+    end
+  end
+end

@@ -1,0 +1,74 @@
+-- Permits: of the run (max_parallel_nodes) and of its semaphores. An execution that finds them taken is put aside in a list of the run;
+-- whoever gives some up hands the first one back to its stream that could run now.
+--
+-- guards (ir, g<node>): {holds [[name, permits]]}
+
+local function holds_of(run, node) return (edges_of(run, 'g' .. node) or {}).holds or {} end
+
+local function are_free(run, guarded, node)
+  if run.permits > 0 and run.holding >= run.permits then return false end
+  if guarded then
+    for _, semaphore in ipairs(holds_of(run, node)) do
+      if tonumber(get(run, 'y' .. semaphore[1]) or '0') >= semaphore[2] then return false end
+    end
+  end
+  return true
+end
+
+local function move_permits(run, guarded, node, by)
+  if run.permits > 0 then run.holding = run.holding + by end
+  if not guarded then return end
+  for _, semaphore in ipairs(holds_of(run, node)) do
+    local field = 'y' .. semaphore[1]
+    put(run, field, integer(tonumber(get(run, field) or '0') + by))
+  end
+end
+
+local function take_permits(run, guarded, node) move_permits(run, guarded, node, 1) end
+
+local function aside(run)
+  if not run.aside then
+    run.aside = {}
+    for index, text in ipairs(redis.call('LRANGE', run.parked_key, 0, 199)) do run.aside[index] = { text = text } end
+  end
+  return run.aside
+end
+
+local function put_aside(run, guarded, kept)
+  local list = aside(run)
+  list[#list + 1] = { text = (guarded and 'g' or '-') .. kept, new = true }
+end
+
+-- Answers the kept token that may go on.
+local function next_aside(run)
+  local list, index = aside(run), 1
+  while index <= #list do
+    local parked = list[index]
+    local guarded, kept = string.sub(parked.text, 1, 1) == 'g', string.sub(parked.text, 2)
+    local node, scope = string.match(kept, '^[^|]*|n|[^|]*|[^|]*|[^|]*|([^|]*)|([^|]*)|')
+    local field = 'n' .. node .. at_scope(scope)
+    local kind, nonce, delivery, rest = parse_execution(get(run, field))
+    local attempt, worker, sources
+    if kind == 'A' then attempt, worker, sources = parse_active(rest) end
+    if worker == '%' and not are_free(run, guarded, node) then
+      index = index + 1
+    else
+      table.remove(list, index)
+      if not parked.new then run.aside_removed[#run.aside_removed + 1] = parked.text end
+      if worker == '%' then
+        put_active(run, field, nonce, delivery, attempt, run.paused and '~' or '', sources)
+        return kept
+      end
+    end
+  end
+end
+
+local function give_back_permits(step, run, guarded, node)
+  if run.permits == 0 and not guarded then return end
+  move_permits(run, guarded, node, -1)
+  local kept = next_aside(run)
+  if kept and not run.paused then
+    local queue, text = string.match(kept, '^([^|]*)|(.*)$')
+    step.queued[#step.queued + 1] = { queue = queue, text = text }
+  end
+end

@@ -1,0 +1,59 @@
+-- Executions that wait without holding a worker. They stay active; field p says for what, and once they were woken, by what. Waking gives
+-- them a new nonce, so that a timer or a second event that comes too late finds nothing.
+--
+-- s<name> (JSON): {w [[node, scope, queue]] waiters, oldest first; e [payload] signals that came early}
+
+local EARLY_SIGNALS = 1000
+
+local function wake(step, run, node, scope, queue, what)
+  local field = 'n' .. node .. at_scope(scope)
+  local kind, _, _, rest = parse_execution(get(run, field))
+  if kind ~= 'A' or #(get(run, 'p' .. node .. at_scope(scope)) or '') ~= 1 then return false end
+  local attempt, _, sources = parse_active(rest)
+  put(run, 'p' .. node .. at_scope(scope), what)
+  put_active(run, field, step.call.call, 1, attempt, run.paused and '~' or '', sources)
+  run.changed = true
+  if not run.paused then
+    step.queued[#step.queued + 1] = { run = run, node = node, scope = scope, attempt = attempt, delivery = 1,
+      nonce = step.call.call, queue = queue }
+  end
+  return true
+end
+
+local function signals_of(run, name)
+  local packed = get(run, 's' .. name)
+  local known = packed and cjson.decode(packed) or {}
+  return { w = known.w or {}, e = known.e or {} }
+end
+
+local function put_signals(run, name, signals)
+  if #signals.w + #signals.e == 0 then return put(run, 's' .. name, false) end
+  put(run, 's' .. name, cjson.encode({ w = #signals.w > 0 and signals.w or nil, e = #signals.e > 0 and signals.e or nil }))
+end
+
+-- Takes an early signal, answering true, or stands in line.
+local function await_signal(step, run, name, node, scope, queue)
+  local signals = signals_of(run, name)
+  local early = table.remove(signals.e, 1)
+  if early then wake(step, run, node, scope, queue, 'S' .. early)
+  else signals.w[#signals.w + 1] = { node, scope, queue } end
+  put_signals(run, name, signals)
+  return early
+end
+
+-- Gives a signal to the oldest waiter (at the scope, if one is named) or keeps it. Answers taken (with the waiter), kept, dropped or full.
+local function give_signal(step, run, name, payload, at, transient)
+  local signals = signals_of(run, name)
+  for index, waiter in ipairs(signals.w) do
+    if (not at or at == waiter[2]) and wake(step, run, waiter[1], waiter[2], waiter[3], 'S' .. payload) then
+      table.remove(signals.w, index)
+      put_signals(run, name, signals)
+      return 'taken', waiter
+    end
+  end
+  if transient then return 'dropped' end
+  if #signals.e >= EARLY_SIGNALS then return 'full' end
+  signals.e[#signals.e + 1] = payload
+  put_signals(run, name, signals)
+  return 'kept'
+end

@@ -1,0 +1,50 @@
+-- Withdrawal: an execution that is no longer wanted is CANCELLED at once; what its worker still answers is stale.
+--
+-- ir, x<node>: {at done|fire|event, nodes [[node, [loop, …]]]}: what the node withdraws, with the loops inside the scope around each.
+
+-- by: the node that withdraws it; nil: the run is halted.
+local function withdraw(step, run, node, scope, by, work)
+  local at = at_scope(scope)
+  local field = 'n' .. node .. at
+  local kind, nonce, delivery, rest = parse_execution(get(run, field))
+  if kind ~= 'A' then return false end
+  local attempt, worker = parse_active(rest)
+  put(run, field, table.concat({ 'X', nonce, integer(delivery), '' }, ':'))
+  count(run, scope, -1)
+  run.events = run.events + 1
+  run.changed = true
+  if is_held(worker) then give_back_permits(step, run, edges_of(run, 'g' .. node), node) end
+  if get(run, 'p' .. node .. at) then
+    put(run, 'p' .. node .. at, false)
+    put(run, 'M' .. node .. at, false)
+  end
+  step.cancelled[#step.cancelled + 1] = { node, scope, attempt, by }
+  if by then work[#work + 1] = { node, scope, 1, 'N' } end
+  return true
+end
+
+-- The scope in which nodes inside these loops (outer first) are executed now; nil: it was not entered.
+local function live_scope(run, scope, loops)
+  for _, loop in ipairs(loops) do
+    local iteration = get(run, 'i' .. loop .. at_scope(scope))
+    if not iteration then return nil end
+    scope = join_scope(scope, edges_of(run, 'm' .. loop).id .. ':' .. iteration)
+  end
+  return scope
+end
+
+function modes.W(step, run, top, work)
+  local node, position = top[1], top[3]
+  local target = edges_of(run, 'x' .. node).nodes[position]
+  if not target then return true end
+  top[3] = position + 1
+  local scope = live_scope(run, top[2], target[2] or {})
+  if scope then withdraw(step, run, target[1], scope, node, work) end
+end
+
+-- A worker answered for an item whose map is gone.
+local function bury(step, run, node, scope, nonce, delivery, worker)
+  put(run, 'n' .. node .. at_scope(scope), table.concat({ 'X', nonce, integer(delivery), '' }, ':'))
+  if is_held(worker) then give_back_permits(step, run, edges_of(run, 'g' .. node), node) end
+  run.changed = true
+end

@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+-- Gives a signal to a run, once: to the execution that has waited longest for it (at the scope, if one is named), or keeps it for the next one.
+-- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · 8 tombstone · then ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, seq, name, scope?, transient, queues, settle_queue} · 2 payload (JSON)
+-- reply applied | repeated | final | gone | unstarted | full | ir_missing | refused
+-- Journal: c.
+--@include lib/fence.lua
+--@include lib/run.lua
+--@include lib/emit.lua
+--@include lib/permits.lua
+--@include lib/settle.lua
+--@include lib/waiting.lua
+--@include lib/withdraw.lua
+--@include lib/bodies.lua
+
+local call = cjson.decode(ARGV[1])
+local meta = read_meta(KEYS[1])
+local word = refusal(meta, call)
+if word then return refuse(word) end
+local function answer(reply) return { cjson.encode({ word = reply }) } end
+call.take, call.worker, call.reads = 0, '', {}
+
+local run = open_run(KEYS[4], KEYS[5], call.id)
+run.parked_key, run.scopes_key = KEYS[6], KEYS[7]
+if not run.exists then return answer(redis.call('EXISTS', KEYS[8]) == 1 and 'gone' or 'unstarted') end
+if call.seq <= run.last_command then return answer('repeated') end
+if run.status ~= 'R' or run.halted then return answer('final') end
+if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
+local step = new_step(call)
+local first_event = run.events + 1
+run.events = first_event
+local fate, waiter = give_signal(step, run, call.name, ARGV[2], call.scope, call.transient)
+if fate == 'full' then return answer('full') end
+put(run, 'k', integer(call.seq))
+local work = {}
+if waiter then
+  local withdraws = edges_of(run, 'x' .. waiter[1])
+  if withdraws and withdraws.at == 'event' then work[1] = { waiter[1], waiter[2], 1, 'W' } end
+end
+settle_and_count(step, run, work)
+write_run(run)
+emit_queued(step)
+append_journal(meta, call, { 'c', journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name, fate = fate,
+  node = waiter and waiter[1] or nil, scope = waiter and waiter[2] or nil }) })
+return answer('applied')

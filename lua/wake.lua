@@ -1,0 +1,39 @@
+#!lua flags=allow-oom
+-- Wakes an execution that waits for its child run. Repeating it changes nothing.
+-- KEYS  1 meta · 2 journal · 3 run · 4 IR · 5 parked · 6 scopes · then ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, node, scope, queue, queues, settle_queue} · 2 how the child ended (JSON)
+-- reply woken | stale | ir_missing | refused
+-- Journal: w, when its run is halted and it is withdrawn.
+--@include lib/fence.lua
+--@include lib/run.lua
+--@include lib/emit.lua
+--@include lib/permits.lua
+--@include lib/settle.lua
+--@include lib/waiting.lua
+--@include lib/withdraw.lua
+--@include lib/bodies.lua
+
+local call = cjson.decode(ARGV[1])
+local meta = read_meta(KEYS[1])
+local word = refusal(meta, call)
+if word then return refuse(word) end
+local function answer(reply) return { cjson.encode({ word = reply }) } end
+call.take, call.worker, call.reads = 0, '', {}
+
+local run = open_run(KEYS[3], KEYS[4], call.id)
+run.parked_key, run.scopes_key = KEYS[5], KEYS[6]
+if not run.exists or run.status ~= 'R' or get(run, 'p' .. call.node .. at_scope(call.scope)) ~= 'c' then return answer('stale') end
+if redis.call('HEXISTS', KEYS[4], 'complete') == 0 then return answer('ir_missing') end
+if not is_alive(run, call.scope) then return answer('stale') end
+local step = new_step(call)
+local first_event = run.events + 1
+if is_stopping(run) then
+  withdraw(step, run, call.node, call.scope, nil, {})
+  settle_and_count(step, run, {})
+else
+  wake(step, run, call.node, call.scope, call.queue, 'C' .. ARGV[2])
+end
+write_run(run)
+emit_queued(step)
+if run.events >= first_event then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
+return answer('woken')

@@ -1,0 +1,130 @@
+/** From a performed execution to the item that `advance` applies. */
+
+import type { FinishedItem, Need, Park } from "../redis/calls.ts";
+import { PARKING } from "../redis/pack.ts";
+import type { ExecutionDetail } from "../token/journal.ts";
+import type { IR, IREdge, IRNode } from "../workflow/ir.ts";
+import { enterScope, nextIteration, scopePrefix, storageDepth } from "../workflow/scopes.ts";
+import { type HeldExecution, needOf, nodeOf, traitsOf } from "./held.ts";
+import { INLINE_OUTPUT_BYTES } from "./limits.ts";
+import type { Routed } from "./routed.ts";
+
+export interface Performed {
+  item: FinishedItem;
+  /** Large values, to be stored under their names before the step. */
+  blobs: { name: string; value: string }[];
+}
+
+/** What identifies the execution in a call, and what its node asks of it. */
+function identityOf(held: HeldExecution) {
+  const node = nodeOf(held);
+  return {
+    ...traitsOf(held.ir),
+    runId: held.runId,
+    generation: held.generation,
+    digest: held.digest,
+    queue: node.queue,
+    node: held.nodeIndex,
+    scope: held.scope,
+    attempt: held.attempt,
+    delivery: held.delivery,
+    nonce: held.nonce,
+    guarded: node.holds !== undefined,
+    waits: PARKING.has(node.type),
+  };
+}
+
+/** An item without output or arrivals: cancelled, to be tried again at `due`, or waiting as `park` says. */
+export function bareItem(
+  held: HeldExecution,
+  outcome: "R" | "X" | "W",
+  detail: ExecutionDetail,
+  more: { due?: number; park?: Park } = {},
+): FinishedItem {
+  return {
+    ...identityOf(held),
+    ...more,
+    outcome,
+    arrivals: "",
+    unhandled: false,
+    halt: false,
+    hand: false,
+    needs: {},
+    detail: JSON.stringify(detail),
+    output: "",
+    outputInJournal: false,
+    keep: false,
+  };
+}
+
+/** What a target needs of other ancestors when it is handed straight to this worker. */
+function needsOfTargets(held: HeldExecution, again: boolean): Record<string, Need[]> {
+  const { ir, scope, nodeIndex } = held;
+  const needs: Record<string, Need[]> = {};
+  const add = (target: number, at: () => string) => {
+    const wanted = (ir.nodes[target] as IRNode).needs;
+    if (wanted.length === 0) return;
+    const targetScope = at();
+    needs[target] = wanted.map((need) => needOf(ir, need, targetScope));
+  };
+  const { loop, out } = nodeOf(held);
+  if (again && loop) add(loop.entry, () => nextIteration(ir, scope, nodeIndex));
+  else {
+    for (const index of out) {
+      const edge = ir.edges[index] as IREdge;
+      add(edge.to, () => enterScope(ir, scope, edge));
+    }
+  }
+  return needs;
+}
+
+/** Does anybody read the output? */
+function isKept(ir: IR, index: number): boolean {
+  const node = ir.nodes[index] as IRNode;
+  if (node.out.length > 0 || node.loop !== undefined || node.compensation !== undefined) return true;
+  return node.body >= 0 && (ir.bodies[node.body]?.terminals.includes(index) ?? false);
+}
+
+export function finishedItem(
+  held: HeldExecution,
+  routed: Routed,
+  detail: ExecutionDetail,
+  mayHandOver: boolean,
+): Performed {
+  const node = nodeOf(held);
+  const { outcome, again } = routed;
+  const failed = "error" in outcome;
+  const blobs: Performed["blobs"] = [];
+  let output: string;
+  if (failed) {
+    const { code, message } = outcome.error;
+    output = `e${JSON.stringify({ error: { code, message } })}`;
+  } else if (
+    outcome.text.length * 3 > INLINE_OUTPUT_BYTES &&
+    Buffer.byteLength(outcome.text) > INLINE_OUTPUT_BYTES
+  ) {
+    const at = held.scope === "" ? "" : `@${held.scope}`;
+    const name = `${held.nodeIndex}${at}.${held.nonce}.${held.delivery}`;
+    blobs.push({ name, value: outcome.text });
+    output = `b${name}`;
+  } else output = `j${outcome.text}`;
+  const item: FinishedItem = {
+    ...identityOf(held),
+    outcome: failed ? "F" : "C",
+    arrivals: routed.arrivals,
+    unhandled: failed && routed.unhandled,
+    halt: failed && routed.unhandled && held.ir.fail_fast,
+    hand: mayHandOver,
+    needs: needsOfTargets(held, again),
+    detail: JSON.stringify(detail),
+    output,
+    outputInJournal: !failed,
+    keep: isKept(held.ir, held.nodeIndex),
+    again,
+    withdraws: !failed && !again && node.cancels_at === "done",
+    ...(node.loop ? { keepAt: scopePrefix(held.scope, storageDepth(held.ir, held.nodeIndex)) } : {}),
+    ...(node.compensation === undefined ? {} : { compensation: node.compensation }),
+    ...(blobs[0] ? { blob: blobs[0].name } : {}),
+  };
+  return { item, blobs };
+}

@@ -1,0 +1,164 @@
+/** An execution as a worker holds it, and what it sees: data, ancestors, the item and iteration that it stands in. */
+import type { Log } from "../base/log.ts";
+import type { Execution } from "../handlers/types.ts";
+import type { Need, RunTraits } from "../redis/calls.ts";
+import { PARKING } from "../redis/pack.ts";
+import type { IR, IRNode } from "../workflow/ir.ts";
+import { itemIndexOf, iterationOf, scopePrefix, storageDepth } from "../workflow/scopes.ts";
+
+/**
+ * An output as the run's state holds it: `j<JSON>`, or `e<JSON>`, the `{"error": …}` that dependents of a failed execution
+ * see. Blobs are read before they come here.
+ */
+export type StoredOutput = string;
+
+export interface HeldExecution {
+  runId: string;
+  generation: number;
+  digest: string;
+  ir: IR;
+  nodeIndex: number;
+  scope: string;
+  attempt: number;
+  delivery: number;
+  nonce: string;
+  sources: readonly number[];
+  /** Output of each source; null: it has none. */
+  inputs: readonly (StoredOutput | null)[];
+  /** Outputs of ancestors that expressions name. */
+  needs: ReadonlyMap<number, StoredOutput | null>;
+  /** JSON of the run's input. */
+  input: string;
+  /** Item of the innermost map around it. */
+  item?: unknown;
+  /** What woke it (field p of the run's state): it has waited. */
+  woken?: string;
+  /** Tokens handed over in a row up to this one. */
+  hops: number;
+}
+
+export const nodeOf = (held: HeldExecution) => held.ir.nodes[held.nodeIndex] as IRNode;
+
+export function traitsOf(ir: IR): RunTraits {
+  return {
+    limited: ir.max_parallel_nodes > 0 || Object.keys(ir.semaphores).length > 0,
+    mapped: ir.bodies.some(({ kind }) => kind === "map"),
+  };
+}
+
+/** Where the output of a node is kept, as seen from an execution. */
+export function needOf(ir: IR, node: number, scope: string): Need {
+  const at = scope === "" ? "" : scopePrefix(scope, storageDepth(ir, node));
+  return [node, at === "" ? `o${node}` : `o${node}@${at}`];
+}
+
+/** Where the state of a node in the same scope is kept. */
+export function stateOf(node: number, scope: string): Need {
+  return [node, scope === "" ? `n${node}` : `n${node}@${scope}`];
+}
+
+/** Fields of the run's state on which an execution hangs: its own, and those of the maps around it. */
+export function lifelines({ ir, nodeIndex, scope }: HeldExecution): { own: string; maps: string[] } {
+  const maps: string[] = [];
+  for (let node = nodeIndex, at = scope; at !== ""; ) {
+    const place = itemIndexOf(ir, node, at);
+    if (place === undefined) break;
+    maps.push(place.scope === "" ? `M${place.map}` : `M${place.map}@${place.scope}`);
+    node = place.map;
+    at = place.scope;
+  }
+  return { own: stateOf(nodeIndex, scope)[1], maps };
+}
+
+/** What a call that takes a token up says of its node. */
+export function claimTraits(ir: IR, nodeIndex: number, scope: string) {
+  const node = ir.nodes[nodeIndex] as IRNode;
+  return {
+    ...traitsOf(ir),
+    needs: node.needs.map((need) => needOf(ir, need, scope)),
+    waits: PARKING.has(node.type),
+    withdraws: node.cancels_at === "event",
+    guarded: node.holds !== undefined,
+    ...(node.unless ? { unless: node.unless.map((other) => stateOf(other, scope)) } : {}),
+  };
+}
+
+const parseOutput = (stored: StoredOutput | null | undefined): unknown =>
+  stored === null || stored === undefined ? null : JSON.parse(stored.slice(1));
+
+/** By name, an ancestor that did not complete has no output. */
+const parseCompleted = (stored: StoredOutput | null): unknown =>
+  stored?.startsWith("j") ? parseOutput(stored) : null;
+
+/** Makes a value once, when first asked. */
+export function lazily<T>(make: () => T): () => T {
+  let known: { value: T } | undefined;
+  return () => {
+    known ??= { value: make() };
+    return known.value;
+  };
+}
+
+/** Came it here by going round once more? Then its data is what its loop node put out. */
+function isRepeated({ ir, nodeIndex, sources }: HeldExecution): boolean {
+  const only = sources.length === 1 ? ir.nodes[sources[0] as number] : undefined;
+  return only?.loop?.entry === nodeIndex;
+}
+
+function dataOf(held: HeldExecution, node: IRNode): unknown {
+  if (isRepeated(held) || node.compensates !== undefined) return parseOutput(held.inputs[0]);
+  if (node.in.length === 0) return isInMap(held) ? held.item : JSON.parse(held.input);
+  if (node.in.length === 1) return parseOutput(held.inputs[0]);
+  const data: Record<string, unknown> = {};
+  held.sources.forEach((source, index) => {
+    data[held.ir.nodes[source]?.id as string] = parseOutput(held.inputs[index]);
+  });
+  return data;
+}
+
+const isInMap = ({ ir, nodeIndex, scope }: HeldExecution) =>
+  scope !== "" && itemIndexOf(ir, nodeIndex, scope) !== undefined;
+
+function ancestorsOf(held: HeldExecution): Record<string, { output: unknown }> {
+  const ancestors: Record<string, { output: unknown }> = {};
+  for (const [index, output] of held.needs) {
+    const read = lazily(() => parseCompleted(output));
+    Object.defineProperty(ancestors, held.ir.nodes[index]?.id as string, {
+      enumerable: true,
+      get: () => ({ output: read() }),
+    });
+  }
+  return ancestors;
+}
+
+/** The execution as node types and handlers see it. */
+export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Execution {
+  const node = nodeOf(held);
+  const { ir, nodeIndex, scope } = held;
+  const readData = lazily(() => dataOf(held, node));
+  const readInput = lazily(() => JSON.parse(held.input));
+  const iteration = scope === "" ? undefined : iterationOf(ir, nodeIndex, scope);
+  const place = scope === "" ? undefined : itemIndexOf(ir, nodeIndex, scope);
+  return {
+    ir,
+    nodeIndex,
+    node,
+    runId: held.runId,
+    scope,
+    attempt: held.attempt,
+    sources: held.sources,
+    get data() {
+      return readData();
+    },
+    get input() {
+      return readInput();
+    },
+    ancestors: ancestorsOf(held),
+    around: {
+      ...(iteration === undefined ? {} : { loop: { iteration } }),
+      ...(place === undefined ? {} : { item: held.item, index: place.index }),
+    },
+    signal,
+    log,
+  };
+}

@@ -1,0 +1,171 @@
+/** The items of a map: stored in parts when it begins, read by the executions of its body, gathered as results when it ends. */
+import { HitzeroError } from "../base/errors.ts";
+import { encodeJson } from "../base/json.ts";
+import { variablesOf } from "../handlers/execution.ts";
+import type { Execution } from "../handlers/types.ts";
+import type { IR, IRBody } from "../workflow/ir.ts";
+import { programsOf } from "../workflow/programs.ts";
+import { itemIndexOf } from "../workflow/scopes.ts";
+import { MAX_JSON_DEPTH, MAX_MAP_ITEMS, MAX_OUTPUT_BYTES } from "./limits.ts";
+import type { WaitingServices } from "./waiting.ts";
+
+/** Items of one part. */
+const PART = 100;
+/** Results read in one call. */
+const RESULTS_AT_ONCE = 500;
+const PARTS_KEPT = 64;
+
+const partName = (map: number, scope: string, part: number) =>
+  `i${map}${scope === "" ? "" : `@${scope}`}.${part}`;
+
+/** Evaluates the list. @throws HitzeroError MAP_NOT_A_LIST, MAP_TOO_LARGE */
+export function splitItems(execution: Execution): {
+  total: number;
+  blobs: { name: string; value: string }[];
+} {
+  const { node, nodeIndex, scope } = execution;
+  const items = programsOf(execution.ir).items(nodeIndex)?.evaluate(variablesOf(execution));
+  if (!Array.isArray(items)) {
+    throw new HitzeroError("MAP_NOT_A_LIST", `items of node ${node.id} is not a list`, {
+      hint: "Let the expression give a list, such as data.rows.",
+    });
+  }
+  if (items.length > MAX_MAP_ITEMS) {
+    throw new HitzeroError(
+      "MAP_TOO_LARGE",
+      `node ${node.id} has ${items.length} items; the limit is ${MAX_MAP_ITEMS}`,
+      {
+        hint: "Split the list, and map over its parts.",
+      },
+    );
+  }
+  const limits = {
+    maxBytes: MAX_OUTPUT_BYTES,
+    maxDepth: MAX_JSON_DEPTH,
+    what: `the items of node ${node.id}`,
+  };
+  const blobs = [];
+  for (let first = 0; first < items.length; first += PART) {
+    const value = encodeJson(items.slice(first, first + PART), limits);
+    blobs.push({ name: partName(nodeIndex, scope, first / PART), value });
+  }
+  return { total: items.length, blobs };
+}
+
+/** Reads items, a part at a time; keeps the parts used last. */
+export class ItemReader {
+  readonly #parts = new Map<string, Promise<unknown[]>>();
+
+  /** The item of the innermost map around an execution; undefined: there is none. */
+  async itemOf(
+    held: { ir: IR; nodeIndex: number; scope: string; runId: string },
+    readBlob: (name: string) => Promise<string>,
+  ): Promise<unknown> {
+    if (held.scope === "") return undefined;
+    const place = itemIndexOf(held.ir, held.nodeIndex, held.scope);
+    if (place === undefined) return undefined;
+    const name = partName(place.map, place.scope, Math.floor(place.index / PART));
+    const key = `${held.runId}/${name}`;
+    const part = this.#parts.get(key) ?? readBlob(name).then((text) => JSON.parse(text) as unknown[]);
+    this.#parts.delete(key);
+    this.#parts.set(key, part);
+    part.catch(() => this.#parts.delete(key));
+    if (this.#parts.size > PARTS_KEPT) this.#parts.delete(this.#parts.keys().next().value as string);
+    return (await part)[place.index % PART];
+  }
+}
+
+/** How the items ended, as the scripts tell it. */
+export interface MapEnd {
+  total: number;
+  failed: number;
+  /** First failed item, and its node. */
+  first?: number;
+  culprit?: number;
+  /** It ended early: what is missing never was, or was withdrawn. */
+  stopped?: boolean;
+}
+
+/** The list of results, as JSON text. @throws HitzeroError MAP_FAILED, OUTPUT_TOO_LARGE */
+export async function gatherResults(
+  execution: Execution,
+  end: MapEnd,
+  services: WaitingServices,
+): Promise<string> {
+  const { ir, node, nodeIndex, runId, scope } = execution;
+  if (end.failed > (node.config.tolerated_failures as number)) {
+    const where = `item ${end.first} at node ${ir.nodes[end.culprit as number]?.id}`;
+    throw new HitzeroError(
+      "MAP_FAILED",
+      `${end.failed} of ${end.total} items of node ${node.id} failed, the first of them ${where}`,
+      {
+        hint: "Its executions tell why; tolerated_failures says how many may fail.",
+      },
+    );
+  }
+  const { terminals } = ir.bodies[node.map_body as number] as IRBody;
+  const at = scope === "" ? "" : `@${scope}`;
+  const texts: string[] = [];
+  let size = 2;
+  const step = Math.max(1, Math.floor(RESULTS_AT_ONCE / terminals.length));
+  for (let first = 0; first < end.total; first += step) {
+    const count = Math.min(step, end.total - first);
+    const fields = Array.from({ length: count }, (_item, index) =>
+      terminals.map((terminal) => `r${nodeIndex}${at}#${first + index}.${terminal}`),
+    ).flat();
+    const stored = await services.readFields(runId, fields);
+    const outputs = await Promise.all(stored.map((output) => readOutput(output, runId, services)));
+    const failed = await failedAmong(end, runId, `r${nodeIndex}${at}`, first, count, services);
+    for (let index = 0; index < count; index += 1) {
+      const own = outputs.slice(index * terminals.length, (index + 1) * terminals.length);
+      const text = failed[index] ? "null" : resultText(ir, terminals, own, end.stopped === true);
+      size += text.length + 1;
+      if (size > MAX_OUTPUT_BYTES) throw tooLarge(node.id);
+      texts.push(text);
+    }
+  }
+  return `[${texts.join(",")}]`;
+}
+
+async function failedAmong(
+  end: MapEnd,
+  runId: string,
+  field: string,
+  first: number,
+  count: number,
+  services: WaitingServices,
+): Promise<boolean[]> {
+  if (end.failed === 0) return [];
+  const fields = Array.from({ length: count }, (_item, index) => `${field}#${first + index}.x`);
+  return (await services.readFields(runId, fields)).map((mark) => mark !== null);
+}
+
+async function readOutput(output: string | null, runId: string, services: WaitingServices) {
+  if (output === null) return null;
+  return output.startsWith("b") ? services.readBlob(runId, output.slice(1)) : output.slice(1);
+}
+
+/** One terminal: its output; several: an object of those that completed. */
+function resultText(
+  ir: IR,
+  terminals: readonly number[],
+  outputs: readonly (string | null)[],
+  mayBeMissing: boolean,
+): string {
+  if (terminals.length === 1) return outputs[0] ?? "null";
+  const parts = terminals.flatMap((terminal, index) => {
+    const output = outputs[index] ?? null;
+    return output === null ? [] : [`${JSON.stringify(ir.nodes[terminal]?.id)}:${output}`];
+  });
+  return parts.length === 0 && mayBeMissing ? "null" : `{${parts.join(",")}}`;
+}
+
+function tooLarge(nodeId: string): HitzeroError {
+  return new HitzeroError(
+    "OUTPUT_TOO_LARGE",
+    `the results of node ${nodeId} take more than ${MAX_OUTPUT_BYTES} bytes`,
+    {
+      hint: "Let the items return references to their data.",
+    },
+  );
+}

@@ -1,0 +1,55 @@
+/** Signals that users give to runs: who may give which, checked before they are accepted. */
+import { type Schema, Validator } from "@cfworker/json-schema";
+import { HitzeroError } from "../base/errors.ts";
+import type { SignalContent } from "../postgres/commands.ts";
+import type { IR, NodeType } from "../workflow/ir.ts";
+
+export function isSignalled(type: NodeType): boolean {
+  return type === "signal" || type === "approval";
+}
+
+/**
+ * Does some node of the workflow wait for a signal like this?
+ * @throws HitzeroError SIGNAL_UNKNOWN, SIGNAL_NOT_ASSIGNED, SIGNAL_INVALID
+ */
+export function checkSignal(ir: IR, { name, payload = null, by }: SignalContent): void {
+  const named = ir.nodes.filter(({ type, config }) => isSignalled(type) && config.name === name);
+  if (named.length === 0) {
+    const known = [
+      ...new Set(ir.nodes.flatMap(({ type, config }) => (isSignalled(type) ? [config.name] : []))),
+    ];
+    throw new HitzeroError("SIGNAL_UNKNOWN", `no node of workflow ${ir.name} waits for a signal ${name}`, {
+      hint: known.length === 0 ? "The workflow waits for no signals." : `It waits for ${known.join(", ")}.`,
+    });
+  }
+  const open = named.filter(({ config }) => {
+    const assignees = config.assignees as string[];
+    return assignees.length === 0 || (by !== undefined && assignees.includes(by));
+  });
+  if (open.length === 0) {
+    throw new HitzeroError("SIGNAL_NOT_ASSIGNED", `${by ?? "nobody"} may not give the signal ${name}`, {
+      hint: `It is up to ${named.flatMap(({ config }) => config.assignees as string[]).join(", ")}: say who you are (--by).`,
+    });
+  }
+  const faults: string[] = [];
+  for (const { id, type, config } of open) {
+    if (type === "approval" && (typeof payload !== "object" || Array.isArray(payload))) {
+      faults.push(`node ${id}: the answer to an approval is an object`);
+      continue;
+    }
+    if (config.schema === undefined) return;
+    const result = new Validator(config.schema as Schema, "2020-12", false).validate(payload);
+    if (result.valid) return;
+    const last = result.errors.at(-1);
+    faults.push(`node ${id}: ${last?.instanceLocation ?? "#"}: ${last?.error}`);
+  }
+  if (faults.length > 0) {
+    throw new HitzeroError(
+      "SIGNAL_INVALID",
+      `the payload of signal ${name} does not fit: ${faults.join("; ")}`,
+      {
+        hint: "The node's schema says what it takes.",
+      },
+    );
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * Node types that wait: the first phase says for what, whatever wakes it comes with the second token, and the second phase makes the
+ * output of it. Between the two no worker holds the execution.
+ */
+import { assert } from "../base/assert.ts";
+import { HitzeroError } from "../base/errors.ts";
+import { encodeJson } from "../base/json.ts";
+import { renderJson, variablesOf } from "../handlers/execution.ts";
+import type { Execution } from "../handlers/types.ts";
+import type { Park } from "../redis/calls.ts";
+import { PARKING } from "../redis/pack.ts";
+import type { ExecutionDetail } from "../token/journal.ts";
+import type { IRNode } from "../workflow/ir.ts";
+import { programsOf } from "../workflow/programs.ts";
+import { childRunId } from "./child_runs.ts";
+import type { HeldExecution } from "./held.ts";
+import { MAX_INPUT_BYTES, MAX_JSON_DEPTH, MAX_RUN_DEPTH } from "./limits.ts";
+import { gatherResults, type MapEnd, splitItems } from "./map_items.ts";
+
+/** What is needed of the servers. */
+export interface WaitingServices {
+  /** Redis's clock, ms. */
+  now(): number;
+  readFields(runId: string, fields: readonly string[]): Promise<(string | null)[]>;
+  readBlob(runId: string, name: string): Promise<string>;
+  /** @throws HitzeroError WORKFLOW_NOT_FOUND */
+  findWorkflow(
+    name: string,
+    version?: number,
+  ): Promise<{ workflowName: string; version: number; digest: string }>;
+  /** Runs above this one. */
+  depthOf(runId: string): Promise<number>;
+}
+
+export interface Parked {
+  park: Park;
+  /** What the record is told besides. */
+  detail: Partial<ExecutionDetail>;
+  /** To be stored before the step. */
+  blobs: { name: string; value: string }[];
+}
+
+export function mustWait(node: IRNode): boolean {
+  return PARKING.has(node.type);
+}
+
+/** First phase. */
+export async function beginWaiting(execution: Execution, services: WaitingServices): Promise<Parked> {
+  const { type, config } = execution.node;
+  const timeout = config.timeout_ms as number | undefined;
+  switch (type) {
+    case "wait":
+      return parked({ kind: "w", due: dueOf(execution, services.now()) });
+    case "map": {
+      const { total, blobs } = splitItems(execution);
+      const names = blobs.map(({ name }) => name);
+      return { ...parked({ kind: "m", total, blobs: names }, { items: { total, blobs: names } }), blobs };
+    }
+    case "subworkflow":
+      return parked({ kind: "c" }, { child: await childOf(execution, services) });
+    default: {
+      const signal = config.name as string;
+      const due = timeout === undefined ? {} : { due: services.now() + timeout };
+      return parked({ kind: "s", signal, ...due }, { signal });
+    }
+  }
+}
+
+const parked = (park: Park, detail: Partial<ExecutionDetail> = {}): Parked => ({ park, detail, blobs: [] });
+
+function dueOf(execution: Execution, now: number): number {
+  const { duration_ms, until } = execution.node.config as { duration_ms?: number; until?: string };
+  if (duration_ms !== undefined) return now + duration_ms;
+  const program = programsOf(execution.ir).until(execution.nodeIndex);
+  const value = program === undefined ? until : program.evaluate(variablesOf(execution));
+  const due = typeof value === "string" ? Date.parse(value) : Number.NaN;
+  if (!Number.isNaN(due)) return Math.max(due, now);
+  throw new HitzeroError(
+    "WAIT_NOT_A_TIME",
+    `until of node ${execution.node.id} is no time: ${JSON.stringify(value)?.slice(0, 100)}`,
+    {
+      hint: 'Give a timestamp, or text such as "2026-01-31T12:00:00Z".',
+    },
+  );
+}
+
+async function childOf(execution: Execution, services: WaitingServices) {
+  const { node, runId, scope } = execution;
+  const { workflow, version, input } = node.config as {
+    workflow: string;
+    version?: number | string;
+    input?: unknown;
+  };
+  if ((await services.depthOf(runId)) >= MAX_RUN_DEPTH) {
+    throw new HitzeroError("RECURSION_LIMIT", `node ${node.id} would start a run ${MAX_RUN_DEPTH + 1} deep`, {
+      hint: `Sub-workflows may be nested ${MAX_RUN_DEPTH} deep; does a workflow call itself without end?`,
+    });
+  }
+  const found = await services.findWorkflow(workflow, version === undefined ? undefined : Number(version));
+  const value =
+    input === undefined ? (execution.around.item ?? execution.data) : renderInput(execution, input);
+  const limits = {
+    maxBytes: MAX_INPUT_BYTES,
+    maxDepth: MAX_JSON_DEPTH,
+    what: `the input of node ${node.id}`,
+  };
+  return {
+    run_id: childRunId(runId, node.id, scope),
+    workflow: found.workflowName,
+    version: found.version,
+    digest: found.digest,
+    input: encodeJson(value, limits),
+  };
+}
+
+function renderInput(execution: Execution, input: unknown): unknown {
+  const variables = variablesOf(execution);
+  return renderJson(["input"], input, (path, text) => {
+    const template = programsOf(execution.ir).template(execution.nodeIndex, path, text);
+    const parts = template.map((part) => (typeof part === "string" ? part : part.evaluate(variables)));
+    if (parts.length === 1) return parts[0];
+    return parts.map((part) => (typeof part === "string" ? part : JSON.stringify(part))).join("");
+  });
+}
+
+/** How a child run ended, as `wake` is told. */
+export interface ChildEnd {
+  status: "COMPLETED" | "FAILED" | "CANCELLED";
+  run_id: string;
+  output: unknown;
+  error: { code: string; message: string } | null;
+}
+
+/** Second phase: the JSON text of the output. @throws what fails the execution */
+export async function endWaiting(
+  held: HeldExecution,
+  execution: Execution,
+  services: WaitingServices,
+): Promise<string> {
+  const woken = held.woken as string;
+  const told = woken.slice(1);
+  const { id, type, config } = execution.node;
+  switch (woken[0]) {
+    case "w":
+      return JSON.stringify(execution.data ?? null);
+    case "M":
+      return gatherResults(execution, JSON.parse(told) as MapEnd, services);
+    case "S": {
+      const { payload, by, at } = JSON.parse(told) as { payload: unknown; by: string | null; at: string };
+      if (type === "signal") return JSON.stringify(payload ?? null);
+      return JSON.stringify({ ...(payload as object | null), by, at });
+    }
+    case "C": {
+      const end = JSON.parse(told) as ChildEnd;
+      if (end.status === "COMPLETED") return JSON.stringify(end.output ?? null);
+      const code = end.status === "FAILED" ? "CHILD_FAILED" : "CHILD_CANCELLED";
+      const why = end.error === null ? "" : `: ${end.error.code}: ${end.error.message}`;
+      throw new HitzeroError(code, `run ${end.run_id} of node ${id} is ${end.status}${why}`);
+    }
+    default:
+      assert(woken === "s", `node ${id} was woken by nothing`);
+      throw new HitzeroError(
+        "SIGNAL_TIMED_OUT",
+        `no signal ${config.name} came within ${config.timeout_ms} ms`,
+        {
+          hint: "Lead an edge `on: failure` from the node to what is to happen then.",
+        },
+      );
+  }
+}
