@@ -4,7 +4,7 @@ import type { CheckedGraph } from "./check.ts";
 import type { Needs } from "./check_expressions.ts";
 import type { Unless } from "./check_guards.ts";
 import { DEFAULTS, retryWithoutPolicy } from "./defaults.ts";
-import type { Draft, DraftEdge } from "./draft.ts";
+import type { Draft } from "./draft.ts";
 import { type Link, levelsOf } from "./graph.ts";
 import { compensationIdOf } from "./hidden_nodes.ts";
 import {
@@ -36,8 +36,8 @@ interface Source extends Sound {
   /** Positions of the nodes in the IR's order, and back. */
   order: readonly number[];
   indexOf: readonly number[];
-  /** Places of the edges in the IR's order, and back. */
-  edgeOrder: readonly number[];
+  /** Edges in the IR's order, and back from their places in the draft. */
+  links: readonly Link[];
   edgeIndexOf: ReadonlyMap<number, number>;
   /** By position of a loop or map node: index of its body. */
   bodyAt: ReadonlyMap<number, number>;
@@ -74,14 +74,13 @@ function orderPass(sound: Sound): Source {
   const { draft, checked, bodies } = sound;
   const order = checked.order as number[];
   const indexOf = invert(order);
-  const rank = ({ container }: DraftEdge) => indexOf[container] ?? -1;
-  const edgeOrder = checked.graph.out
-    .flatMap((links) => links.map((link) => draft.edges[link.edge] as DraftEdge))
-    .sort((a, b) => rank(a) - rank(b) || a.position - b.position)
-    .map((edge) => edge.position);
-  const edgeIndexOf = new Map(edgeOrder.map((place, index) => [place, index]));
+  const links = checked.graph.out.flat();
+  const rank = ({ from }: Link) => indexOf[draft.nodes[from]?.container as number] ?? -1;
+  const hasMaps = bodies.list.some(({ kind }) => kind === "map");
+  links.sort((a, b) => (hasMaps && rank(a) - rank(b)) || a.edge - b.edge);
+  const edgeIndexOf = new Map(links.map(({ edge }, index) => [edge, index]));
   const bodyAt = new Map(bodies.list.map((body, index) => [body.node, index]));
-  return { ...sound, order, indexOf, edgeOrder, edgeIndexOf, bodyAt };
+  return { ...sound, order, indexOf, links, edgeIndexOf, bodyAt };
 }
 
 function invert(order: readonly number[]): number[] {
@@ -90,32 +89,29 @@ function invert(order: readonly number[]): number[] {
   return indexOf;
 }
 
-function edgesPass({ draft, checked, bodies, indexOf, edgeOrder }: Source): IREdge[] {
-  return edgeOrder.map((place) => {
-    const edge = draft.edges[place]?.parsed as FileEdge;
-    const from = checked.positionOf.get(edge.from) as number;
-    const to = checked.positionOf.get(edge.to) as number;
-    return {
+function edgesPass({ draft, bodies, indexOf, links }: Source): IREdge[] {
+  return links.map(({ from, to, edge: place }) => {
+    const file = draft.edges[place]?.parsed as FileEdge;
+    const edge: IREdge = {
       from: indexOf[from] as number,
       to: indexOf[to] as number,
-      on: edge.on,
-      ...(edge.condition === undefined ? {} : { condition: edge.condition }),
-      priority: edge.priority,
-      ...crossings(bodies, bodies.of[from] as number, bodies.of[to] as number),
+      on: file.on,
+      priority: file.priority,
     };
+    if (file.condition !== undefined) edge.condition = file.condition;
+    if (bodies.of[from] !== bodies.of[to]) addCrossing(edge, from, to, bodies);
+    return edge;
   });
 }
 
 /** The bodies that an edge leaves and enters. */
-function crossings(bodies: Bodies, from: number, to: number): Pick<IREdge, "exits" | "enters"> {
-  if (from === to) return {};
-  const left = pathOf(bodies, from);
-  const entered = pathOf(bodies, to);
+function addCrossing(edge: IREdge, from: number, to: number, bodies: Bodies): void {
+  const left = pathOf(bodies, bodies.of[from] as number);
+  const entered = pathOf(bodies, bodies.of[to] as number);
   let common = 0;
   while (common < left.length && left[common] === entered[common]) common += 1;
-  const exits = left.length - common;
-  const enters = entered.slice(common);
-  return { ...(exits === 0 ? {} : { exits }), ...(enters.length === 0 ? {} : { enters }) };
+  if (common < left.length) edge.exits = left.length - common;
+  if (common < entered.length) edge.enters = entered.slice(common);
 }
 
 /** Indexes of a body and those around it, outer first. */

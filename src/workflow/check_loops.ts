@@ -48,6 +48,7 @@ export function readLoops(draft: Draft, positionOf: ReadonlyMap<string, number>,
 function edgesOfLoops(draft: Draft): Map<string, DraftEdge> {
   const loops = new Set(draft.nodes.filter((node) => node.raw.type === "loop").map((node) => node.id));
   const edgeOf = new Map<string, DraftEdge>();
+  if (loops.size === 0) return edgeOf;
   for (const edge of draft.edges) {
     if (edge.from === undefined || edge.to === undefined || !loops.has(edge.from)) continue;
     const key = edgeKey(edge.from, edge.to);

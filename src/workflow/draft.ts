@@ -159,26 +159,26 @@ interface Where {
   container: number;
 }
 
-function readNode(raw: unknown, where: Where, faults: Faults): DraftNode {
-  const place = { position: where.position, container: where.container, path: pathText(where.path) };
+function readNode(raw: unknown, { path: basePath, position, container }: Where, faults: Faults): DraftNode {
+  const path = pathText(basePath);
   if (!isObject(raw)) {
     faults.add(
       "WRONG_TYPE",
-      place.path,
+      path,
       `a node is an object, not ${kindOf(raw)}`,
       'Write { "id": …, "type": … }.',
     );
-    return { ...place, id: undefined, raw: {}, parsed: undefined };
+    return { position, path, container, id: undefined, raw: {}, parsed: undefined };
   }
   const id = typeof raw.id === "string" ? raw.id : undefined;
   const { type } = raw;
   if (isNodeType(type)) {
-    const parsed = parseWith(NODE_SCHEMAS[type], withConfig(raw), where.path, faults) as FileNode | undefined;
-    return { ...place, id, raw, parsed };
+    const parsed = parseWith(NODE_SCHEMAS[type], withConfig(raw), basePath, faults) as FileNode | undefined;
+    return { position, path, container, id, raw, parsed };
   }
-  parseWith(UnknownNodeSchema, raw, where.path, faults);
-  reportType(type, `${place.path}.type`, faults);
-  return { ...place, id, raw, parsed: undefined };
+  parseWith(UnknownNodeSchema, raw, basePath, faults);
+  reportType(type, `${path}.type`, faults);
+  return { position, path, container, id, raw, parsed: undefined };
 }
 
 /** Without `config` the missing properties in it are reported, which tells more than that `config` is missing. */
@@ -195,23 +195,25 @@ function reportType(type: unknown, path: string, faults: Faults): void {
   else faults.add("UNKNOWN_TYPE", path, `there is no node type ${quote(type)}`, didYouMean(type, known, all));
 }
 
-function readEdge(raw: unknown, where: Where, faults: Faults): DraftEdge {
-  const place = { position: where.position, container: where.container, path: pathText(where.path) };
+function readEdge(raw: unknown, { path: basePath, position, container }: Where, faults: Faults): DraftEdge {
+  const path = pathText(basePath);
   if (!isObject(raw)) {
     faults.add(
       "WRONG_TYPE",
-      place.path,
+      path,
       `an edge is an object, not ${kindOf(raw)}`,
       'Write { "from": …, "to": … }.',
     );
-    return { ...place, from: undefined, to: undefined, raw: {}, parsed: undefined };
+    return { position, path, container, from: undefined, to: undefined, raw: {}, parsed: undefined };
   }
   return {
-    ...place,
+    position,
+    path,
+    container,
     from: typeof raw.from === "string" ? raw.from : undefined,
     to: typeof raw.to === "string" ? raw.to : undefined,
     raw,
-    parsed: parseWith(EdgeSchema, raw, where.path, faults),
+    parsed: parseWith(EdgeSchema, raw, basePath, faults),
   };
 }
 
