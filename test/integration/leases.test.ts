@@ -265,6 +265,9 @@ describe("a worker that is lost", () => {
     expect(run.status).toBe("FAILED");
     expect(nodes.a).toMatchObject({ status: "FAILED", attempt: 1, error: { code: "DEAD_LETTER" } });
     expect(events.filter(({ event_type }) => event_type === "node_redelivered")).toHaveLength(5);
+    const redriven = await engine.client.redrive({ runId: runId as string, nodeId: "a" });
+    expect(await engine.client.getRun(redriven.runId)).toMatchObject({ parent_run_id: runId });
+    await until(() => gates.length === 6, "the handler of the redriven run is at its gate");
     connection.close();
     for (const open of gates.splice(0)) open();
     await worker.stop();
