@@ -70,7 +70,11 @@ async function work(invocation: Invocation<Flags>, queues: readonly string[]): P
   const { flags, terminal } = invocation;
   const { concurrency, leaseMs } = flags;
   const lifetime = new Lifetime();
-  const { addresses, loadHandlers, Worker } = await import("../engine.ts");
+  const [{ Worker }, { loadHandlers }, { addresses }] = await Promise.all([
+    import("../../engine/worker.ts"),
+    import("../../handlers/load.ts"),
+    import("../addresses.ts"),
+  ]);
   const servers = invocation.servers();
   const handlers: Handlers =
     servers.handlers === undefined ? new Map() : await loadHandlers(servers.handlers);
