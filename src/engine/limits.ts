@@ -16,6 +16,8 @@ export const MAX_CONCURRENCY = 1_000;
 export const STEP_BATCH = 32;
 /** Calls of one partition that may be under way at once. */
 export const CALLS_IN_FLIGHT = 8;
+/** A worker that stops gives a call up that fails this often for another reason than an absent server (some 4 s). */
+export const LAST_TRIES = 8;
 /** Tokens that may be handed over in a row before one goes through the stream: others get their turn. */
 export const HAND_OVER_BOUND = 50;
 /** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */
