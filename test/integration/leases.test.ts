@@ -109,7 +109,9 @@ const fast = { retry: { max_attempts: 4, backoff_ms: 20, jitter: false } };
 describe("retries", () => {
   test("a failing handler is tried again under its policy; each try is an event", async () => {
     engine = await startEngine({ handlers });
-    const [runId] = await submit(file("flaky", { until: 3 }, fast));
+    // Long enough to show behind the time that a busy machine takes to record it.
+    const retry = { max_attempts: 4, backoff_ms: 200, jitter: false };
+    const [runId] = await submit(file("flaky", { until: 3 }, { retry }));
     const { run, nodes, events } = await ended(runId as string);
     expect(run.status).toBe("COMPLETED");
     expect(nodes.a).toMatchObject({
