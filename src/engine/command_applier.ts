@@ -3,7 +3,7 @@
  * the scripts', and whatever is interrupted here is found again by the next look around.
  */
 import type { Log } from "../base/log.ts";
-import { closeCommands, listCommanded, listOpenCommands } from "../postgres/commands.ts";
+import { closeCommands, listCommanded, listOpenCommands, RUN_IS_OVER } from "../postgres/commands.ts";
 import type { Database } from "../postgres/database.ts";
 import { listQuiet } from "../postgres/runs.ts";
 import type { Partition } from "../redis/partition.ts";
@@ -12,6 +12,14 @@ import type { Recorder } from "./recorder.ts";
 
 const COMMANDS_AT_ONCE = 200;
 const QUIET_AT_ONCE = 50;
+
+/** Outcome of a command that a run does not take, by the script's word. */
+const REFUSALS: Readonly<Record<string, string | undefined>> = {
+  final: RUN_IS_OVER,
+  gone: RUN_IS_OVER,
+  paused: "refused: the run is paused already",
+  not_paused: "refused: the run is not paused",
+};
 
 export class CommandApplier {
   readonly #partition: Partition;
@@ -41,9 +49,8 @@ export class CommandApplier {
       const word = await applyCommand(this.#partition, command.run_id, command.kind, command.command_seq);
       this.#log.info({ run_id: command.run_id, kind: command.kind, word }, "a command was given to a run");
       // What took effect is closed by the transaction that records it.
-      if (word === "final" || word === "gone") {
-        await closeCommands(this.#database, [command.command_seq], "refused: the run is over");
-      }
+      const refusal = REFUSALS[word];
+      if (refusal) await closeCommands(this.#database, [command.command_seq], refusal);
     }
   }
 

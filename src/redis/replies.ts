@@ -17,7 +17,7 @@ export const startReply = z.object({ word: z.enum(["started", "exists", "gone", 
 export const fireReply = z.object({ word: z.literal("ok"), fired: z.number() });
 export const renewReply = z.object({ word: z.literal("ok"), lost: z.array(z.number()).default([]) });
 export const commandReply = z.object({
-  word: z.enum(["applied", "repeated", "final", "gone", "unstarted"]),
+  word: z.enum(["applied", "repeated", "paused", "not_paused", "final", "gone", "unstarted"]),
 });
 export const sweepReply = z.object({ word: z.literal("ok"), changed: z.number() });
 export const reviveReply = z.object({ word: z.literal("ok"), revived: z.number(), alive: z.number() });
