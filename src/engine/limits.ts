@@ -22,6 +22,9 @@ export const LAST_TRIES = 8;
 export const HAND_OVER_BOUND = 50;
 /** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */
 export const LEASE_MS = 10_000;
+/** Shorter leases are for tests: every pause of a process would look like its loss. */
+export const SHORTEST_LEASE_MS = 100;
+export const LONGEST_LEASE_MS = 600_000;
 /** A token that was handed out this often without an answer is a dead letter: its execution fails. */
 export const MAX_DELIVERIES = 5;
 /** Entries that were delivered and not claimed for this long are put back. */
