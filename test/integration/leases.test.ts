@@ -13,6 +13,8 @@ import { until } from "../support/until.ts";
 
 let engine: TestEngine | undefined;
 afterEach(async () => {
+  // A drain waits for what still runs.
+  for (const open of gates.splice(0)) open();
   await engine?.stop();
   engine = undefined;
 });
