@@ -11,7 +11,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "unit", include: ["test/unit/**/*.test.ts", "test/simulation/reference.test.ts"] },
+        test: {
+          name: "unit",
+          // Modules are loaded once per worker, not once per file: these tests keep no state in them.
+          isolate: false,
+          include: ["test/unit/**/*.test.ts", "test/simulation/reference.test.ts"],
+        },
       },
       {
         extends: true,

@@ -15,11 +15,9 @@ function changedAt(path: string): number {
 export function requireBuild(onNotice: (line: string) => void): void {
   const built = join(ROOT, "dist/cli/main.js");
   if (!existsSync(built)) throw new Error("there is no build: run `npm run build` first");
-  const newer = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).find((file) => {
-    const output = join(ROOT, "dist", file.replace(/\.ts$/, ".js"));
-    if (!file.endsWith(".ts") || !existsSync(output)) return file.endsWith(".ts");
-    return changedAt(output) < changedAt(join(ROOT, "src", file));
-  });
+  const newer = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).find(
+    (file) => file.endsWith(".ts") && changedAt(join(ROOT, "src", file)) > changedAt(built),
+  );
   if (newer !== undefined)
     onNotice(
       `src/${newer} is newer than the build, and the build is what is measured: run \`npm run build\``,

@@ -38,11 +38,11 @@ export const FULL = {
 /** Enough to see that everything counts right; the times mean little. */
 export const QUICK = {
   samples: 1,
-  chainRuns: 100,
-  fanRuns: 10,
-  singleRuns: 200,
-  latencyRuns: 10,
-  sizeRuns: 50,
+  chainRuns: 20,
+  fanRuns: 4,
+  singleRuns: 40,
+  latencyRuns: 5,
+  sizeRuns: 20,
 };
 
 export interface Results {

@@ -3,7 +3,7 @@
 -- `sweep`'s; those in flight hear of it from their workers.
 -- KEYS  1 meta · 2 journal · 3 run · 4 tombstone
 -- ARGV  1 JSON {layout, epoch, timeline, call, now, tombstone_ms, id, seq, kind}: seq orders a run's commands; 0 for time_out and stuck
--- reply applied | repeated | final | gone | unstarted | refused
+-- reply applied | repeated | paused (it is already) | not_paused | final | gone | unstarted | refused
 -- Journal: c.
 --@include lib/fence.lua
 --@include lib/run.lua
@@ -32,7 +32,10 @@ if not run.exists then
   return journal(step, run, 1)
 end
 if call.seq > 0 and call.seq <= run.last_command then return answer('repeated') end
-if run.status ~= 'R' then return answer('final') end
+-- A halted run is not paused, and what undoes a run's work is not commanded.
+if run.status ~= 'R' or run.compensating or (run.halted and call.kind == 'pause') then return answer('final') end
+if call.kind == 'pause' and run.paused then return answer('paused') end
+if call.kind == 'resume' and not run.paused then return answer('not_paused') end
 run.events = run.events + 1
 local event = run.events
 if call.kind == 'pause' then

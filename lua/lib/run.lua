@@ -197,9 +197,8 @@ local function is_held(worker) return worker ~= '' and worker ~= '~' and worker 
 local function test_zero(step, run)
   run.changed = true
   if run.counter > 0 or run.status ~= 'R' or run.paused then return end
-  local verdict = 'C'
-  if run.halted == 'cancel' then verdict = 'X'
-  elseif run.halted or run.unhandled then verdict = 'F' end
+  local verdict = run.compensating
+  if not verdict then verdict = run.halted == 'cancel' and 'X' or (run.halted or run.unhandled) and 'F' or 'C' end
   if verdict ~= 'C' and tonumber(get(run, 'K') or '0') > 0 then
     run.compensating = verdict
     step.compensating = true

@@ -13,6 +13,19 @@ interface EncodeLimits {
   what: string;
 }
 
+/** A value that JSON or Postgres cannot hold. */
+export class NotJsonError extends HitzeroError {
+  /** The culprit's place: `$.items[3].name`. */
+  readonly path: string;
+
+  constructor(what: string, path: string, reason: string) {
+    super("OUTPUT_NOT_JSON", `${what}: ${path} ${reason}`, {
+      hint: "Return plain JSON: strings, finite numbers, booleans, null, lists and objects.",
+    });
+    this.path = path;
+  }
+}
+
 /** Escapes by which JSON.stringify shows a NUL or a lone surrogate; a backslash before the backslash makes it innocent. */
 const SUSPECT_ESCAPE = /\\u(?:0000|d[89a-f][0-9a-f]{2})/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: NUL is what is looked for.
@@ -76,8 +89,8 @@ function canonicalObject(object: Record<string, unknown>): string {
 
 /**
  * Encodes a value as JSON text. At the top `undefined` becomes `null`; undefined properties are dropped, as JSON does.
- * @throws HitzeroError OUTPUT_NOT_JSON (NUL or lone surrogate in a string or key, NaN or Infinity, bigint, function, symbol,
- *   Map, Set, Promise and the like, cycle), OUTPUT_TOO_DEEP, OUTPUT_TOO_LARGE; each names the path of the culprit.
+ * @throws NotJsonError (NUL or lone surrogate in a string or key, NaN or Infinity, bigint, function, symbol,
+ *   Map, Set, Promise and the like, cycle); HitzeroError OUTPUT_TOO_DEEP, OUTPUT_TOO_LARGE.
  */
 export function encodeJson(value: unknown, limits: EncodeLimits): string {
   if (value === undefined) return "null";
@@ -167,7 +180,7 @@ class Walk {
     });
   }
 
-  private refuse(reason: string): HitzeroError {
+  private refuse(reason: string): NotJsonError {
     return notJson(this.limits, this.path, reason);
   }
 }
@@ -242,10 +255,8 @@ function lengthToRepetition(root: unknown, path: readonly (string | number)[]): 
   return undefined;
 }
 
-function notJson(limits: EncodeLimits, path: readonly PropertyKey[], reason: string): HitzeroError {
-  return new HitzeroError("OUTPUT_NOT_JSON", `${limits.what}: ${pathText(path)} ${reason}`, {
-    hint: "Return plain JSON: strings, finite numbers, booleans, null, lists and objects.",
-  });
+function notJson(limits: EncodeLimits, path: readonly PropertyKey[], reason: string): NotJsonError {
+  return new NotJsonError(limits.what, pathText(path), reason);
 }
 
 function tooLarge(limits: EncodeLimits): HitzeroError {

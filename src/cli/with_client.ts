@@ -9,7 +9,7 @@ export async function withClient<T>(
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
   const servers = invocation.servers();
-  const { Client } = await import("./engine.ts");
+  const { Client } = await import("../engine/client.ts");
   const client = await Client.connect({ ...servers, log: invocation.log("silent") });
   try {
     return await work(client);

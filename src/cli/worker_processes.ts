@@ -13,7 +13,6 @@ import { hasParent, Lifetime, tellParent } from "./lifetime.ts";
 interface Flags {
   concurrency: number;
   processes: number;
-  leaseMs: number;
 }
 
 /** Runs until a signal. @throws HitzeroError NO_SERVERS, CHILD_NOT_STARTED */
@@ -31,7 +30,8 @@ export async function keepWorkers(invocation: Invocation<Flags>, queues: readonl
     const pids = children.map(({ pid }) => pid);
     tellParent({ ready: true, id: ready.map(({ id }) => id).join(" "), functions });
     if (terminal.json && !hasParent()) {
-      const { concurrency, leaseMs } = flags;
+      const { concurrency } = flags;
+      const { leaseMs } = invocation.settings();
       terminal.document({
         worker_ids: ready.map(({ id }) => id),
         pids,
@@ -56,8 +56,8 @@ export async function keepWorkers(invocation: Invocation<Flags>, queues: readonl
 
 function childrenOf(invocation: Invocation<Flags>, queues: readonly string[]): KeptProcess[] {
   const { flags, terminal } = invocation;
-  const { redisUrl, databaseUrl, namespace, handlers } = invocation.servers();
-  const { logLevel, concurrency, leaseMs, processes } = flags;
+  const { redisUrl, databaseUrl, namespace, handlers, leaseMs } = invocation.servers();
+  const { logLevel, concurrency, processes } = flags;
   const args = [
     "worker",
     ...(handlers === undefined ? [] : ["--handlers", resolve(handlers)]),

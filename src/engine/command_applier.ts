@@ -3,7 +3,13 @@
  * the scripts', and whatever is interrupted here is found again by the next look around.
  */
 import type { Log } from "../base/log.ts";
-import { closeCommands, listCommanded, listOpenCommands, type OpenCommand } from "../postgres/commands.ts";
+import {
+  closeCommands,
+  listCommanded,
+  listOpenCommands,
+  type OpenCommand,
+  RUN_IS_OVER,
+} from "../postgres/commands.ts";
 import type { Database } from "../postgres/database.ts";
 import { listQuiet } from "../postgres/runs.ts";
 import type { Partition } from "../redis/partition.ts";
@@ -19,14 +25,17 @@ import {
 import type { Recorder } from "./recorder.ts";
 import { isSignalled } from "./signals.ts";
 
-const REFUSALS: Partial<Record<string, string>> = {
-  final: "the run is over",
-  gone: "the run is over",
-  full: "too many signals of this name are kept already",
-};
-
 const COMMANDS_AT_ONCE = 200;
 const QUIET_AT_ONCE = 50;
+
+/** Outcome of a command that a run does not take, by the script's word. */
+const REFUSALS: Readonly<Record<string, string | undefined>> = {
+  final: RUN_IS_OVER,
+  gone: RUN_IS_OVER,
+  paused: "refused: the run is paused already",
+  not_paused: "refused: the run is not paused",
+  full: "refused: too many signals of this name are kept already",
+};
 
 export class CommandApplier {
   readonly #partition: Partition;
@@ -57,7 +66,7 @@ export class CommandApplier {
       this.#log.info({ run_id: command.run_id, kind: command.kind, word }, "a command was given to a run");
       // What took effect is closed by the transaction that records it.
       const refusal = REFUSALS[word];
-      if (refusal) await closeCommands(this.#database, [command.command_seq], `refused: ${refusal}`);
+      if (refusal) await closeCommands(this.#database, [command.command_seq], refusal);
     }
   }
 

@@ -2,7 +2,8 @@
  * One partition's queue of calls in a worker: gathers what is ready into `advance` calls, several under way at once.
  *
  * Owns: finished items and claims until they are answered. A call whose answer is lost is made again with the same items; the
- * scripts answer repeats with `duplicate` and what is owed. Never waits to fill a batch.
+ * scripts answer repeats with `duplicate` and what is owed. Never waits to fill a batch. While the worker stops, a call that fails for
+ * another reason than an absent server is given up after some tries: its tokens are left to their leases.
  */
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
@@ -12,7 +13,7 @@ import { queuesOf } from "../redis/pack.ts";
 import { FenceError, type Partition } from "../redis/partition.ts";
 import type { AdvanceReply } from "../redis/replies.ts";
 import type { IR } from "../workflow/ir.ts";
-import { CALLS_IN_FLIGHT, STEP_BATCH } from "./limits.ts";
+import { CALLS_IN_FLIGHT, LAST_TRIES, STEP_BATCH } from "./limits.ts";
 
 export interface FinishedEntry {
   item: FinishedItem | SettleItem;
@@ -24,9 +25,13 @@ export interface ClaimEntry {
   ir: IR;
 }
 
-export interface Answer {
+/** What one call carries. */
+export interface Batch {
   finished: readonly FinishedEntry[];
   claims: readonly ClaimEntry[];
+}
+
+export interface Answer extends Batch {
   reply: AdvanceReply;
   payloads: readonly string[];
 }
@@ -37,6 +42,9 @@ export interface LaneOptions {
   leaseMs: number;
   log: Log;
   onAnswer: (lane: Lane, answer: Answer) => void;
+  onGivenUp: (lane: Lane, batch: Batch) => void;
+  /** Aborted when the worker is told to stop. */
+  stopping: AbortSignal;
   /** Aborted when the worker gives up waiting for Redis. */
   abandoned: AbortSignal;
 }
@@ -75,41 +83,41 @@ export class Lane {
     setImmediate(() => {
       this.#scheduled = false;
       while (this.#calls < CALLS_IN_FLIGHT && this.#finished.length + this.#claims.length > 0) {
-        const finished = this.#finished.splice(0, STEP_BATCH);
-        const claims = this.#claims.splice(0, STEP_BATCH);
         this.#calls += 1;
-        void this.#send(finished, claims);
+        void this.#send({
+          finished: this.#finished.splice(0, STEP_BATCH),
+          claims: this.#claims.splice(0, STEP_BATCH),
+        });
       }
     });
   }
 
-  async #send(finished: readonly FinishedEntry[], claims: readonly ClaimEntry[]): Promise<void> {
-    const answer = await this.#answered(finished, claims);
+  async #send(batch: Batch): Promise<void> {
+    const answer = await this.#answered(batch);
     this.#calls -= 1;
     if (answer) {
       await this.#reloadMissing(answer);
       this.#options.onAnswer(this, answer);
-    }
+    } else this.#options.onGivenUp(this, batch);
     this.#schedule();
   }
 
-  /** Calls until there is an answer. */
-  async #answered(
-    finished: readonly FinishedEntry[],
-    claims: readonly ClaimEntry[],
-  ): Promise<Answer | undefined> {
-    const { abandoned, log } = this.#options;
+  /** Calls until there is an answer; undefined when the worker stops without one. */
+  async #answered(batch: Batch): Promise<Answer | undefined> {
+    const { abandoned, stopping, log } = this.#options;
+    let failures = 0;
     for (let tries = 0; !abandoned.aborted; tries += 1) {
       try {
-        return { finished, claims, ...(await this.#call(finished, claims)) };
+        return { ...batch, ...(await this.#call(batch)) };
       } catch (error) {
         const expected = error instanceof RedisAwayError || error instanceof FenceError;
-        if (tries === 0 || !expected) {
-          log[expected ? "warn" : "error"](
-            { partition: this.partition.number, error: String(error) },
-            "call is repeated",
-          );
+        const facts = { partition: this.partition.number, error: String(error) };
+        if (!expected) failures += 1;
+        if (stopping.aborted && failures >= LAST_TRIES) {
+          log.error(facts, "call is given up; its tokens are left to their leases");
+          return undefined;
         }
+        if (tries === 0 || !expected) log[expected ? "warn" : "error"](facts, "call is repeated");
         await pause(Math.min(50 * 2 ** Math.min(tries, 5), 1_000), abandoned);
         await this.partition.refresh().catch(() => {});
       }
@@ -117,7 +125,7 @@ export class Lane {
     return undefined;
   }
 
-  #call(finished: readonly FinishedEntry[], claims: readonly ClaimEntry[]) {
+  #call({ finished, claims }: Batch) {
     const { workerId, queues, leaseMs } = this.#options;
     const irs = new Set(finished.map(({ ir }) => ir));
     return this.partition.advance({

@@ -16,10 +16,15 @@ export const MAX_CONCURRENCY = 1_000;
 export const STEP_BATCH = 32;
 /** Calls of one partition that may be under way at once. */
 export const CALLS_IN_FLIGHT = 8;
+/** A worker that stops gives a call up that fails this often for another reason than an absent server (some 4 s). */
+export const LAST_TRIES = 8;
 /** Tokens that may be handed over in a row before one goes through the stream: others get their turn. */
 export const HAND_OVER_BOUND = 50;
 /** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */
 export const LEASE_MS = 10_000;
+/** Shorter leases are for tests: every pause of a process would look like its loss. */
+export const SHORTEST_LEASE_MS = 100;
+export const LONGEST_LEASE_MS = 600_000;
 /** A token that was handed out this often without an answer is a dead letter: its execution fails. */
 export const MAX_DELIVERIES = 5;
 /** Entries that were delivered and not claimed for this long are put back. */

@@ -1,8 +1,12 @@
-/** Where the servers are: flags, then environment, then `hitzero.config.json`. The one place that knows the order. */
+/**
+ * Where the servers are, and what else a process is told: flags, then environment, then `hitzero.config.json`. The one place that knows
+ * the order.
+ */
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { HitzeroError, InvalidInputError } from "../base/errors.ts";
+import { LEASE_MS, LONGEST_LEASE_MS, SHORTEST_LEASE_MS } from "./limits.ts";
 
 const NAMESPACE = /^[a-z][a-z0-9_-]{0,31}$/;
 
@@ -11,6 +15,7 @@ const file = z.strictObject({
   database_url: z.string().optional(),
   namespace: z.string().optional(),
   handlers: z.string().optional(),
+  lease_ms: z.number().optional(),
 });
 
 export interface SettingsFlags {
@@ -18,6 +23,7 @@ export interface SettingsFlags {
   databaseUrl?: string | undefined;
   namespace?: string | undefined;
   handlers?: string | undefined;
+  leaseMs?: number | undefined;
 }
 
 export interface Settings {
@@ -28,6 +34,8 @@ export interface Settings {
   namespace: string;
   /** Path of the handler module. */
   handlers?: string;
+  /** A worker that is lost keeps its tokens for this long, milliseconds. */
+  leaseMs: number;
 }
 
 function readConfigFile(path: string): z.infer<typeof file> {
@@ -52,7 +60,7 @@ function readConfigFile(path: string): z.infer<typeof file> {
             code: "BAD_CONFIG",
             path: `$.${issue.path.join(".")}`,
             message: issue.message,
-            hint: "Known settings: redis_url, database_url, namespace, handlers.",
+            hint: "Known settings: redis_url, database_url, namespace, handlers, lease_ms.",
           }))
         : [{ code: "BAD_JSON", path: path, message: (error as Error).message, hint: "Write valid JSON." }],
     );
@@ -61,7 +69,7 @@ function readConfigFile(path: string): z.infer<typeof file> {
 
 /**
  * Resolves the settings.
- * @throws HitzeroError BAD_NAMESPACE, CONFIG_UNREADABLE; InvalidInputError for a bad `hitzero.config.json`
+ * @throws HitzeroError BAD_NAMESPACE, BAD_SETTING, CONFIG_UNREADABLE; InvalidInputError for a bad `hitzero.config.json`
  */
 export function resolveSettings(
   flags: SettingsFlags,
@@ -90,10 +98,21 @@ export function resolveSettings(
     });
   }
   const handlers = first(flags.handlers, environment.HITZERO_HANDLERS, config.handlers);
+  const leaseMs = first(flags.leaseMs?.toString(), environment.HITZERO_LEASE_MS, config.lease_ms?.toString());
   return {
     namespace,
+    leaseMs: leaseMs === undefined ? LEASE_MS : leaseOf(leaseMs),
     ...(redisUrl === undefined ? {} : { redisUrl }),
     ...(databaseUrl === undefined ? {} : { databaseUrl }),
     ...(handlers === undefined ? {} : { handlers }),
   };
+}
+
+function leaseOf(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= SHORTEST_LEASE_MS && value <= LONGEST_LEASE_MS) return value;
+  const range = `${SHORTEST_LEASE_MS} to ${LONGEST_LEASE_MS}`;
+  throw new HitzeroError("BAD_SETTING", `the lease is no whole number from ${range}`, {
+    hint: "Set --lease-ms, HITZERO_LEASE_MS or lease_ms of hitzero.config.json to milliseconds.",
+  });
 }

@@ -3,7 +3,8 @@
  *
  * Owns: the executions that it holds, in memory only. Invariants: at most `concurrency` handlers run at once; a token is
  * claimed before its handler runs and given up only by `advance`; the slot of a finished execution stays taken until its step is answered,
- * because the answer may hand over the next token. A crash leaves its tokens leased.
+ * because the answer may hand over the next token. A crash leaves its tokens leased; so does a drain that gives up, one lease after
+ * the last answer of Redis or end of a handler: by then its tokens may be others' anyway.
  */
 import { hostname } from "node:os";
 import { HitzeroError } from "../base/errors.ts";
@@ -29,7 +30,7 @@ import { alreadyStopped } from "./already_stopped.ts";
 import { perform, RUN_HALTED } from "./execute.ts";
 import { claimTraits, type HeldExecution, lifelines, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
-import { type Answer, Lane } from "./lane.ts";
+import { type Answer, type ClaimEntry, type FinishedEntry, Lane } from "./lane.ts";
 import { DEFAULT_CONCURRENCY, HAND_OVER_BOUND, HEARTBEAT_MS, LEASE_MS, MOMENT_MS } from "./limits.ts";
 import { ItemReader } from "./map_items.ts";
 import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
@@ -57,6 +58,8 @@ interface Running {
   lane: Lane;
   startedAt: number;
   noted: boolean;
+  /** The handler is through. */
+  performed: boolean;
   lost: AbortController;
 }
 
@@ -76,6 +79,8 @@ export class Worker {
   readonly #abandoned = new AbortController();
   readonly #stopping = new AbortController();
   #taken = 0;
+  /** When an answer last came or a handler last ended, as `performance.now()`. */
+  #progressAt = 0;
   #connection: RedisConnection | undefined;
   #blocking: RedisConnection | undefined;
   #listener: RedisConnection | undefined;
@@ -125,7 +130,9 @@ export class Worker {
             queues,
             leaseMs,
             log: this.#log,
-            onAnswer: (lane, answer) => void this.#answered(lane, answer),
+            onAnswer: (lane, answer) => this.#answered(lane, answer),
+            onGivenUp: (lane, { finished, claims }) => this.#letGo(lane, finished, claims),
+            stopping: this.#stopping.signal,
             abandoned: this.#abandoned.signal,
           }),
         );
@@ -163,16 +170,30 @@ export class Worker {
     this.#slotFreed.ring();
     // A stop may come while it still starts.
     await this.#started?.catch(() => {});
-    await this.#unblock();
-    await this.#fetching;
+    void this.#unblock();
+    let fetching = this.#fetching !== undefined;
+    void this.#fetching?.finally(() => {
+      fetching = false;
+    });
+    this.#progressAt = performance.now();
     while (
       !this.#abandoned.signal.aborted &&
-      (this.#taken > 0 || [...this.#lanes.values()].some((lane) => !lane.idle))
+      (fetching || this.#taken > 0 || [...this.#lanes.values()].some((lane) => !lane.idle))
     ) {
-      await Promise.race([this.#slotFreed.rung(), pause(50)]);
+      await this.#slotFreed.rungWithin(50);
+      if (this.#isStuck()) {
+        this.#log.error({ taken: this.#taken }, "the drain is given up; what is left has its lease");
+        this.#abandoned.abort();
+      }
     }
     if (this.#database) await signOff(this.#database, this.id).catch(() => {});
     await this.#close();
+  }
+
+  /** No handler runs, and for one lease nothing was answered. */
+  #isStuck(): boolean {
+    const performing = [...this.#running].some(({ performed }) => !performed);
+    return !performing && performance.now() - this.#progressAt > this.#options.leaseMs;
   }
 
   /** Ends a blocked read without losing what it may be about to answer. */
@@ -274,25 +295,29 @@ export class Worker {
     return undefined;
   }
 
-  async #answered(lane: Lane, { finished, claims, reply, payloads }: Answer): Promise<void> {
+  #answered(lane: Lane, { finished, claims, reply, payloads }: Answer): void {
+    this.#progressAt = performance.now();
     const origins = finished.map(({ item }) => this.#origins.get(item));
     // Every answered item gives its slot back; every token that came takes one.
-    const missing = (index: number) => reply.claims[index]?.word === "ir_missing"; // it will be claimed again
-    const answered = claims.filter((_claim, index) => !missing(index));
-    this.#taken += reply.tokens.length - answered.length;
-    finished.forEach(({ item }, index) => {
-      if (reply.finished[index]?.word === "ir_missing") return; // it will be finished again
-      this.#taken -= 1;
-      const origin = this.#origins.get(item);
-      if (origin) this.#held.delete(keptForm(origin.held));
-      this.#origins.delete(item);
-      if ("work" in item) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
-    });
-    for (const { item } of answered)
-      this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
+    this.#taken += reply.tokens.length;
+    // What lacked its IR will be finished, or claimed, again.
+    const done = finished.filter((_entry, index) => reply.finished[index]?.word !== "ir_missing");
+    const claimed = claims.filter((_entry, index) => reply.claims[index]?.word !== "ir_missing");
+    this.#letGo(lane, done, claimed);
     for (const token of reply.tokens) {
       const origin = token.after === undefined ? undefined : origins[token.after];
       void this.#hold(lane, token, payloads, origin);
+    }
+  }
+
+  /** These are no longer this worker's. */
+  #letGo(lane: Lane, finished: readonly FinishedEntry[], claims: readonly ClaimEntry[]): void {
+    this.#taken -= finished.length + claims.length;
+    for (const { item } of [...finished, ...claims]) {
+      const origin = this.#origins.get(item);
+      if (origin) this.#held.delete(keptForm(origin.held));
+      this.#origins.delete(item);
+      if ("entry" in item) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
     }
     this.#slotFreed.ring();
   }
@@ -323,7 +348,13 @@ export class Worker {
     while (this.#running.size < this.#options.concurrency) {
       const next = this.#runnable.shift();
       if (!next) return;
-      const running: Running = { ...next, startedAt: this.#now(), noted: false, lost: new AbortController() };
+      const running: Running = {
+        ...next,
+        startedAt: this.#now(),
+        noted: false,
+        performed: false,
+        lost: new AbortController(),
+      };
       this.#running.add(running);
       void this.#perform(running);
     }
@@ -345,6 +376,8 @@ export class Worker {
       services: this.#servicesOf(lane),
       mayHandOver: !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND,
     });
+    running.performed = true;
+    this.#progressAt = performance.now();
     for (const { name, value } of performed.blobs) {
       const { signal } = this.#abandoned;
       if (!(await storeOutput(lane.partition, held.runId, name, value, this.#log, signal))) return;

@@ -2,23 +2,38 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { tsImport } from "tsx/esm/api";
 import { HitzeroError } from "../base/errors.ts";
 import { presentable } from "../base/text.ts";
 import type { Handler, Handlers } from "./types.ts";
 
-/** Each function that an object holds, by its name; a default export that is an object counts too. */
+/**
+ * Each function that an object holds, by its name; a default export that is an object counts too. A CommonJS module, which is what
+ * TypeScript becomes outside `"type": "module"`, has all its exports, `default` among them, under `default`.
+ */
 export function handlersOf(exports: Record<string, unknown>): Handlers {
   const handlers = new Map<string, Handler>();
-  const fromDefault = exports.default;
-  const sources =
-    typeof fromDefault === "object" && fromDefault !== null ? [fromDefault, exports] : [exports];
-  for (const source of sources) {
+  const outer = objectAt(exports, "default");
+  for (const source of [objectAt(outer, "default"), outer, exports]) {
     for (const [name, value] of Object.entries(source)) {
       if (typeof value === "function" && name !== "default") handlers.set(name, value as Handler);
     }
   }
   return handlers;
+}
+
+function objectAt(value: Record<string, unknown>, key: string): Record<string, unknown> {
+  const inner = value[key];
+  return typeof inner === "object" && inner !== null ? (inner as Record<string, unknown>) : {};
+}
+
+/** Node itself imports JavaScript. tsx, which takes a while to load, serves TypeScript, and then for as long as the process lives. */
+async function importModule(file: string): Promise<Record<string, unknown>> {
+  if (/\.[cm]?tsx?$/.test(file)) {
+    const [commonJs, esm] = await Promise.all([import("tsx/cjs/api"), import("tsx/esm/api")]);
+    commonJs.register();
+    esm.register();
+  }
+  return (await import(pathToFileURL(file).href)) as Record<string, unknown>;
 }
 
 /**
@@ -34,7 +49,7 @@ export async function loadHandlers(path: string): Promise<Handlers> {
   }
   let exports: Record<string, unknown>;
   try {
-    exports = (await tsImport(pathToFileURL(file).href, import.meta.url)) as Record<string, unknown>;
+    exports = await importModule(file);
   } catch (error) {
     throw new HitzeroError(
       "HANDLERS_BROKEN",

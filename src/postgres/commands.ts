@@ -1,6 +1,9 @@
 /** Commands to runs: rows first, then applied once, in order. */
 import type { Queryable, Row } from "./database.ts";
 
+/** Outcome of a command whose run was over before. */
+export const RUN_IS_OVER = "refused: the run is over";
+
 export type UserCommand = "cancel" | "pause" | "resume" | "signal";
 
 /** What a signal brings. */

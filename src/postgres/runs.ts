@@ -98,13 +98,15 @@ export interface RunRow extends Row {
   error: { code: string; message: string; node_id?: string } | null;
   tags: string[];
   idempotency_key: string | null;
+  /** The run that this one was made from. */
+  parent_run_id: string | null;
   submitted_at: Date;
   started_at: Date | null;
   completed_at: Date | null;
 }
 
 const RUN_COLUMNS = `run_id, partition, workflow_name, workflow_version, ir_digest, status, input, output, error, tags,
-  idempotency_key, submitted_at, started_at, completed_at`;
+  idempotency_key, parent_run_id, submitted_at, started_at, completed_at`;
 
 /** @throws HitzeroError RUN_NOT_FOUND */
 export async function getRun(database: Queryable, runId: string): Promise<RunRow> {
@@ -146,7 +148,7 @@ export async function listRuns(database: Queryable, filter: RunFilter): Promise<
   }
   const { rows } = await database.query<RunRow>(
     `select run_id, partition, workflow_name, workflow_version, ir_digest, status, error, tags, idempotency_key,
-       submitted_at, started_at, completed_at
+       parent_run_id, submitted_at, started_at, completed_at
      from hitzero.runs
      where ($1::text is null or status = $1) and ($2::text is null or workflow_name = $2) and ($3::text is null or $3 = any(tags))
      order by run_id desc limit $4`,

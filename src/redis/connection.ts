@@ -98,11 +98,11 @@ export class RedisConnection {
 
   /**
    * Connects.
-   * @throws HitzeroError WRONG_PASSWORD, SERVER_UNREACHABLE or SERVER_TOO_OLD (exit code 3), without the password
+   * @throws HitzeroError REDIS_URL_INVALID; WRONG_PASSWORD, SERVER_UNREACHABLE or SERVER_TOO_OLD (exit code 3), without the password
    */
   static async open(url: string, options: ConnectionOptions = {}): Promise<RedisConnection> {
     if (!/^rediss?:\/\//.test(url)) {
-      throw new HitzeroError("BAD_REDIS_URL", "the Redis URL does not start with redis:// or rediss://", {
+      throw new HitzeroError("REDIS_URL_INVALID", "the Redis URL does not start with redis:// or rediss://", {
         hint: "Write it as redis://user:password@host:port/db.",
       });
     }

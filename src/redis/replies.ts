@@ -17,7 +17,17 @@ export const startReply = z.object({ word: z.enum(["started", "exists", "gone", 
 export const fireReply = z.object({ word: z.literal("ok"), fired: z.number() });
 export const renewReply = z.object({ word: z.literal("ok"), lost: z.array(z.number()).default([]) });
 export const commandReply = z.object({
-  word: z.enum(["applied", "repeated", "final", "gone", "unstarted", "full", "ir_missing"]),
+  word: z.enum([
+    "applied",
+    "repeated",
+    "paused",
+    "not_paused",
+    "final",
+    "gone",
+    "unstarted",
+    "full",
+    "ir_missing",
+  ]),
 });
 export const sweepReply = z.object({ word: z.enum(["ok", "ir_missing"]), changed: z.number().default(0) });
 export const reviveReply = z.object({

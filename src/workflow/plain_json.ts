@@ -1,6 +1,6 @@
 /** Documents from outside as plain JSON. */
 import { HitzeroError } from "../base/errors.ts";
-import { encodeJson, pathText } from "../base/json.ts";
+import { encodeJson, NotJsonError, pathText } from "../base/json.ts";
 import type { Faults } from "./faults.ts";
 import { LIMITS } from "./limits.ts";
 
@@ -17,10 +17,10 @@ export function toPlainJson(document: unknown, what: string, faults: Faults): un
     return plain;
   } catch (error) {
     if (!(error instanceof HitzeroError)) throw error;
-    const code = error.code === "OUTPUT_NOT_JSON" ? "NOT_JSON" : "LIMIT_EXCEEDED";
+    const notJson = error instanceof NotJsonError;
     faults.add(
-      code,
-      "$",
+      notJson ? "NOT_JSON" : "LIMIT_EXCEEDED",
+      notJson ? error.path : "$",
       error.message,
       "Write plain JSON or YAML: text, finite numbers, true, false, null, lists, objects.",
     );

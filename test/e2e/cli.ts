@@ -42,15 +42,19 @@ export function killAll(): void {
   for (const child of running) if (child.pid !== undefined) signalGroup(child.pid, "SIGKILL");
 }
 
-export function startCli(args: readonly string[], options: CliOptions = {}): CliProcess {
-  const env = Object.fromEntries(
+/** The environment without what names servers or belongs to the tests. */
+export function environment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(
     Object.entries(process.env).filter(
       ([name]) => !/^(HITZERO_(?!CACHE)|REDIS_URL|DATABASE_URL|NODE_OPTIONS|VITEST)/.test(name),
     ),
   );
+}
+
+export function startCli(args: readonly string[], options: CliOptions = {}): CliProcess {
   const child = spawn(process.execPath, [MAIN, ...args], {
     cwd: options.cwd ?? inject("runFolder"),
-    env: { ...env, ...options.env },
+    env: { ...environment(), ...options.env },
     detached: true,
   });
   running.add(child);

@@ -42,7 +42,7 @@ interface Check {
 }
 
 async function doctor(more: Record<string, string> = {}) {
-  const { code, stdout, stderr } = await engine.run(["doctor", "--json"], { env: { ...env, ...more } });
+  const { code, stdout, stderr } = await engine.here(["doctor", "--json"], { env: { ...env, ...more } });
   const { checks, ok, away } = JSON.parse(stdout) as { checks: Check[]; ok: boolean; away: boolean };
   const find = (area: string, name: string) =>
     checks.find((check) => check.area === area && check.name === name) as Check;
@@ -68,7 +68,7 @@ test("an empty database and a careless Redis: each fault with its remedy", async
 });
 
 test("nobody serves, then somebody does; a function, a queue and a dead letter that nobody looks after", async () => {
-  await engine.run(["migrate"], { env });
+  await engine.here(["migrate"], { env });
   const alone = await doctor();
   expect(alone.find("schema", "migrations").status).toBe("ok");
   expect(alone.find("partitions", "partition 0")).toMatchObject({
@@ -83,12 +83,12 @@ test("nobody serves, then somebody does; a function, a queue and a dead letter t
   engine.processes.push(supervisor, worker);
   await Promise.all([supervisor.says("records runs"), worker.says("serves queue")]);
   const { file, input, begun, open } = gatedWorkflow(folder, "examined");
-  const runId = await submitOne({ ...engine, run: (args) => engine.run(args, { env }) }, file, input);
+  const runId = await submitOne({ ...engine, here: (args) => engine.here(args, { env }) }, file, input);
   await begun();
   const lonely = join(folder, "lonely.json");
   const node = { id: "only", type: "function", queue: "unread", config: { function_name: "unknown_here" } };
   writeFileSync(lonely, JSON.stringify({ name: "lonely", nodes: [node], edges: [] }));
-  await engine.run(["submit", lonely], { env });
+  await engine.here(["submit", lonely], { env });
   await withDatabase(async (client) => {
     await client.query(
       "insert into hitzero.dead_letters (run_id, node_id, scope, deliveries, died_at) values ($1, 'gated', '', 5, now())",

@@ -2,6 +2,7 @@
 import { createEmptyDatabase, createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 import { type CliOptions, type CliProcess, type CliResult, HANDLERS, runCli, startCli } from "./cli.ts";
+import { runHere } from "./here.ts";
 
 export interface CliEngine {
   database: TestDatabase;
@@ -9,6 +10,8 @@ export interface CliEngine {
   env: Record<string, string>;
   processes: CliProcess[];
   run(args: readonly string[], options?: CliOptions): Promise<CliResult>;
+  /** The same without a process of its own, and without standard input. */
+  here(args: readonly string[], options?: Omit<CliOptions, "input">): Promise<CliResult>;
   start(args: readonly string[], options?: CliOptions): CliProcess;
   stop(): Promise<void>;
 }
@@ -28,6 +31,7 @@ export async function connectCli(kind: "empty" | "migrated"): Promise<CliEngine>
     env,
     processes,
     run: (args, options) => runCli(args, withEnv(options)),
+    here: (args, options) => runHere(args, withEnv(options)),
     start: (args, options) => startCli(args, withEnv(options)),
     stop: async () => {
       for (const process of processes) process.signal("SIGTERM");

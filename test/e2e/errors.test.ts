@@ -69,6 +69,12 @@ interface Case {
   env?: () => Record<string, string> | Promise<Record<string, string>>;
 }
 
+/** These run as processes, others within the test: one of each kind of fault, and what keeps a process alive until it is told. */
+const AS_PROCESSES = [
+  ...["broken YAML", "no such workflow", "an unknown flag", "a wrong Postgres password"],
+  ...["no handler module", "a worker without Redis", "a supervisor without Postgres"],
+];
+
 const submit = (file: string, ...more: string[]) => ["submit", file, ...more];
 const invalid = (name: string, file: string, ...tells: string[]): Case => ({
   name,
@@ -239,8 +245,9 @@ const CASES: Case[] = [
 ];
 
 describe.concurrent("each wrong input has its answer", () => {
-  test.each(CASES)("$name", async ({ args, code, error, tells, env }) => {
-    const result = await engine.run(args, { cwd: folder, env: (await env?.()) ?? {} });
+  test.each(CASES)("$name", async ({ name, args, code, error, tells, env }) => {
+    const run = AS_PROCESSES.includes(name) ? engine.run : engine.here;
+    const result = await run(args, { cwd: folder, env: (await env?.()) ?? {} });
     expect(result.code, result.stderr).toBe(code);
     expect(result.stdout).toBe("");
     expect(result.stderr).toContain(`error ${error}: `);
@@ -253,8 +260,9 @@ describe.concurrent("each wrong input has its answer", () => {
   const inJson = ["all faults at once", "an unknown flag", "no such workflow", "a wrong Postgres password"];
   test.each(CASES.filter(({ name }) => inJson.includes(name)))(
     "$name, with --json",
-    async ({ args, code, error, tells, env }) => {
-      const result = await engine.run([...args, "--json"], { cwd: folder, env: (await env?.()) ?? {} });
+    async ({ name, args, code, error, tells, env }) => {
+      const run = name === "no such workflow" ? engine.run : engine.here;
+      const result = await run([...args, "--json"], { cwd: folder, env: (await env?.()) ?? {} });
       expect(result.code, result.stderr).toBe(code);
       expect(result.stderr).toBe("");
       const document = JSON.parse(result.stdout);

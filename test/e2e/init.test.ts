@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { killAll, makeFolder, runCli } from "./cli.ts";
 import { type CliEngine, connectCli } from "./engine.ts";
+import { runHere } from "./here.ts";
 
 let engine: CliEngine;
 let folder: string;
@@ -42,7 +43,7 @@ describe("init", () => {
     });
     const compose = parse(readFileSync(join(project, "docker-compose.yml"), "utf8"));
     expect(compose.services.redis.command).toContain("--appendonly yes");
-    const compiled = await runCli(["compile", "workflow.yaml", "--json"], { cwd: project });
+    const compiled = await runHere(["compile", "workflow.yaml", "--json"], { cwd: project });
     expect(JSON.parse(compiled.stdout), compiled.stdout).toMatchObject({ name: "order", warnings: [] });
 
     const supervisor = engine.start(["supervisor"], { cwd: project });
@@ -51,7 +52,7 @@ describe("init", () => {
     engine.processes.push(supervisor, worker);
     await Promise.all([supervisor.says("records runs"), worker.says("serves queue default: 4 functions")]);
     const submit = (order_id: string) =>
-      engine.run(["submit", "workflow.yaml", "--input", JSON.stringify({ order_id }), "--wait", "--json"], {
+      engine.here(["submit", "workflow.yaml", "--input", JSON.stringify({ order_id }), "--wait", "--json"], {
         cwd: project,
       });
     const [small, large] = [await submit("A-17"), await submit("A-1700000")];
@@ -68,10 +69,10 @@ describe("init", () => {
     const project = join(folder, "existing");
     mkdirSync(project);
     writeFileSync(join(project, "package.json"), "mine");
-    const first = await runCli(["init", "--json"], { cwd: project });
+    const first = await runHere(["init", "--json"], { cwd: project });
     expect(JSON.parse(first.stdout).kept).toEqual(["package.json"]);
     expect(readFileSync(join(project, "package.json"), "utf8")).toBe("mine");
-    const again = await runCli(["init"], { cwd: project });
+    const again = await runHere(["init"], { cwd: project });
     expect(again.code).toBe(0);
     expect(again.stdout.match(/was there and stays as it is/g)).toHaveLength(FILES.length);
     expect(again.stdout).not.toContain("cd ");
@@ -79,7 +80,7 @@ describe("init", () => {
 
   test("a folder that cannot be written to is told", async () => {
     writeFileSync(join(folder, "a-file"), "");
-    const result = await runCli(["init", "a-file"], { cwd: folder });
+    const result = await runHere(["init", "a-file"], { cwd: folder });
     expect(result.code).toBe(2);
     expect(result.stderr).toContain("error FILE_UNWRITABLE: files cannot be written to a-file");
   });
@@ -118,10 +119,10 @@ describe("completion", () => {
 
   test("zsh and fish have every command; another shell is refused", async () => {
     const [zsh, fish, json, wrong] = await Promise.all([
-      runCli(["completion", "zsh"]),
-      runCli(["completion", "fish"]),
-      runCli(["completion", "bash", "--json"]),
-      runCli(["completion", "csh"]),
+      runHere(["completion", "zsh"]),
+      runHere(["completion", "fish"]),
+      runHere(["completion", "bash", "--json"]),
+      runHere(["completion", "csh"]),
     ]);
     const { places } = JSON.parse(json.stdout) as {
       places: { place: string; commands: { name: string }[] }[];

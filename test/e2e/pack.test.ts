@@ -10,17 +10,26 @@ import { makeFolder } from "./cli.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
+/** Lies in a folder whose package.json has no "type": what TypeScript and Node take for CommonJS. */
 const HANDLERS = `
-import { type Handler, type HandlerContext, NonRetryableError } from "hitzero";
+import { type Handler, NonRetryableError } from "hitzero";
+
+export * from "./greet";
+
+const refuse: Handler = ({ attempt }) => {
+  throw new NonRetryableError(\`refused at attempt \${attempt}\`);
+};
+
+export default { refuse };
+`;
+
+const GREET = `
+import type { HandlerContext } from "hitzero";
 
 export async function greet({ input }: HandlerContext): Promise<{ greeting: string }> {
   const { name } = input as { name: string };
   return { greeting: \`Hello, \${name}\` };
 }
-
-export const refuse: Handler = ({ attempt }) => {
-  throw new NonRetryableError(\`refused at attempt \${attempt}\`);
-};
 `;
 
 const WORKFLOW = `
@@ -75,8 +84,9 @@ const namespace = testNamespace();
 beforeAll(async () => {
   folder = await makeFolder();
   database = await createEmptyDatabase();
-  await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));
+  await writeFile(join(folder, "package.json"), JSON.stringify({ private: true }));
   await writeFile(join(folder, "handlers.ts"), HANDLERS);
+  await writeFile(join(folder, "greet.ts"), GREET);
   await writeFile(join(folder, "workflow.yaml"), WORKFLOW);
   // Without scripts: the build is there, and other tests are using it.
   const packing = ["pack", "--ignore-scripts", "--json", "--pack-destination", folder];

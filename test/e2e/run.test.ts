@@ -49,7 +49,8 @@ describe("example workflows", () => {
     ],
   ];
   test.each(cases)("%s: submit --wait --json", async (name, input, output) => {
-    const result = await engine.run([
+    const run = name === "simple_sequential" ? engine.run : engine.here;
+    const result = await run([
       "submit",
       join(folder, `${name}.json`),
       "--input",
@@ -110,7 +111,7 @@ test("a handler that throws: exit code 1 and the error", async () => {
 
 test("the same idempotency key is the same run; with another input it is refused", async () => {
   const submit = (input: string) =>
-    engine.run([
+    engine.here([
       "submit",
       join(folder, "parallel_fanout.json"),
       "--input",
@@ -129,7 +130,7 @@ test("the same idempotency key is the same run; with another input it is refused
 });
 
 test("--count starts many runs by name, and run list and run show tell of them", async () => {
-  await engine.run(["submit", join(folder, "parallel_fanout.json")]);
+  await engine.here(["submit", join(folder, "parallel_fanout.json")]);
   const many = [
     "submit",
     "parallel_fanout",
@@ -145,11 +146,11 @@ test("--count starts many runs by name, and run list and run show tell of them",
   expect(result.code, result.stderr).toBe(0);
   expect(result.stdout).toMatch(/^50 runs ended: 50 COMPLETED; .* runs\/s$/m);
   const listed = JSON.parse(
-    (await engine.run(["run", "list", "--tag", "many", "--limit", "100", "--json"])).stdout,
+    (await engine.here(["run", "list", "--tag", "many", "--limit", "100", "--json"])).stdout,
   );
   expect(listed.runs).toHaveLength(50);
   const { run_id } = listed.runs[0];
-  const shown = JSON.parse((await engine.run(["run", "show", run_id, "--json"])).stdout);
+  const shown = JSON.parse((await engine.here(["run", "show", run_id, "--json"])).stdout);
   expect(shown).toMatchObject({
     run_id,
     status: "COMPLETED",
@@ -172,7 +173,7 @@ test("--count starts many runs by name, and run list and run show tell of them",
 
 test("submit says when a function is offered by no live worker", async () => {
   const file = writeFile("lonely.json", oneNode("lonely", { config: { function_name: "nobody_has_it" } }));
-  const result = await engine.run(["submit", file, "--wait"]);
+  const result = await engine.here(["submit", file, "--wait"]);
   expect(result.code).toBe(1);
   expect(result.stderr).toContain("no live worker offers function nobody_has_it");
   expect(result.stdout).toContain("HANDLER_NOT_FOUND");
@@ -212,7 +213,7 @@ describe("a worker that is told to end", () => {
     const { file, input, begun } = gatedWorkflow("cut_short", "cut_short");
     const worker = engine.start(["worker", "--handlers", HANDLERS, "--queues", "cut_short"]);
     await worker.says("serves queue cut_short");
-    await engine.run(["submit", file, "--input", input]);
+    await engine.here(["submit", file, "--input", input]);
     await until(() => existsSync(begun), "the handler began");
     worker.signal("SIGINT");
     await worker.says("stopping");

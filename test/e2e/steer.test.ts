@@ -19,7 +19,7 @@ afterAll(async () => {
   killAll();
 });
 
-const json = async (...args: string[]) => JSON.parse((await engine.run([...args, "--json"])).stdout);
+const json = async (...args: string[]) => JSON.parse((await engine.here([...args, "--json"])).stdout);
 
 interface EventLine {
   seq: number | null;
@@ -47,14 +47,14 @@ describe("cancel", () => {
     expect(watched.code).toBe(1);
     for (const line of ["gated CANCELLED", "next CANCELLED", `run ${runId} CANCELLED in`])
       expect(watched.stdout).toContain(line);
-    const again = await engine.run(["run", "cancel", runId]);
+    const again = await engine.here(["run", "cancel", runId]);
     expect([again.code, again.stdout]).toEqual([2, ""]);
     expect(again.stderr).toContain(`error RUN_FINAL: run ${runId} is over: it is CANCELLED`);
     expect(await json("run", "watch", runId)).toMatchObject({ run_id: runId, status: "CANCELLED" });
   });
 
   test("of an unknown run is refused", async () => {
-    const result = await engine.run(["run", "cancel", "nothing", "--json"]);
+    const result = await engine.here(["run", "cancel", "nothing", "--json"]);
     expect(result.code).toBe(2);
     expect(JSON.parse(result.stdout).error.code).toBe("RUN_NOT_FOUND");
   });
@@ -76,7 +76,7 @@ test("pause holds back what comes next, resume ends it, watch tells the result",
   const resumed = await engine.run(["run", "resume", runId]);
   expect(resumed.code, resumed.stderr).toBe(0);
   expect(resumed.stdout).toContain(`resume of run ${runId} is accepted`);
-  const watched = await engine.run(["run", "watch", runId, "--json"]);
+  const watched = await engine.here(["run", "watch", runId, "--json"]);
   expect(watched.code).toBe(0);
   expect(Object.keys(JSON.parse(watched.stdout))).toEqual(["run_id", "status", "output", "error"]);
   expect(JSON.parse(watched.stdout)).toMatchObject({ status: "COMPLETED", output: { waited: true } });
@@ -93,7 +93,7 @@ test("Ctrl-C ends the watching, not the run", async () => {
   expect(code).toBe(130);
   expect(stderr).toContain(`run ${runId} goes on`);
   open();
-  expect((await engine.run(["run", "watch", runId])).code).toBe(0);
+  expect((await engine.here(["run", "watch", runId])).code).toBe(0);
 });
 
 describe("events", () => {
@@ -116,7 +116,7 @@ describe("events", () => {
       "run_completed",
     ]);
     expect(lines.flatMap(({ seq }) => seq ?? [])).toEqual([1, 2, 3, 4]);
-    const text = await engine.run(["run", "events", runId]);
+    const text = await engine.here(["run", "events", runId]);
     expect(text.stdout).toMatch(/^\d{4}-\d\d-\d\d \S+ {2}INFO {3}node_started {6}gated started$/m);
     expect(text.stdout).not.toContain("\x1b");
   });
@@ -125,11 +125,11 @@ describe("events", () => {
     const file = join(folder, "failing.json");
     const node = { id: "only", type: "function", config: { function_name: "fail" } };
     writeFileSync(file, JSON.stringify({ name: "failing", nodes: [node], edges: [] }));
-    const submitted = await engine.run(["submit", file, "--wait", "--json"]);
+    const submitted = await engine.here(["submit", file, "--wait", "--json"]);
     const runId = JSON.parse(submitted.stdout).run_id;
-    const { stdout } = await engine.run(["run", "events", runId, "--level", "warn", "--json"]);
+    const { stdout } = await engine.here(["run", "events", runId, "--level", "warn", "--json"]);
     expect(linesOf(stdout).map(({ event_type }) => event_type)).toEqual(["node_failed", "run_failed"]);
-    const wrong = await engine.run(["run", "events", runId, "--level", "loud"]);
+    const wrong = await engine.here(["run", "events", runId, "--level", "loud"]);
     expect([wrong.code, wrong.stderr.includes("DEBUG, INFO, WARN, ERROR")]).toEqual([2, true]);
   });
 });
@@ -184,12 +184,12 @@ describe("graph", () => {
   test("of a run carries its statuses; of a name, none", async () => {
     const file = join(folder, "branching.json");
     writeFileSync(file, BRANCHING);
-    const submitted = await engine.run(["submit", file, "--input", '{"side": "left"}', "--wait", "--json"]);
+    const submitted = await engine.here(["submit", file, "--input", '{"side": "left"}', "--wait", "--json"]);
     const runId = JSON.parse(submitted.stdout).run_id;
     const text = await engine.run(["run", "graph", runId]);
     expect(text.stdout).toContain(`branching version 1  run ${runId}  COMPLETED`);
     expect(text.stdout).toMatch(/⏭ {2}right {3}parallel {2}SKIPPED {2}not_taken/);
-    const mermaid = await engine.run(["run", "graph", runId, "--format", "mermaid"]);
+    const mermaid = await engine.here(["run", "graph", runId, "--format", "mermaid"]);
     expect(mermaid.stdout).toMatch(/n\d\["right<br\/>parallel"\]:::skipped/);
     expect(mermaid.stdout).toMatch(/classDef completed fill:/);
     const graph = await json("run", "graph", runId);

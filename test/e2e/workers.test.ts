@@ -3,9 +3,10 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { until } from "../support/until.ts";
-import { HANDLERS, killAll, makeFolder, runCli } from "./cli.ts";
+import { HANDLERS, killAll, makeFolder } from "./cli.ts";
 import { type CliEngine, connectCli } from "./engine.ts";
 import { gatedWorkflow, submitOne } from "./gated.ts";
+import { runHere } from "./here.ts";
 import { isRunning } from "./processes.ts";
 
 const DEADLY = resolve(import.meta.dirname, "deadly_handlers.ts");
@@ -25,7 +26,7 @@ afterAll(async () => {
   killAll();
 });
 
-const json = async (...args: string[]) => JSON.parse((await engine.run([...args, "--json"])).stdout);
+const json = async (...args: string[]) => JSON.parse((await engine.here([...args, "--json"])).stdout);
 
 /** Starts workers in processes of one parent; waits until they serve. */
 async function processes(count: number, ...more: string[]) {
@@ -48,8 +49,7 @@ test("--processes: a dead one is started again; SIGTERM lets what runs end in al
   await parent.says("worker 1 ended unexpectedly (SIGKILL)");
   await parent.says("worker 1 serves again");
   const { file, input, begun, open } = gatedWorkflow(folder, "drained_by_parent", "many");
-  const waiting = engine.start(["submit", file, "--input", input, "--json"]);
-  await waiting.ended;
+  await submitOne(engine, file, input);
   await begun();
   process.kill(parent.pid, "SIGTERM");
   await parent.says("stopping");
@@ -113,7 +113,7 @@ test("--queues: a node goes to a worker of its queue only", async () => {
     { from: "report", to: "last" },
   ];
   writeFileSync(file, JSON.stringify({ name: "queues", nodes, edges }));
-  const submitted = await engine.run(["submit", file, "--wait", "--json"]);
+  const submitted = await engine.here(["submit", file, "--wait", "--json"]);
   expect(submitted.code, submitted.stderr).toBe(0);
   const shown = await json("run", "show", JSON.parse(submitted.stdout).run_id);
   const workerOf = (id: string) =>
@@ -127,7 +127,7 @@ test.each([
   [["--processes", "0"], {}, "--processes"],
   [["--queues", "a b"], {}, "a b"],
 ])("worker %j with %j is refused", async (flags, env, tells) => {
-  const result = await runCli(["worker", ...flags], { env });
+  const result = await runHere(["worker", ...flags], { env });
   expect(result.code).toBe(2);
   expect(result.stderr).toContain(tells);
 });
@@ -151,7 +151,7 @@ test(
       ...([3, "--handlers", DEADLY, "--queues", "deadly", "--lease-ms", "300"] as const),
     );
     engine.processes.push(parent);
-    const submitted = await engine.run([
+    const submitted = await engine.here([
       "submit",
       file,
       "--input",
@@ -196,14 +196,14 @@ test(
       ["redrive", "two", "was discarded"],
       ["discard", "two", "was discarded"],
     ]) {
-      const again = await engine.run(["dead-letter", verb as string, run_id, node as string]);
+      const again = await engine.here(["dead-letter", verb as string, run_id, node as string]);
       expect(again.code).toBe(2);
       expect(again.stderr).toContain("error DEAD_LETTER_DECIDED: ");
       expect(again.stderr).toContain(told);
     }
     expect((await json("dead-letter", "list")).dead_letters).toEqual([]);
     expect((await json("dead-letter", "list", "--all", "--workflow", "deadly")).dead_letters).toHaveLength(2);
-    const unknown = await engine.run(["dead-letter", "discard", run_id, "three"]);
+    const unknown = await engine.here(["dead-letter", "discard", run_id, "three"]);
     expect([unknown.code, unknown.stderr.includes("DEAD_LETTER_NOT_FOUND")]).toEqual([2, true]);
   },
   DEADLY_LIMIT_MS,

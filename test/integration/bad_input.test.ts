@@ -142,7 +142,7 @@ describe("refused, with code and path, and nothing left behind:", () => {
       "MISSING_PROPERTY",
       "$.nodes[0].config.function_name",
     ],
-    ["vars with \\u0000", file({ vars: { a: "\u0000" } }), "NOT_JSON", "$"],
+    ["vars with \\u0000", file({ vars: { a: "\u0000" } }), "NOT_JSON", "$.vars.a"],
     [
       "a key named __proto__",
       JSON.parse('{"name":"bad","nodes":[],"edges":[],"vars":{"__proto__":1}}'),

@@ -198,5 +198,8 @@ test("errors are coded, and name the place", async () => {
   await expect(client.redrive({ runId: "nothing", nodeId: "a" })).rejects.toMatchObject({
     code: "DEAD_LETTER_NOT_FOUND",
   });
+  await expect(Client.connect({ ...settings, redisUrl: "http://localhost" })).rejects.toMatchObject({
+    code: "REDIS_URL_INVALID",
+  });
   expect(await client.listDeadLetters()).toEqual([]);
 });

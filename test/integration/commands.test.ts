@@ -1,5 +1,8 @@
 /** Cancel, pause, resume, time limits, fail_fast and max_parallel_nodes through the whole engine. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { RedisConnection } from "../../src/redis/connection.ts";
+import { Partition } from "../../src/redis/partition.ts";
+import { applyCommand } from "../../src/redis/upkeep.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { until } from "../support/until.ts";
 
@@ -186,6 +189,61 @@ describe("pause", () => {
     expect((await engine.client.getRun(runId)).status).toBe("PAUSED");
     await engine.client.resume(runId);
     expect((await ended(runId)).run).toMatchObject({ status: "COMPLETED", output: "open" });
+  });
+
+  test("of a paused run is refused, as is a resume of one that is not paused: no event, no change", async () => {
+    const runId = await submit({ nodes: [node("a", "gate")] });
+    await until(() => gates.size === 1, "a runs");
+    for (const kind of ["resume", "pause", "pause", "resume", "resume"] as const) {
+      await engine.client.command(runId, kind);
+    }
+    await until(
+      async () => (await commandsOf(runId)).every(({ outcome }) => outcome !== null),
+      "all are closed",
+    );
+    expect((await commandsOf(runId)).map(({ kind, outcome }) => `${kind} ${outcome}`)).toEqual([
+      "resume refused: the run is not paused",
+      "pause applied",
+      "pause refused: the run is paused already",
+      "resume applied",
+      "resume refused: the run is not paused",
+    ]);
+    (gates.get("a") as () => void)();
+    await ended(runId);
+    const told = await engine.client.listEvents(runId);
+    expect(
+      told.map(({ event_type }) => event_type).filter((type) => /^run_(paused|resumed)$/.test(type)),
+    ).toEqual(["run_paused", "run_resumed"]);
+  });
+
+  test("is applied once though its reply is lost; what was refused is refused again", async () => {
+    const runId = await submit({ nodes: [node("a", "gate")] });
+    await until(() => gates.size === 1, "a runs");
+    const connection = await RedisConnection.open(engine.settings.redisUrl);
+    const partition = new Partition(connection, engine.settings.namespace, 0);
+    await partition.refresh();
+    const commands = [
+      "pause 1",
+      "pause 1",
+      "pause 2",
+      "pause 2",
+      "resume 3",
+      "resume 3",
+      "resume 4",
+      "pause 2",
+    ];
+    const words: string[] = [];
+    for (const command of commands) {
+      const [kind, seq] = command.split(" ") as ["pause" | "resume", string];
+      words.push(await applyCommand(partition, runId, kind, 1_000_000 + Number(seq)));
+    }
+    expect(words).toEqual([
+      ...["applied", "repeated", "paused", "paused"],
+      ...["applied", "repeated", "not_paused", "repeated"],
+    ]);
+    connection.close();
+    (gates.get("a") as () => void)();
+    expect((await ended(runId)).run.status).toBe("COMPLETED");
   });
 
   test("can be cancelled", async () => {

@@ -6,9 +6,9 @@ import { until } from "../support/until.ts";
 type Context = {
   nodeId: string;
   scope: string;
-  data: any;
-  params: any;
-  item?: any;
+  data: { n?: number } | null;
+  params: Record<string, unknown> & { ms: number };
+  item?: number;
   index?: number;
   loop?: { iteration: number };
   signal: AbortSignal;
@@ -26,8 +26,8 @@ const handlers = {
     log.push(scope === "" ? nodeId : `${nodeId}@${scope}`);
     return data;
   },
-  double: ({ item }: Context) => item * 2,
-  fail_odd: ({ item, index }: Context) => {
+  double: ({ item = 0 }: Context) => item * 2,
+  fail_odd: ({ item = 0, index }: Context) => {
     if (item % 2 === 1) throw new Error(`item ${index} is odd`);
     return item;
   },

@@ -13,6 +13,8 @@ import { until } from "../support/until.ts";
 
 let engine: TestEngine | undefined;
 afterEach(async () => {
+  // A drain waits for what still runs.
+  for (const open of gates.splice(0)) open();
   await engine?.stop();
   engine = undefined;
 });
@@ -109,7 +111,9 @@ const fast = { retry: { max_attempts: 4, backoff_ms: 20, jitter: false } };
 describe("retries", () => {
   test("a failing handler is tried again under its policy; each try is an event", async () => {
     engine = await startEngine({ handlers });
-    const [runId] = await submit(file("flaky", { until: 3 }, fast));
+    // Long enough to show behind the time that a busy machine takes to record it.
+    const retry = { max_attempts: 4, backoff_ms: 200, jitter: false };
+    const [runId] = await submit(file("flaky", { until: 3 }, { retry }));
     const { run, nodes, events } = await ended(runId as string);
     expect(run.status).toBe("COMPLETED");
     expect(nodes.a).toMatchObject({
@@ -265,6 +269,9 @@ describe("a worker that is lost", () => {
     expect(run.status).toBe("FAILED");
     expect(nodes.a).toMatchObject({ status: "FAILED", attempt: 1, error: { code: "DEAD_LETTER" } });
     expect(events.filter(({ event_type }) => event_type === "node_redelivered")).toHaveLength(5);
+    const redriven = await engine.client.redrive({ runId: runId as string, nodeId: "a" });
+    expect(await engine.client.getRun(redriven.runId)).toMatchObject({ parent_run_id: runId });
+    await until(() => gates.length === 6, "the handler of the redriven run is at its gate");
     connection.close();
     for (const open of gates.splice(0)) open();
     await worker.stop();

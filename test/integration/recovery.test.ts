@@ -1,5 +1,6 @@
 /** What restarts, losses, take-overs and refusals do to accepted runs. Each test has an engine of its own. */
 import { afterEach, describe, expect, test } from "vitest";
+import type { StateChange } from "../../src/engine/record_types.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
@@ -7,6 +8,7 @@ import { Database } from "../../src/postgres/database.ts";
 import { listPartitions, moveOffset, takeLease } from "../../src/postgres/partitions.ts";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { PartitionKeys, stateChannel } from "../../src/redis/keys.ts";
 import { Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
@@ -216,7 +218,7 @@ describe("readers", () => {
     const stopped = new Database(engine.settings.databaseUrl, {
       settings: { idle_in_transaction_session_timeout: "300" },
     });
-    let release = () => {};
+    let release: (() => void) | undefined;
     const held = stopped.transaction(async (client) => {
       await client.query("update hitzero.partitions set recorded_call = 'stale' where partition = 0");
       await new Promise<void>((resolve) => {
@@ -228,14 +230,47 @@ describe("readers", () => {
       () => "committed",
       () => "ended by the server",
     );
+    const end = await until(() => release, "the transaction holds the partition's row");
     const row = await until(
       () => takeLease((engine as TestEngine).database, 0, "standby", 10_000),
       "the standby has the lease",
     );
     expect(row.recorded_call).not.toBe("stale");
-    release();
+    end();
     expect(await outcome).toBe("ended by the server");
     await stopped.close();
+  });
+
+  test("a run's end is announced, and the run cleared away, only when its final status is committed", async () => {
+    engine = await startEngine({ handlers });
+    const { client, database, settings } = engine;
+    // A deferred trigger runs within COMMIT: what happens before its end finds the old row.
+    await database.query(
+      `create function hitzero.linger() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3); return null; end $$;
+       create constraint trigger linger after update on hitzero.runs deferrable initially deferred
+         for each row execute function hitzero.linger()`,
+    );
+    const connection = await RedisConnection.open(settings.redisUrl);
+    const listener = await connection.duplicate();
+    gates.length = 0;
+    const { runIds } = await client.submit(await client.register(chain("gate")), {});
+    const runId = runIds[0] as string;
+    const announced: Promise<string>[] = [];
+    listener.redis.on("message", (_channel: string, text: string) => {
+      const { new_state, node_id } = JSON.parse(text) as StateChange;
+      const isEnd = node_id === undefined && new_state === "COMPLETED";
+      if (isEnd) announced.push(client.getRun(runId).then(({ status }) => status));
+    });
+    await listener.redis.subscribe(stateChannel(runId));
+    await until(() => gates.length === 1, "the handler is at its gate");
+    (gates[0] as () => void)();
+    const runKey = new PartitionKeys(settings.namespace, 0).run(runId);
+    await until(async () => (await connection.redis.exists(runKey)) === 0, "the run is cleared away");
+    expect((await client.getRun(runId)).status).toBe("COMPLETED");
+    await until(() => announced.length === 1, "its end is announced");
+    expect(await announced[0]).toBe("COMPLETED");
+    connection.close();
+    listener.close();
   });
 
   test("what a reader committed and did not clean up, the next one cleans up", async () => {

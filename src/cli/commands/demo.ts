@@ -61,7 +61,7 @@ async function demo(invocation: Invocation<Flags>): Promise<number> {
   await chmod(project, 0o711);
   void lifetime.end.then(() => terminal.remark("\nstopping and removing everything (Ctrl-C again: at once)"));
   const { redisUrl, databaseUrl, namespace = "hitzero" } = invocation.flags;
-  const { LocalStack } = await import("../engine.ts");
+  const { LocalStack } = await import("../local_stack.ts");
   const stack = new LocalStack({
     folder: join(project, SERVERS_FOLDER),
     throwAway: true,
@@ -103,7 +103,7 @@ async function demo(invocation: Invocation<Flags>): Promise<number> {
 
 async function runMontage(invocation: Invocation<Flags>, stack: Stack, lifetime: Lifetime): Promise<number> {
   const { terminal, flags } = invocation;
-  const { Client } = await import("../engine.ts");
+  const { Client } = await import("../../engine/client.ts");
   const { readDocument } = await import("../documents.ts");
   const { tellDemo } = await import("../demo_report.ts");
   const { redisUrl, databaseUrl } = stack.servers;

@@ -24,7 +24,7 @@ Examples:
 async function doctor(invocation: Invocation): Promise<number> {
   const { terminal } = invocation;
   const servers = invocation.servers();
-  const { examine } = await import("../engine.ts");
+  const { examine } = await import("../doctor/examine.ts");
   const { checks, away } = await examine(servers);
   const failed = checks.filter(({ status }) => status === "fail").length;
   if (terminal.json) terminal.document({ ok: failed === 0, away, checks });

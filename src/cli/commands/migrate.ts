@@ -28,7 +28,7 @@ Examples:
     .action(
       act<Flags>(async (invocation) => {
         const { flags, terminal } = invocation;
-        const { migrate } = await import("../engine.ts");
+        const { migrate } = await import("../../postgres/migrate.ts");
         const result = await migrate(invocation.databaseUrl(), {
           ...(flags.partitions === undefined ? {} : { partitions: flags.partitions }),
           onApplied: (name) => {

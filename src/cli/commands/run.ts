@@ -5,7 +5,7 @@ import { coloured, duration, icon, moment, plural, table } from "../format.ts";
 import { type Invocation, wholeNumber } from "../invocation.ts";
 import type { Act } from "../program.ts";
 import { printResult, runDuration } from "../run_outcome.ts";
-import type { Terminal } from "../terminal.ts";
+import type { Colors, Terminal } from "../terminal.ts";
 import { withClient } from "../with_client.ts";
 import { addRunControl } from "./run_control.ts";
 import { addRunEvents } from "./run_events.ts";
@@ -94,16 +94,7 @@ function print(
   terminal: Terminal,
 ): void {
   const { colors } = terminal;
-  const facts: [string, string][] = [
-    ["run", run.run_id],
-    ["workflow", `${run.workflow_name} version ${run.workflow_version}`],
-    ["status", coloured(run.status, colors)],
-    ["submitted", moment(run.submitted_at)],
-    ["duration", duration(runDuration(run))],
-    ...(run.tags.length > 0 ? ([["tags", run.tags.join(", ")]] as [string, string][]) : []),
-    ...(run.idempotency_key ? ([["key", run.idempotency_key]] as [string, string][]) : []),
-  ];
-  for (const [name, value] of facts) terminal.print(`${colors.dim(name.padEnd(9))}  ${value}`);
+  for (const [name, value] of factsOf(run, colors)) terminal.print(`${colors.dim(name.padEnd(9))}  ${value}`);
   terminal.print();
   const origin = (run.started_at ?? run.submitted_at).getTime();
   const scoped = nodes.some((node) => node.scope !== "");
@@ -131,6 +122,21 @@ function print(
   terminal.print(colors.dim(plural(rows.length, "node")));
   terminal.print();
   printResult(run, terminal);
+}
+
+/** What `run show` says of the run as a whole. */
+export function factsOf(run: RunRow, colors: Colors): [string, string][] {
+  const facts: [string, string][] = [
+    ["run", run.run_id],
+    ["made from", run.parent_run_id ?? ""],
+    ["workflow", `${run.workflow_name} version ${run.workflow_version}`],
+    ["status", coloured(run.status, colors)],
+    ["submitted", moment(run.submitted_at)],
+    ["duration", duration(runDuration(run))],
+    ["tags", run.tags.join(", ")],
+    ["key", run.idempotency_key ?? ""],
+  ];
+  return facts.filter(([, value]) => value !== "");
 }
 
 function nodeRow(node: NodeExecutionRow, origin: number, scoped: boolean, { colors }: Terminal): string[] {

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
 import type { Client } from "../../engine/client.ts";
-import type { UserCommand } from "../../postgres/commands.ts";
+import { RUN_IS_OVER, type UserCommand } from "../../postgres/commands.ts";
 import { coloured, icon } from "../format.ts";
 import type { Invocation } from "../invocation.ts";
 import { exitCodeOf, type Lifetime } from "../lifetime.ts";
@@ -45,7 +45,8 @@ export function addRunControl(run: Command, act: Act): void {
         "after",
         `
 ${text}
-The command is on record when this ends, and takes effect within a second. A run that is over is refused (exit code 2).
+The command is on record when this ends, and takes effect within a second. A run that is over is refused (exit code 2);
+with --wait so is a pause of a paused run, and a resume of one that is not paused.
 
 Examples:
   npx hitzero run ${kind} 0190a6a2-7b5c-7c3e-9d43-5a1f0c2b7e11
@@ -95,12 +96,17 @@ async function waitFor(
   const { signal } = lifetime;
   const outcome = await client.waitForCommand(commandId, { signal });
   // What was refused was over: its final status is about to be recorded.
-  const ends = kind === "cancel" || outcome?.startsWith("refused");
+  const ends = kind === "cancel" || outcome === RUN_IS_OVER;
   const run =
     ends && outcome !== undefined ? await client.wait(runId, { signal }) : await client.getRun(runId);
   if (lifetime.ended && (outcome === undefined || (ends && run.completed_at === null))) {
     terminal.remark(`\nthe ${kind} stays on record; see the run with: npx hitzero run show ${runId}`);
     return exitCodeOf(lifetime.ended);
+  }
+  if (outcome !== undefined && outcome !== "applied" && outcome !== RUN_IS_OVER) {
+    throw new HitzeroError("COMMAND_REFUSED", `the ${kind} of run ${runId} was ${outcome}`, {
+      hint: `See its status with: npx hitzero run show ${runId}`,
+    });
   }
   if (outcome !== "applied") {
     throw new HitzeroError(

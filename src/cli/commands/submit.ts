@@ -1,4 +1,3 @@
-import { SingleBar } from "cli-progress";
 import type { Command } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
 import type { Client, RegisteredWorkflow, Submission } from "../../engine/client.ts";
@@ -56,7 +55,10 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
   const document = "file" in source ? readDocument(source.file) : undefined;
   const compiled = "file" in source ? compileDocument(document, source.file) : undefined;
   const servers = invocation.servers();
-  const { Client, encodeInput } = await import("../engine.ts");
+  const [{ Client }, { encodeInput }] = await Promise.all([
+    import("../../engine/client.ts"),
+    import("../../engine/input.ts"),
+  ]);
   if (compiled !== undefined) encodeInput(compiled.ir, input);
   const client = await Client.connect({ ...servers, log: invocation.log("silent") });
   const lifetime = new Lifetime();
@@ -153,7 +155,7 @@ async function waitForAll(
   lifetime: Lifetime,
 ): Promise<number> {
   const bar = terminal.isLive
-    ? new SingleBar({
+    ? new (await import("cli-progress")).SingleBar({
         format: "{bar} {value}/{total} runs, {duration_formatted}",
         hideCursor: true,
         barCompleteChar: "█",

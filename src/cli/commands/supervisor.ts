@@ -19,7 +19,10 @@ Example:
       act(async (invocation) => {
         const { terminal } = invocation;
         const lifetime = new Lifetime();
-        const { addresses, Supervisor } = await import("../engine.ts");
+        const [{ Supervisor }, { addresses }] = await Promise.all([
+          import("../../engine/supervisor.ts"),
+          import("../addresses.ts"),
+        ]);
         const servers = invocation.servers();
         const supervisor = new Supervisor({ ...servers, log: invocation.log("info") });
         await supervisor.start();

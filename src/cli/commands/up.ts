@@ -59,7 +59,7 @@ async function up(invocation: Invocation<Flags>): Promise<number> {
   const settings = invocation.settings();
   const notice = (line: string) => terminal.remark(terminal.remarkColors.dim(line));
   const lifetime = new Lifetime({ onSecond: () => terminal.remark("ending at once") });
-  const { LocalStack } = await import("../engine.ts");
+  const { LocalStack } = await import("../local_stack.ts");
   const stack = new LocalStack({
     ...settings,
     folder: join(resolve(flags.dir), SERVERS_FOLDER),

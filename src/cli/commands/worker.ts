@@ -1,6 +1,12 @@
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
-import { DEFAULT_CONCURRENCY, LEASE_MS, MAX_CONCURRENCY } from "../../engine/limits.ts";
+import {
+  DEFAULT_CONCURRENCY,
+  LEASE_MS,
+  LONGEST_LEASE_MS,
+  MAX_CONCURRENCY,
+  SHORTEST_LEASE_MS,
+} from "../../engine/limits.ts";
 import type { Handlers } from "../../handlers/types.ts";
 import { plural } from "../format.ts";
 import { type Invocation, wholeNumber } from "../invocation.ts";
@@ -13,12 +19,8 @@ interface Flags {
   concurrency: number;
   processes: number;
   queues: string;
-  leaseMs: number;
 }
 
-/** Shorter leases are for tests: every pause of a process would look like its loss. */
-const SHORTEST_LEASE_MS = 100;
-const LONGEST_LEASE_MS = 600_000;
 const MOST_PROCESSES = 256;
 
 export function addWorker(program: Command, act: Act): void {
@@ -37,11 +39,10 @@ export function addWorker(program: Command, act: Act): void {
     )
     .option("--processes <count>", "worker processes", wholeNumber(1, MOST_PROCESSES), 1)
     .option("--queues <names>", "queues to read, separated by commas", "default")
-    .addOption(
-      new Option("--lease-ms <ms>", "after this time without a sign of life a worker's nodes go to others")
-        .argParser(wholeNumber(SHORTEST_LEASE_MS, LONGEST_LEASE_MS))
-        .env("HITZERO_LEASE_MS")
-        .default(LEASE_MS),
+    .option(
+      "--lease-ms <ms>",
+      `after this time without a sign of life a worker's nodes go to others (env HITZERO_LEASE_MS; default ${LEASE_MS})`,
+      wholeNumber(SHORTEST_LEASE_MS, LONGEST_LEASE_MS),
     )
     .addHelpText(
       "after",
@@ -68,19 +69,23 @@ Examples:
 /** One worker in this process. */
 async function work(invocation: Invocation<Flags>, queues: readonly string[]): Promise<number> {
   const { flags, terminal } = invocation;
-  const { concurrency, leaseMs } = flags;
+  const { concurrency } = flags;
   const lifetime = new Lifetime();
-  const { addresses, loadHandlers, Worker } = await import("../engine.ts");
+  const [{ Worker }, { loadHandlers }, { addresses }] = await Promise.all([
+    import("../../engine/worker.ts"),
+    import("../../handlers/load.ts"),
+    import("../addresses.ts"),
+  ]);
   const servers = invocation.servers();
   const handlers: Handlers =
     servers.handlers === undefined ? new Map() : await loadHandlers(servers.handlers);
   const log = invocation.log("info");
-  const worker = new Worker({ ...servers, handlers, concurrency, queues, leaseMs, log });
+  const worker = new Worker({ ...servers, handlers, concurrency, queues, log });
   await worker.start();
   const functions = [...handlers.keys()].sort();
   tellParent({ ready: true, id: worker.id, functions });
   if (terminal.json && !hasParent())
-    terminal.document({ worker_id: worker.id, functions, queues, concurrency, lease_ms: leaseMs });
+    terminal.document({ worker_id: worker.id, functions, queues, concurrency, lease_ms: servers.leaseMs });
   if (!hasParent()) {
     const from = servers.handlers === undefined ? "" : ` of ${servers.handlers}`;
     const what = `${plural(functions.length, "function")}${from}, ${concurrency} at once`;

@@ -34,14 +34,28 @@ test("flags win over the environment, that over hitzero.config.json", () => {
   expect(resolveSettings({}, {}, config).redisUrl).toBe("redis://file");
 });
 
+test("the lease, too: flag, environment, hitzero.config.json", () => {
+  const config = folder('{"lease_ms": 3000}');
+  expect(resolveSettings({}, {}, config).leaseMs).toBe(3_000);
+  expect(resolveSettings({}, { HITZERO_LEASE_MS: "2000" }, config).leaseMs).toBe(2_000);
+  expect(resolveSettings({ leaseMs: 1_000 }, { HITZERO_LEASE_MS: "2000" }, config).leaseMs).toBe(1_000);
+});
+
+test.each(["forever", "99", "600001", "1e3", "-5"])("a lease of %s is refused", (text) => {
+  expect(() => resolveSettings({}, { HITZERO_LEASE_MS: text }, folder())).toThrow(
+    expect.objectContaining({ code: "BAD_SETTING", hint: expect.stringContaining("HITZERO_LEASE_MS") }),
+  );
+});
+
 test("without any there is the default namespace and no server", () => {
-  expect(resolveSettings({}, {}, folder())).toEqual({ namespace: "hitzero" });
+  expect(resolveSettings({}, {}, folder())).toEqual({ namespace: "hitzero", leaseMs: 10_000 });
 });
 
 test.each([
   ["{", "BAD_JSON"],
   ['{"redis": "x"}', "BAD_CONFIG"],
   ['{"namespace": 1}', "BAD_CONFIG"],
+  ['{"lease_ms": "1000"}', "BAD_CONFIG"],
 ])("%s in hitzero.config.json is refused with its place", (text, code) => {
   expect(() => resolveSettings({}, {}, folder(text))).toThrow(
     expect.objectContaining({ faults: [expect.objectContaining({ code })] }),

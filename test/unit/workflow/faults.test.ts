@@ -14,7 +14,8 @@ type Case = [code: string, path: string, document: unknown, says?: string];
 const SHAPE: Case[] = [
   ["NOT_A_WORKFLOW", "$", [], "not array"],
   ["NOT_A_WORKFLOW", "$", null],
-  ["NOT_JSON", "$", workflow("a", "", { vars: { x: Number.NaN } }), "$.vars.x"],
+  ["NOT_JSON", "$.vars.x", workflow("a", "", { vars: { x: Number.NaN } }), "$.vars.x"],
+  ["NOT_JSON", "$.vars.a", workflow("a", "", { vars: { a: "\u0000" } }), "Postgres"],
   ["LIMIT_EXCEEDED", "$", workflow("a", "", { vars: nested(80) }), "deeper"],
   [
     "RESERVED_KEY",
