@@ -92,13 +92,10 @@ function invert(order: readonly number[]): number[] {
 function edgesPass({ draft, bodies, indexOf, links }: Source): IREdge[] {
   return links.map(({ from, to, edge: place }) => {
     const file = draft.edges[place]?.parsed as FileEdge;
-    const edge: IREdge = {
-      from: indexOf[from] as number,
-      to: indexOf[to] as number,
-      on: file.on,
-      priority: file.priority,
-    };
-    if (file.condition !== undefined) edge.condition = file.condition;
+    const { on, condition, priority } = file;
+    const ends = { from: indexOf[from] as number, to: indexOf[to] as number };
+    const edge: IREdge =
+      condition === undefined ? { ...ends, on, priority } : { ...ends, on, condition, priority };
     if (bodies.of[from] !== bodies.of[to]) addCrossing(edge, from, to, bodies);
     return edge;
   });

@@ -45,7 +45,14 @@ export interface Expression {
 /** What is wrong with an expression; `path` of a Fault is the caller's to know. */
 export type ExpressionProblem = Omit<Fault, "path">;
 
-export type Examination = { ok: true; references: References } | { ok: false; problems: ExpressionProblem[] };
+export type Examination =
+  | {
+      ok: true;
+      references: References;
+      /** The value of a condition that names no variable; absent if it has none. */
+      constant?: boolean;
+    }
+  | { ok: false; problems: ExpressionProblem[] };
 
 const TYPES = {
   isDuration: (value: object): value is Duration => value instanceof Duration,
@@ -75,7 +82,18 @@ export function compileExpression(source: string, place: ExpressionPlace): Expre
  */
 export function examineExpression(source: string, kind: ExpressionKind): Examination {
   const parsed = parseAndCheck(source, kind);
-  return parsed.ok ? { ok: true, references: parsed.references } : parsed;
+  if (!parsed.ok) return parsed;
+  const { references } = parsed;
+  if (!BOOL_KINDS.has(kind) || references.variables.length > 0) return { ok: true, references };
+  return { ok: true, references, ...constantOf(source, kind) };
+}
+
+function constantOf(source: string, kind: ExpressionKind): { constant?: boolean } {
+  try {
+    return { constant: compileExpression(source, { kind, label: "constant" }).evaluate({}) === true };
+  } catch {
+    return {};
+  }
 }
 
 type Parsed =

@@ -9,11 +9,22 @@ import { didYouMean, type Faults, quote } from "./faults.ts";
 import { NODE_EXPRESSIONS, type NodeExpression } from "./node_expressions.ts";
 import { conditionKind } from "./programs.ts";
 
-/** What the expressions of a workflow need of other nodes, as positions in the file. */
+/** What the expressions of a workflow need of other nodes, as positions in the draft, and which of them are constant. */
 export interface Needs {
   /** By node: nodes named by its own expressions and by the conditions of its outgoing edges, itself excluded. */
   ofNodes: Set<number>[];
   ofOutput: Set<number>;
+  /** Each use of an ancestor's output. */
+  uses: AncestorUse[];
+  /** By JSON path: the value of a condition that names nothing. */
+  constants: Map<string, boolean>;
+}
+
+export interface AncestorUse {
+  path: string;
+  target: number;
+  /** The node of the target's own list of nodes that names it, or in whose body it is named. */
+  by: number;
 }
 
 interface Place {
@@ -43,6 +54,7 @@ export function checkExpressions(
 ): Needs {
   const examined = new Map<string, Examination>();
   const references: Reference[] = [];
+  const constants = new Map<string, boolean>();
   for (const place of placesOf(draft, checked, faults)) {
     const key = `${place.kind} ${place.source}`;
     let examination = examined.get(key);
@@ -56,6 +68,7 @@ export function checkExpressions(
         faults.add(code, place.path, prefix + message, hint);
       continue;
     }
+    if (examination.constant !== undefined) constants.set(place.path, examination.constant);
     checkVariables(place, examination.references.variables, bodies, faults);
     if (place.template !== undefined)
       checkSecretNames(examination.references.secretNames, place.template, faults);
@@ -65,8 +78,8 @@ export function checkExpressions(
       else references.push({ place, id, target });
     }
   }
-  checkAncestors(checkReach(references, draft, bodies, faults), draft, checked, faults);
-  return collectNeeds(references, draft.nodes.length);
+  const uses = checkAncestors(checkReach(references, draft, bodies, faults), draft, checked, faults);
+  return { ...collectNeeds(references, draft.nodes.length), uses, constants };
 }
 
 function* placesOf(draft: Draft, checked: CheckedGraph, faults: Faults): Generator<Place> {
@@ -176,16 +189,19 @@ function checkAncestors(
   draft: Draft,
   checked: CheckedGraph,
   faults: Faults,
-): void {
+): AncestorUse[] {
   // On a cycle everything is everything's ancestor; the cycle is the fault.
-  if (checked.order === undefined) return;
+  if (checked.order === undefined) return [];
   const asked = references.filter(
     ({ place, target }) => place.owner !== undefined && !(place.mayNameOwner && target === place.owner),
   );
+  const uses = asked.map(({ place, target }) => {
+    return { path: place.path, target, by: hoisted(place, target, draft) as number };
+  });
   const answers = areAncestors(
     checked.graph,
     checked.order,
-    asked.map(({ place, target }) => ({ ancestor: target, node: hoisted(place, target, draft) as number })),
+    uses.map(({ target, by }) => ({ ancestor: target, node: by })),
   );
   for (const [index, { place, id, target }] of asked.entries()) {
     if (answers[index]) continue;
@@ -203,12 +219,13 @@ function checkAncestors(
       `Lead a path of edges from ${quote(id)} to ${owner}.`,
     );
   }
+  return uses;
 }
 
-function collectNeeds(references: readonly Reference[], size: number): Needs {
-  const needs: Needs = {
+function collectNeeds(references: readonly Reference[], size: number): Pick<Needs, "ofNodes" | "ofOutput"> {
+  const needs = {
     ofNodes: Array.from({ length: size }, () => new Set<number>()),
-    ofOutput: new Set(),
+    ofOutput: new Set<number>(),
   };
   for (const { place, target } of references) {
     if (place.kind === "output") needs.ofOutput.add(target);

@@ -20,6 +20,7 @@ import type { IR } from "./ir.ts";
 import { LIMITS } from "./limits.ts";
 import { toPlainJson } from "./plain_json.ts";
 import { compensationOf } from "./schema.ts";
+import { checkSoundness } from "./soundness.ts";
 import { checkSupported } from "./supported.ts";
 import { findWithdrawals } from "./withdrawals.ts";
 
@@ -56,11 +57,12 @@ export function compileWorkflow(document: unknown): Compiled {
   const unless = bodies && findUnless(draft, checked, checked.order as number[], bodies, faults);
   checkSupported(draft, faults);
   checkSizes(draft, faults);
+  const warnings = new Faults();
+  graphWarnings(draft, warnings);
+  if (faults.isEmpty) checkSoundness(draft, checked, needs, { faults, warnings });
   faults.throwIfAny(what);
   assert(bodies && withdrawals && unless, "a graph without bodies has a fault");
   const ir = assemble({ draft, checked, bodies, needs, withdrawals, unless });
-  const warnings = new Faults();
-  graphWarnings(draft, warnings);
   return { ir, digest: digestOf(ir), warnings: warnings.list() };
 }
 

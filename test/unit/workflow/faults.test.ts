@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { InvalidInputError } from "../../../src/base/errors.ts";
 import { compile } from "../../../src/workflow/compile.ts";
@@ -543,9 +543,14 @@ describe("faults", () => {
     expect(fault?.hint).not.toBe("");
   });
 
-  it("are all documented", () => {
+  it("are all documented, and so are warnings", () => {
     const documentation = readFileSync(new URL("../../../docs/errors.md", import.meta.url), "utf8");
-    for (const code of new Set(ALL.map(([name]) => name))) expect(documentation).toContain(`\`${code}\``);
+    const source = new URL("../../../src/workflow/", import.meta.url);
+    const text = readdirSync(source).map((file) => readFileSync(new URL(file, source), "utf8"));
+    const added = [...text.join().matchAll(/(?:add|fault|report)\(\s*"([A-Z_]+)"/g)].map((match) => match[1]);
+    expect(added.length).toBeGreaterThan(60);
+    for (const code of new Set([...added, ...ALL.map(([name]) => name)]))
+      expect(documentation).toContain(`\`${code}\``);
   });
 
   it("are reported all at once", () => {
