@@ -1,12 +1,12 @@
 /**
- * Random workflows for the simulation, always valid: acyclic, connected, without double edges, one default per
- * conditional, expressions that name ancestors only.
+ * Random workflows for the simulation, always valid: without cycles but those of loops, connected, without double edges, one
+ * default per conditional, expressions that name ancestors only, bodies with one way in and one way out.
  *
  * A workflow grows from a list of genes, one per node, each of which says how the node hangs on the nodes before it
  * (`shape`) and what it does. Whatever the genes, `grow` makes a valid workflow of them, so shrinking just drops genes and
  * simplifies them: the simplest workflow is one function, the next a chain.
  *
- * `nodes["id"].output` is not used at or behind a `one_success` node, which may run before an ancestor has resolved:
+ * `nodes["id"].output` is not used at or behind a node whose rule fires early, which may run before an ancestor has resolved:
  * whether it sees that ancestor's output would be a race.
  */
 import fc from "fast-check";
@@ -17,6 +17,7 @@ import {
   grow,
   type NodeGene,
   type Place,
+  SEMAPHORES,
   type Shape,
   type WorkGene,
 } from "./growth.ts";
@@ -39,18 +40,55 @@ export interface SimulatedCase {
   file: JsonObject;
 }
 
+/** What the workflows may make use of, apart from what all do. */
+export type Feature =
+  | "loops"
+  | "rules"
+  | "maps"
+  | "waits"
+  | "signals"
+  | "children"
+  | "withdrawal"
+  | "compensation"
+  | "semaphores"
+  | "unless";
+
+export const ALL_FEATURES: ReadonlySet<Feature> = new Set([
+  "loops",
+  "rules",
+  "maps",
+  "waits",
+  "signals",
+  "children",
+  "withdrawal",
+  "compensation",
+  "semaphores",
+  "unless",
+]);
+
+/** What the engine can do; grows with it. */
+export const ENGINE_FEATURES: ReadonlySet<Feature> = new Set([]);
+
 export interface GeneratorOptions {
-  /** At most this many nodes; default 14. */
+  /** At most this many nodes, those in bodies not counted; default 14. */
   maxNodes?: number;
-  /** With false no node has the rule `one_success` and no run fails fast, so the outcome does not depend on the order. Default true. */
+  /** With false no rule fires early, no run fails fast and nothing is withdrawn or kept from running, so the outcome does not
+   * depend on the order. Default true. */
   ordered?: boolean;
+  /** Default: what the engine can do. */
+  features?: ReadonlySet<Feature>;
+}
+
+interface Choice {
+  ordered: boolean;
+  features: ReadonlySet<Feature>;
 }
 
 /** Random workflows with an input and the behaviours of their functions. */
 export function simulatedCase(options: GeneratorOptions = {}): fc.Arbitrary<SimulatedCase> {
-  const { ordered = true } = options;
+  const { ordered = true, features = ENGINE_FEATURES } = options;
   const genes = fc.record({
-    nodes: fc.array(nodeGene(ordered), {
+    nodes: fc.array(nodeGene({ ordered, features }, DEPTH), {
       minLength: 1,
       maxLength: options.maxNodes ?? 14,
       size: "max",
@@ -78,6 +116,9 @@ function weighted<T>(...choices: (readonly [number, fc.Arbitrary<T>])[]): fc.Arb
     ...choices.map(([weight, arbitrary]) => ({ weight, arbitrary })),
   );
 }
+
+/** How deep bodies nest. */
+const DEPTH = 2;
 
 const smallInt = fc.nat(9);
 const word = fc.constantFrom("a", "b", "c");
@@ -141,7 +182,7 @@ const constant = (literal: null | boolean | number | string): Adaptive => {
 };
 
 interface ReferenceGene {
-  root: "output" | "data" | "input" | "nodes";
+  root: "output" | "data" | "input" | "nodes" | "loop" | "item";
   path: string[];
   pick: number;
 }
@@ -153,6 +194,8 @@ function reference(path: fc.Arbitrary<string[]>): fc.Arbitrary<(place: Place) =>
     [2, fc.constant("data")],
     [1, fc.constant("input")],
     [2, fc.constant("nodes")],
+    [1, fc.constant("loop")],
+    [1, fc.constant("item")],
   );
   return fc.record({ root, path, pick: fc.nat(41) }).map((gene) => (place) => refer(gene, place));
 }
@@ -162,6 +205,9 @@ function refer({ root, path, pick }: ReferenceGene, place: Place): Reference {
   const ancestor = root === "nodes" ? place.ancestors[pick % place.ancestors.length] : undefined;
   if (ancestor !== undefined) return { kind: "node", id: ancestor, path };
   if (root === "input") return { kind: "field", of: "input", path };
+  if (root === "loop" && place.inLoop) return { kind: "field", of: "loop", path: ["iteration"] };
+  if (root === "item" && place.inMap)
+    return pick % 2 === 0 ? { kind: "field", of: "index", path: [] } : { kind: "field", of: "item", path };
   const hasOutput = place.on !== "node" && root !== "data";
   const isData = !hasOutput || place.passesDataOn;
   const several = isData && place.predecessors.length > 1 && pick % 5 > 0;
@@ -175,7 +221,10 @@ const anyReference = reference(
 );
 const hasField: fc.Arbitrary<Adaptive> = reference(
   fc.constantFrom<string[]>(["score"], ["label"], ["items"], ["missing"]),
-).map((of) => (place) => ({ kind: "has", of: of(place) }));
+).map((of) => (place) => {
+  const found = of(place);
+  return { kind: "has", of: found.path.length > 0 ? found : { kind: "field", of: "input", path: ["score"] } };
+});
 
 function compared(
   of: fc.Arbitrary<Adaptive>,
@@ -295,7 +344,7 @@ const filtering: fc.Arbitrary<{ condition: Adaptive; list: Json[] | null }> = we
   [1, fc.record({ condition, list: weighted<Json[] | null>([1, fc.constant(null)], [1, items]) })],
 );
 
-const work: fc.Arbitrary<WorkGene> = weighted<WorkGene>(
+const plainWork: fc.Arbitrary<WorkGene> = weighted<WorkGene>(
   [20, fc.record({ kind: fc.constant("function"), behaviour })],
   [3, fc.constant({ kind: "parallel", work: { type: "parallel" } })],
   [
@@ -328,6 +377,91 @@ const work: fc.Arbitrary<WorkGene> = weighted<WorkGene>(
   ],
 );
 
+const answer: fc.Arbitrary<JsonObject | null> = weighted<JsonObject | null>(
+  [4, scored],
+  [1, fc.constant(null)],
+);
+const calledByLoop: fc.Arbitrary<Behaviour | null> = weighted<Behaviour | null>(
+  [3, fc.constant(null)],
+  [1, behaviour],
+);
+const maybePick: fc.Arbitrary<number | null> = weighted<number | null>(
+  [1, fc.constant(null)],
+  [1, fc.nat(9)],
+);
+
+/** Work of all kinds; bodies nest no deeper than told. */
+function work(choice: Choice, depth: number): fc.Arbitrary<WorkGene> {
+  const { features } = choice;
+  const when = <T>(feature: Feature, ...choices: T[]): T[] => (features.has(feature) ? choices : []);
+  const body = (minLength: number): fc.Arbitrary<NodeGene[]> =>
+    fc.array(nodeGene(choice, depth - 1), { minLength, maxLength: 3, size: "max" });
+  const nesting =
+    depth === 0
+      ? []
+      : [
+          ...when<readonly [number, fc.Arbitrary<WorkGene>]>("loops", [6, loopWork(body(0))]),
+          ...when<readonly [number, fc.Arbitrary<WorkGene>]>("maps", [4, mapWork(body(1), features)]),
+          ...when<readonly [number, fc.Arbitrary<WorkGene>]>("children", [
+            2,
+            fc.record({
+              kind: fc.constant("subworkflow"),
+              body: body(1),
+              input: weighted<Adaptive | null>([2, fc.constant(null)], [1, anyReference]),
+            }),
+          ]),
+        ];
+  return weighted<WorkGene>(
+    [40, plainWork],
+    ...nesting,
+    ...when<readonly [number, fc.Arbitrary<WorkGene>]>("waits", [
+      2,
+      fc
+        .integer({ min: 0, max: 20 })
+        .map((duration_ms): WorkGene => ({ kind: "wait", work: { type: "wait", duration_ms } })),
+    ]),
+    ...when<readonly [number, fc.Arbitrary<WorkGene>]>("signals", [
+      3,
+      fc.record({
+        kind: fc.constant("signal"),
+        type: fc.constantFrom("signal", "approval"),
+        answer,
+      }),
+    ]),
+  );
+}
+
+/** A loop that may go on for ever has a condition that ends it. */
+function loopWork(body: fc.Arbitrary<NodeGene[]>): fc.Arbitrary<WorkGene> {
+  return fc.record({
+    kind: fc.constant("loop"),
+    body,
+    times: fc.integer({ min: 1, max: 3 }),
+    bounded: fc.boolean(),
+    condition: weighted<Adaptive | null>([2, fc.constant(null)], [2, condition]),
+    breaks: maybePick,
+    timesOut: maybePick,
+    explicit: fc.boolean(),
+    edgeBack: fc.boolean(),
+    calls: calledByLoop,
+  });
+}
+
+function mapWork(body: fc.Arbitrary<NodeGene[]>, features: ReadonlySet<Feature>): fc.Arbitrary<WorkGene> {
+  return fc.record({
+    kind: fc.constant("map"),
+    body,
+    items: weighted<Json[] | null>([12, fc.array(smallInt, { maxLength: 4 })], [1, fc.constant(null)]),
+    fromData: fc.boolean(),
+    expression: anyReference,
+    asChild: features.has("children")
+      ? weighted([4, fc.constant(false)], [1, fc.constant(true)])
+      : fc.constant(false),
+    maxConcurrency: weighted<number | null>([2, fc.constant(null)], [1, fc.integer({ min: 1, max: 2 })]),
+    tolerated: weighted([2, fc.constant(0)], [1, fc.integer({ min: 1, max: 3 })]),
+  });
+}
+
 const edgeGene: fc.Arbitrary<EdgeGene> = fc.record({
   on: weighted<EdgeGene["on"]>(
     [12, fc.constant("success")],
@@ -340,7 +474,35 @@ const edgeGene: fc.Arbitrary<EdgeGene> = fc.record({
   position: weighted([3, fc.constant(0)], [1, fc.nat(9)]),
 });
 
-function nodeGene(ordered: boolean): fc.Arbitrary<NodeGene> {
+const EARLY: readonly TriggerRule[] = ["one_success", "one_failed", { quorum: 1 }, { quorum: 2 }];
+const LATE: readonly TriggerRule[] = [
+  "all_success",
+  "all_success",
+  "none_failed",
+  "all_failed",
+  "all_failed",
+];
+
+function ruleGene({ ordered, features }: Choice): fc.Arbitrary<TriggerRule | null> {
+  const all = features.has("rules");
+  const early = all ? EARLY : EARLY.slice(0, 1);
+  return weighted<TriggerRule | null>(
+    [12, fc.constant(null)],
+    [1, fc.constant("none_failed_min_one_success")],
+    [2, fc.constant("all_done")],
+    ...(all ? [[3, fc.constantFrom(...LATE)] as const] : []),
+    ...(ordered ? [[3, fc.constantFrom(...early)] as const] : []),
+  );
+}
+
+/** Mostly null; always, where the feature is not asked for. */
+function sometimes<T>(isAsked: boolean, weight: number, of: fc.Arbitrary<T>): fc.Arbitrary<T | null> {
+  return isAsked ? weighted<T | null>([weight, fc.constant(null)], [1, of]) : fc.constant(null);
+}
+
+function nodeGene(choice: Choice, depth: number): fc.Arbitrary<NodeGene> {
+  const { ordered, features } = choice;
+  const withdraws = ordered && features.has("withdrawal");
   return fc.record({
     shape: weighted<Shape>(
       [6, fc.constant("chain")],
@@ -350,16 +512,24 @@ function nodeGene(ordered: boolean): fc.Arbitrary<NodeGene> {
       [1, fc.constant("entry")],
     ),
     picks: fc.array(fc.nat(13), { minLength: 1, maxLength: 3 }),
-    work,
-    rule: weighted<TriggerRule | null>(
-      [12, fc.constant(null)],
-      [1, fc.constant("none_failed_min_one_success")],
-      [2, fc.constant("all_done")],
-      ...(ordered ? ([[3, fc.constant("one_success")]] as [number, fc.Arbitrary<TriggerRule>][]) : []),
-    ),
+    work: work(choice, depth),
+    rule: ruleGene(choice),
     retry,
     edges: fc.array(edgeGene, { minLength: 1, maxLength: 4 }),
     priorities: fc.boolean(),
     position: weighted([3, fc.constant(0)], [1, fc.nat(9)]),
+    cancels: sometimes(withdraws, 8, fc.array(fc.nat(13), { maxLength: 2 })),
+    cancelsRest: withdraws ? fc.boolean() : fc.constant(false),
+    unless: sometimes(ordered && features.has("unless"), 8, fc.nat(13)),
+    holds: sometimes(
+      features.has("semaphores"),
+      6,
+      fc.subarray(Object.keys(SEMAPHORES), { minLength: 1 }),
+    ).map((held) => held ?? []),
+    undone: sometimes(
+      features.has("compensation"),
+      4,
+      weighted<Behaviour>([3, steady], [1, fc.record({ kind: fc.constant("fail"), code, message })]),
+    ),
   });
 }

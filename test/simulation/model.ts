@@ -62,8 +62,8 @@ export interface SimulatedRetry {
   backoff_ms: number;
 }
 
-export type SimulatedNode = Work & {
-  id: string;
+/** What nodes of all types may have. */
+export interface NodeProperties {
   trigger_rule?: TriggerRule;
   retry?: SimulatedRetry;
   /** Limit of one try. Only nodes that hang, or answer at once, may have a small one: else it would be a race. */
@@ -78,7 +78,9 @@ export type SimulatedNode = Work & {
   holds?: string[];
   /** Undone by the handler, with the behaviour of `<id>.compensate`. */
   compensated?: true;
-};
+}
+
+export type SimulatedNode = Work & NodeProperties & { id: string };
 
 export interface SimulatedEdge {
   from: string;

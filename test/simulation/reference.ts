@@ -204,26 +204,32 @@ type Routed = { attempts: number } & (
   | { failure: Failure }
 );
 
+/** A game that was played to its end, and those of the runs that it started, by the key of the execution. */
+export interface Played extends GameResult {
+  children: Record<string, Played>;
+}
+
 /** Plays a whole run. The first enabled execution goes first unless `choose` says otherwise. What is enabled in a halted run is withdrawn. */
 export function play(
   workflow: SimulatedWorkflow,
   input: Json,
   behaviours: Behaviours,
   choose: Chooser = (enabled) => enabled[0]!,
-): GameResult {
+  wording?: NodeError,
+): Played {
   const game = createGame(workflow, input);
+  const children: Record<string, Played> = {};
   while (game.outstanding().length > 0) {
     const key = choose(game.isHalting() ? game.outstanding() : game.enabled());
     const behaviour = behaviours[idIn(key)];
     if (game.isHalting()) game.withdraw(key, behaviour);
     else if (!game.skipUnless(key)) {
       const child = game.childOf(key);
-      game.resolve(key, behaviour, {
-        child: child ? play(child.workflow, child.input, behaviours) : undefined,
-      });
+      if (child !== null) children[key] = play(child.workflow, child.input, behaviours, choose, wording);
+      game.resolve(key, behaviour, { error: wording, child: children[key] });
     }
   }
-  return game.result();
+  return { ...game.result(), children };
 }
 
 export function keyOf(id: string, scope: string): string {

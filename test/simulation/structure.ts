@@ -54,6 +54,11 @@ export class Structure {
     return this.#bodiesOf.get(id) ?? [];
   }
 
+  /** In the same graph. */
+  ancestors(id: string): Set<string> {
+    return reach(id, (at) => this.incoming(at).map((edge) => edge.from));
+  }
+
   /** Nodes that are activated when a scope of the body begins (undefined: the run). */
   entries(body?: Body): string[] {
     if (body?.kind === "loop") return [body.node.loop_back_to];
@@ -85,15 +90,11 @@ export class Structure {
       return next.length > 0 && next.every((to) => to === join || leads(to));
     };
     const inside = (id: string): boolean => own === undefined || own.members.has(id);
-    return this.#ordered([...this.#ancestors(join)].filter((id) => inside(id) && leads(id)));
+    return this.#ordered([...this.ancestors(join)].filter((id) => inside(id) && leads(id)));
   }
 
   #ordered(ids: readonly string[]): string[] {
-    return [...new Set(ids)].sort((a, b) => this.#ancestors(a).size - this.#ancestors(b).size);
-  }
-
-  #ancestors(id: string): Set<string> {
-    return reach(id, (at) => this.incoming(at).map((edge) => edge.from));
+    return [...new Set(ids)].sort((a, b) => this.ancestors(a).size - this.ancestors(b).size);
   }
 
   #mapOf(id: string): Body | undefined {
