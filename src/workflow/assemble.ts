@@ -93,9 +93,13 @@ function edgesPass({ draft, bodies, indexOf, links }: Source): IREdge[] {
   return links.map(({ from, to, edge: place }) => {
     const file = draft.edges[place]?.parsed as FileEdge;
     const { on, condition, priority } = file;
-    const ends = { from: indexOf[from] as number, to: indexOf[to] as number };
+    const source = indexOf[from] as number;
+    const target = indexOf[to] as number;
+    // Written out, as there are many: spreading would take most of this pass.
     const edge: IREdge =
-      condition === undefined ? { ...ends, on, priority } : { ...ends, on, condition, priority };
+      condition === undefined
+        ? { from: source, to: target, on, priority }
+        : { from: source, to: target, on, condition, priority };
     if (bodies.of[from] !== bodies.of[to]) addCrossing(edge, from, to, bodies);
     return edge;
   });

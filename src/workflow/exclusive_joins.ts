@@ -17,18 +17,26 @@ const FAILURE = -2;
 /** By place of an edge: which choice of its node it belongs to (SUCCESS, FAILURE, or the edge's own place). */
 type Choices = ReadonlyMap<number, number>;
 
+/** A `conditional` that takes its first matching edge only. */
+export function takesOne({ type, config }: FileNode): boolean {
+  return type === "conditional" && (config as { mode: string }).mode === "first";
+}
+
 /** The choices of all nodes that have more than one. Edges `on: always` belong to none. */
 export function choicesOf(draft: Draft, { graph, waysOutOf }: CheckedGraph): Choices {
   const choices = new Map<number, number>();
   for (const node of draft.nodes) {
-    const file = node.parsed as FileNode;
-    const takesOne = file.type === "conditional" && (file.config as { mode: string }).mode === "first";
+    const links = graph.out[node.position] as Link[];
+    if (links.length < 2) continue;
+    const isChooser = takesOne(node.parsed as FileNode);
     const waysOut = Object.values(waysOutOf.get(node.position) ?? {});
-    const own = (graph.out[node.position] as Link[]).flatMap(({ edge }): [number, number][] => {
-      const on = draft.edges[edge]?.parsed?.on;
-      if (on === "always") return [];
-      if (on === "failure") return [[edge, FAILURE]];
-      return [[edge, takesOne || waysOut.includes(edge) ? edge : SUCCESS]];
+    const isFailure = ({ edge }: Link) => draft.edges[edge]?.parsed?.on === "failure";
+    if (!isChooser && waysOut.length === 0 && !links.some(isFailure)) continue;
+    const own = links.flatMap((link): [number, number][] => {
+      const { edge } = link;
+      if (draft.edges[edge]?.parsed?.on === "always") return [];
+      if (isFailure(link)) return [[edge, FAILURE]];
+      return [[edge, isChooser || waysOut.includes(edge) ? edge : SUCCESS]];
     });
     if (new Set(own.map(([, choice]) => choice)).size < 2) continue;
     for (const [edge, choice] of own) choices.set(edge, choice);

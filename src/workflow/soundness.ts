@@ -7,7 +7,7 @@ import type { CheckedGraph } from "./check.ts";
 import type { Needs } from "./check_expressions.ts";
 import type { Draft, DraftEdge, DraftNode } from "./draft.ts";
 import { findEarlyUses } from "./early_uses.ts";
-import { choicesOf, findExclusiveJoins, neededOf } from "./exclusive_joins.ts";
+import { choicesOf, findExclusiveJoins, neededOf, takesOne } from "./exclusive_joins.ts";
 import { type Faults, quote } from "./faults.ts";
 import type { Link } from "./graph.ts";
 import type { LoopConfig } from "./node_configs.ts";
@@ -131,30 +131,25 @@ function edgesNeverTaken(
     never.add(position);
     warnings.add("EDGE_NEVER_TAKEN", path, `this edge is never taken: ${reason}`, hint);
   };
-  for (const edge of draft.edges)
-    if (constants.get(`${edge.path}.condition`) === false) never.add(edge.position);
+  if (constants.size > 0)
+    for (const { path, position } of draft.edges)
+      if (constants.get(`${path}.condition`) === false) never.add(position);
   for (const node of draft.nodes) {
     const file = node.parsed as FileNode;
-    const edges = successEdges(draft, graph.out[node.position] as Link[]);
-    if (file.type === "conditional" && (file.config as { mode: string }).mode === "first") {
-      const sure = edges.find(({ path }) => constants.get(`${path}.condition`) === true);
-      const behind = sure === undefined ? [] : edges.slice(edges.indexOf(sure) + 1);
-      for (const edge of behind)
-        report(
-          edge,
-          `the condition of ${sure?.path}, which is looked at before, is always true`,
-          "Change the priorities, or remove it.",
-        );
+    const links = graph.out[node.position] as Link[];
+    if (takesOne(file)) {
+      const edges = successEdges(draft, links);
+      const sure = edges.findIndex(({ path }) => constants.get(`${path}.condition`) === true);
+      const reason = `the condition of ${edges[sure]?.path}, which is looked at before, is always true`;
+      for (const edge of sure === -1 ? [] : edges.slice(sure + 1))
+        report(edge, reason, "Change the priorities, or remove it.");
     }
     const waysOut = waysOutOf.get(node.position);
     if (waysOut?.break === undefined) continue;
-    for (const edge of edges) {
+    for (const edge of successEdges(draft, links)) {
       if (edge.position === waysOut.break || edge.position === waysOut.timeout) continue;
-      report(
-        edge,
-        `with break_path the loop ${quote(file.id)} takes that edge, or the one of timeout_path`,
-        "Lead it from the node of break_path, or use on: always.",
-      );
+      const reason = `with break_path the loop ${quote(file.id)} takes that edge, or the one of timeout_path`;
+      report(edge, reason, "Lead it from the node of break_path, or use on: always.");
     }
   }
   return never;
