@@ -2,12 +2,15 @@ import { writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
 import type { Compiled } from "../../workflow/compile.ts";
+import { explain } from "../../workflow/explain.ts";
+import { explanationLines, listed } from "../explain_text.ts";
 import { plural } from "../format.ts";
 import type { Act } from "../program.ts";
 import type { Terminal } from "../terminal.ts";
 
 interface Flags {
   out?: string;
+  explain?: boolean;
 }
 
 export function addCompile(program: Command, act: Act): void {
@@ -16,6 +19,10 @@ export function addCompile(program: Command, act: Act): void {
     .description("check a workflow file, and compile it")
     .argument("<file>", "workflow file (JSON or YAML) or IR; - reads standard input")
     .option("--out <file>", "write the compiled form (IR, JSON) to this file; - is standard output")
+    .option(
+      "--explain",
+      "tell what it will do: levels, bodies, joins, cancel regions, compensations, semaphores",
+    )
     .addHelpText(
       "after",
       `
@@ -23,6 +30,7 @@ Needs no server. All faults are listed at once, each with its place and what to 
 
 Examples:
   npx hitzero compile workflow.yaml
+  npx hitzero compile workflow.yaml --explain
   npx hitzero compile workflow.yaml --out workflow.ir.json
   cat workflow.json | npx hitzero compile - --json`,
     )
@@ -33,7 +41,7 @@ Examples:
         const compiled = compileDocument(readDocument(file), file);
         if (flags.out === "-") terminal.print(JSON.stringify(compiled.ir, null, 2));
         else if (flags.out !== undefined) writeIr(flags.out, compiled);
-        if (flags.out !== "-") show(compiled, terminal, flags.out);
+        if (flags.out !== "-") show(compiled, terminal, flags);
         return 0;
       }),
     );
@@ -50,12 +58,21 @@ function writeIr(path: string, { ir }: Compiled): void {
   }
 }
 
-function show({ ir, digest, warnings }: Compiled, terminal: Terminal, out: string | undefined): void {
+function show({ ir, digest, warnings }: Compiled, terminal: Terminal, flags: Flags): void {
+  const { out } = flags;
   const ids = (indexes: readonly number[]) => indexes.map((index) => ir.nodes[index]?.id as string);
   const facts = { name: ir.name, digest, nodes: ir.nodes.length, edges: ir.edges.length, levels: ir.levels };
   const [entries, terminals] = [ids(ir.entries), ids(ir.terminals)];
+  const explanation = flags.explain ? explain(ir) : undefined;
   if (terminal.json) {
-    terminal.document({ ...facts, entries, terminals, warnings, ...(out ? { out } : {}) });
+    terminal.document({
+      ...facts,
+      entries,
+      terminals,
+      warnings,
+      ...(out ? { out } : {}),
+      ...(explanation ? { explanation } : {}),
+    });
     return;
   }
   const { colors } = terminal;
@@ -67,12 +84,6 @@ function show({ ir, digest, warnings }: Compiled, terminal: Terminal, out: strin
   terminal.print(`  entries    ${listed(entries)}`);
   terminal.print(`  terminals  ${listed(terminals)}`);
   if (out) terminal.print(`  IR         ${out}`);
+  for (const line of explanation ? explanationLines(explanation, colors) : []) terminal.print(line);
   for (const { code, path, message, hint } of warnings) terminal.warn(`${code} at ${path}: ${message}`, hint);
-}
-
-const SHOWN = 8;
-
-function listed(ids: readonly string[]): string {
-  const rest = ids.length - SHOWN;
-  return ids.slice(0, SHOWN).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
 }
