@@ -5,27 +5,37 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startEngine, type TestEngine } from "../support/engine.ts";
-import { compareRecord } from "./compare.ts";
-import { type EngineRecord, readRecords } from "./engine_record.ts";
 import { type SimulatedCase, simulatedCase } from "./generator.ts";
-import * as handlers from "./handlers.ts";
+import { Subjects } from "./subjects.ts";
+import { Watch } from "./watch.ts";
 
 const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 300);
 const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
-let engine: TestEngine;
-beforeAll(async () => {
-  engine = await startEngine({ workers: 2, concurrency: 4, handlers });
-});
-afterAll(() => engine?.stop());
+/** A run that takes longer hangs. */
+const LIMIT_MS = 15_000;
 
-async function disagreements({ workflow, input, behaviours, file }: SimulatedCase): Promise<string[]> {
-  const registered = await engine.client.register({ ...file, name: "simulated" });
-  const { runIds } = await engine.client.submit(registered, { input });
-  const runId = runIds[0] as string;
-  await engine.client.waitAll([runId], { pollMs: 5 });
-  const { record, faults } = (await readRecords(engine.database, [runId])).get(runId) as EngineRecord;
-  return [...faults, ...compareRecord(workflow, input, behaviours, record)];
+let engine: TestEngine;
+let subjects: Subjects;
+const watch = new Watch();
+beforeAll(async () => {
+  engine = await startEngine({ workers: 2, concurrency: 4, handlers: watch.handlers("worker") });
+  subjects = new Subjects(engine.client, engine.database, seed);
+});
+afterAll(async () => {
+  await subjects?.end();
+  await engine?.stop();
+});
+
+async function disagreements(simulated: SimulatedCase): Promise<string[]> {
+  const subject = await subjects.submit(simulated);
+  const ended = await engine.client.waitAll([subject.runId], {
+    pollMs: 5,
+    signal: AbortSignal.timeout(LIMIT_MS),
+  });
+  if (Object.keys(ended).length === 0) return ["the run hangs"];
+  const [compared] = await subjects.compare([subject], watch);
+  return compared?.found ?? [];
 }
 
 test(`${runs} random workflows agree with the reference (seed ${seed})`, { timeout: 300_000 }, async () => {

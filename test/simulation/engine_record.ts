@@ -30,8 +30,11 @@ interface NodeRow extends Omit<RecordedNode, "resolved_order"> {
   run_id: string;
 }
 
-interface RunRow extends Omit<RunRecord, "nodes" | "cancelled_at" | "cancelled_in_pause"> {
+interface RunRow extends Pick<RunRecord, "status" | "error" | "output"> {
   run_id: string;
+  parent_run_id: string | null;
+  parent_node_id: string | null;
+  parent_scope: string | null;
 }
 
 /** The events that resolve an execution, by the status that they lead to. */
@@ -43,36 +46,63 @@ const RESOLVING: Record<string, string> = {
 };
 const ENDING = ["run_completed", "run_failed", "run_cancelled"];
 
-/** The records of these runs by run id. */
+/** The records of these runs, and of those that they started, by run id. */
 export async function readRecords(
   database: Rows,
   runIds: readonly string[],
 ): Promise<Map<string, EngineRecord>> {
-  const [runs, nodes, events] = await Promise.all([
-    database.query("select run_id, status, error, output from hitzero.runs where run_id = any ($1::uuid[])", [
-      runIds,
-    ]),
+  const tree = await database.query(
+    `with recursive tree as (
+       select * from hitzero.runs where run_id = any ($1::uuid[])
+       union all
+       select r.* from hitzero.runs r join tree on r.parent_run_id = tree.run_id where r.parent_node_id is not null)
+     select run_id, status, error, output, parent_run_id, parent_node_id, parent_scope from tree order by depth desc`,
+    [runIds],
+  );
+  const runs = tree.rows as RunRow[];
+  const all = runs.map(({ run_id }) => run_id);
+  const [nodes, events] = await Promise.all([
     database.query(
       `select e.run_id, e.node_id, e.scope, e.status, e.attempt, e.retry_count, e.reason, coalesce(e.output, b.content) as output,
          e.error, e.from_nodes
        from hitzero.node_executions e left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
        where e.run_id = any ($1::uuid[])`,
-      [runIds],
+      [all],
     ),
     database.query(
       `select run_id, seq, event_type, node_id, scope, (data ->> 'attempt')::int as attempt, (data ->> 'delivery')::int as delivery
        from hitzero.event_log where run_id = any ($1::uuid[]) order by run_id, seq`,
-      [runIds],
+      [all],
     ),
   ]);
   const nodesOf = byRun(nodes.rows as NodeRow[]);
   const eventsOf = byRun(events.rows as RecordedEvent[]);
-  return new Map(
-    (runs.rows as RunRow[]).map((run) => [
-      run.run_id,
-      recordOf(run, nodesOf.get(run.run_id) ?? [], eventsOf.get(run.run_id) ?? []),
-    ]),
+  const records = new Map<string, EngineRecord>();
+  for (const run of runs) {
+    const children = runs.filter(
+      (other) => other.parent_node_id !== null && other.parent_run_id === run.run_id,
+    );
+    const own = recordOf(run, nodesOf.get(run.run_id) ?? [], eventsOf.get(run.run_id) ?? []);
+    records.set(run.run_id, withChildren(own, children, records));
+  }
+  return records;
+}
+
+/** Inner runs come first. Their faults are their parents'. */
+function withChildren(
+  own: EngineRecord,
+  children: readonly RunRow[],
+  records: ReadonlyMap<string, EngineRecord>,
+): EngineRecord {
+  const entries = children.map((child) => {
+    const key = keyOf(child.parent_node_id ?? "", child.parent_scope ?? "");
+    return [key, records.get(child.run_id) as EngineRecord] as const;
+  });
+  const faults = entries.flatMap(([key, child]) =>
+    child.faults.map((fault) => `in the child of ${key}: ${fault}`),
   );
+  const byKey = Object.fromEntries(entries.map(([key, child]) => [key, child.record]));
+  return { ...own, record: { ...own.record, children: byKey }, faults: [...own.faults, ...faults] };
 }
 
 function byRun<T extends { run_id: string }>(rows: readonly T[]): Map<string, T[]> {

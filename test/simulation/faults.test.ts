@@ -9,13 +9,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { until } from "../support/until.ts";
-import { compareRecord } from "./compare.ts";
 import { Dice } from "./dice.ts";
-import { type EngineRecord, readRecords } from "./engine_record.ts";
+import type { EngineRecord } from "./engine_record.ts";
 import { type SimulatedCase, simulatedCase } from "./generator.ts";
-import { simulated } from "./handlers.ts";
 import { type Behaviour, hangs } from "./model.ts";
 import { RoughEngine } from "./rough_engine.ts";
+import { type Subject, Subjects } from "./subjects.ts";
 import { Watch } from "./watch.ts";
 
 const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 500);
@@ -30,12 +29,12 @@ interface Command {
   afterMs: number;
 }
 
-interface Subject extends SimulatedCase {
-  runId: string;
+interface Commanded extends Subject {
   commands: Command[];
 }
 
 let engine: RoughEngine;
+let subjects: Subjects;
 const dice = new Dice(seed + 2);
 const disagreements: string[] = [];
 let compared = 0;
@@ -43,8 +42,10 @@ const outcomes = new Map<string, number>();
 
 beforeAll(async () => {
   engine = await RoughEngine.start(seed, watched);
+  subjects = new Subjects(engine.client, engine.database, seed + 3);
 });
 afterAll(async () => {
+  await subjects?.end();
   await engine?.stop();
   vi.restoreAllMocks();
   const { summary = "", total = 0 } = engine?.faults ?? {};
@@ -58,24 +59,13 @@ const watch = new Watch();
 /** Runs that are given commands: they take longer, so that there is something to command. */
 const commanded = new Set<string>();
 
-type Context = Parameters<typeof simulated>[0] & { runId: string; nodeId: string };
-
-/** The handler as a worker has it: with a duration, in view of the test. */
-function watched(worker: string) {
-  return {
-    simulated: async (context: Context): Promise<unknown> => {
-      const { runId, nodeId, attempt, params } = context;
-      const end = watch.begin({ runId, nodeId, attempt, worker });
-      try {
-        const { behaviour } = params as { behaviour: Behaviour };
-        const lasts = durationOf(runId);
-        if (lasts > 0 && !hangs(behaviour)) await sleep(lasts);
-        return await simulated(context);
-      } finally {
-        end();
-      }
-    },
-  };
+/** The handlers of a worker, with a duration. */
+function watched(worker: string): Record<string, unknown> {
+  return watch.handlers(worker, async ({ runId, params }) => {
+    const { behaviour } = params as { behaviour: Behaviour };
+    const lasts = durationOf(runId);
+    if (lasts > 0 && !hangs(behaviour)) await sleep(lasts);
+  });
 }
 
 function durationOf(runId: string): number {
@@ -99,17 +89,15 @@ function drawCommands(limited: boolean): Command[] {
   return commands;
 }
 
-async function submit(sample: SimulatedCase): Promise<Subject> {
+async function submit(sample: SimulatedCase): Promise<Commanded> {
   const commands = drawCommands(sample.workflow.max_parallel_nodes !== undefined);
-  const workflow = await engine.client.register({ ...sample.file, name: "simulated" });
-  const { runIds } = await engine.client.submit(workflow, { input: sample.input });
-  const runId = runIds[0] as string;
-  if (commands.length > 0) commanded.add(runId);
-  return { ...sample, runId, commands };
+  const subject = await subjects.submit(sample);
+  if (commands.length > 0) commanded.add(subject.runId);
+  return { ...subject, commands };
 }
 
 /** Gives a run its commands. One that comes too late is refused, which is right. */
-async function command({ runId, commands }: Subject): Promise<void> {
+async function command({ runId, commands }: Commanded): Promise<void> {
   const from = Date.now();
   for (const { kind, afterMs } of commands) {
     await sleep(Math.max(0, from + afterMs - Date.now()));
@@ -120,43 +108,31 @@ async function command({ runId, commands }: Subject): Promise<void> {
 }
 
 async function runGroup(samples: readonly SimulatedCase[]): Promise<void> {
-  const subjects: Subject[] = [];
+  const group: Commanded[] = [];
   const given: Promise<void>[] = [];
   for (const sample of samples) {
     const subject = await submit(sample);
-    subjects.push(subject);
+    group.push(subject);
     given.push(command(subject));
   }
   await Promise.all(given);
-  const runIds = subjects.map(({ runId }) => runId);
+  const runIds = group.map(({ runId }) => runId);
   const ended = await engine.client.waitAll(runIds, { pollMs: 50, signal: AbortSignal.timeout(LIMIT_MS) });
   const hanging = runIds.length - Object.values(ended).reduce((total, count) => total + count, 0);
   if (hanging > 0) disagreements.push(`${hanging} runs hang`);
-  const records = await readRecords(engine.database, runIds);
-  for (const subject of subjects) {
-    const found = compareSubject(subject, records.get(subject.runId) as EngineRecord);
+  for (const { subject, record, found } of await subjects.compare(group, watch)) {
     compared += 1;
-    if (found.length > 0) report(subject, records.get(subject.runId) as EngineRecord, found);
+    if (found.length > 0) report(subject, record, found);
   }
 }
 
-function compareSubject(
-  { workflow, input, behaviours, runId }: Subject,
-  engineRecord: EngineRecord,
-): string[] {
-  const { record, events, faults } = engineRecord;
-  return [
-    ...faults,
-    ...compareRecord(workflow, input, behaviours, record),
-    ...watch.faultsOf(runId, workflow.max_parallel_nodes, events),
-  ];
-}
-
-function report(subject: Subject, { record, events }: EngineRecord, found: readonly string[]): void {
+function report(subject: Commanded, { record, events }: EngineRecord, found: readonly string[]): void {
   disagreements.push(`run ${subject.runId}: ${found.join("; ")}`);
   if (disagreements.length > 5) return;
   const { workflow, input, behaviours, commands } = subject;
-  const told = events.map(({ seq, event_type, node_id }) => `${seq} ${event_type} ${node_id ?? ""}`);
+  const told = events.map(
+    ({ seq, event_type, node_id, scope }) => `${seq} ${event_type} ${node_id ?? ""}@${scope ?? ""}`,
+  );
   process.stdout.write(
     `${found.join("\n")}\n${JSON.stringify({ workflow, input, behaviours, commands, record, told }).slice(0, 6_000)}\n`,
   );

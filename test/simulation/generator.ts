@@ -66,8 +66,15 @@ export const ALL_FEATURES: ReadonlySet<Feature> = new Set([
   "unless",
 ]);
 
-/** What the engine can do; grows with it. */
-export const ENGINE_FEATURES: ReadonlySet<Feature> = new Set([]);
+/** What the engine can do; grows with it. HITZERO_SIMULATION_FEATURES tells otherwise: `all`, or names with commas. */
+export const ENGINE_FEATURES: ReadonlySet<Feature> = featuresNamed(
+  process.env.HITZERO_SIMULATION_FEATURES ?? "",
+);
+
+function featuresNamed(names: string): ReadonlySet<Feature> {
+  const asked = names.split(",");
+  return new Set([...ALL_FEATURES].filter((feature) => names === "all" || asked.includes(feature)));
+}
 
 export interface GeneratorOptions {
   /** At most this many nodes, those in bodies not counted; default 14. */

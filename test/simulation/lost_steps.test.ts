@@ -7,7 +7,6 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type EngineRecord, readRecords } from "./engine_record.ts";
 import { LOST_STEPS } from "./faults.ts";
 import { simulatedCase } from "./generator.ts";
-import { simulated } from "./handlers.ts";
 import { RoughEngine } from "./rough_engine.ts";
 import { Watch } from "./watch.ts";
 
@@ -16,18 +15,13 @@ const RUNS = 60;
 const LEASE_MS = 60_000;
 const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
-type Context = Parameters<typeof simulated>[0] & { runId: string; nodeId: string };
-
 const watch = new Watch();
 let engine: RoughEngine;
 beforeAll(async () => {
-  const watched = (worker: string) => ({
-    simulated: (context: Context) => {
-      const end = watch.begin({ ...context, worker });
-      return simulated(context).finally(end);
-    },
+  engine = await RoughEngine.start(seed, (worker) => watch.handlers(worker), {
+    rates: LOST_STEPS,
+    leaseMs: LEASE_MS,
   });
-  engine = await RoughEngine.start(seed, watched, { rates: LOST_STEPS, leaseMs: LEASE_MS });
 });
 afterAll(async () => {
   await engine?.stop();

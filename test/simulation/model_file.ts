@@ -10,92 +10,98 @@ import {
   type SimulatedWorkflow,
 } from "./model.ts";
 
-export function renderFile(workflow: SimulatedWorkflow, behaviours: Behaviours): JsonObject {
-  const { name, nodes, edges, output, ...settings } = workflow;
-  return {
-    name,
-    ...renderGraph({ nodes, edges }, behaviours),
-    ...cel({ output }),
-    ...settings,
-  } as JsonObject;
+/** What a workflow is called in the engine. */
+type NameOf = (name: string) => string;
+
+export function renderFile(
+  { name, nodes, edges, output, ...settings }: SimulatedWorkflow,
+  behaviours: Behaviours,
+  nameOf: NameOf = (own) => own,
+): JsonObject {
+  const graph = new Rendering(behaviours, nameOf).graph({ nodes, edges });
+  return { name: nameOf(name), ...graph, ...cel({ output }), ...settings } as JsonObject;
 }
 
-function renderGraph({ nodes, edges }: Graph, behaviours: Behaviours): { nodes: Json[]; edges: Json[] } {
-  return {
-    nodes: nodes.map((node) => renderNode(node, behaviours)),
-    edges: edges.map(({ condition, ...edge }) => ({ ...edge, ...cel({ condition }) })),
-  };
-}
+class Rendering {
+  readonly #behaviours: Behaviours;
+  readonly #nameOf: NameOf;
 
-function renderNode(node: SimulatedNode, behaviours: Behaviours): Json {
-  const {
-    id,
-    type,
-    trigger_rule,
-    retry,
-    timeout_ms,
-    cancels,
-    cancel_rest,
-    unless,
-    holds,
-    compensated,
-    ...work
-  } = node;
-  return present({
-    id,
-    type,
-    config: renderConfig(node, work, behaviours),
-    trigger_rule,
-    retry: retry && { ...retry, backoff_multiplier: 1, jitter: false },
-    timeout_ms,
-    cancels,
-    cancel_rest,
-    unless,
-    holds,
-    compensate_with: compensated && call(compensationOf(id), behaviours),
-  });
-}
-
-function renderConfig(node: SimulatedNode, work: object, behaviours: Behaviours): JsonObject {
-  switch (node.type) {
-    case "function":
-      return call(node.id, behaviours);
-    case "transform":
-      return { expression: renderCel(node.expression) };
-    case "filter":
-      return { filter_expression: renderCel(node.filter_expression) };
-    case "loop": {
-      const { loop_back_to, condition, max_iterations, break_path, timeout_path, calls } = node;
-      const paths = { loop_back_to, max_iterations, break_path, timeout_path };
-      return present({ ...paths, ...cel({ condition }), ...(calls ? call(node.id, behaviours) : {}) });
-    }
-    case "map":
-      return renderMap(node, behaviours);
-    case "signal":
-    case "approval":
-      return present({ name: node.name, timeout_ms: node.deadline_ms });
-    case "subworkflow": {
-      const entries = Object.entries(node.input ?? {}).map(([name, value]) => [
-        name,
-        `{{ ${renderCel(value)} }}`,
-      ]);
-      return present({ workflow: node.workflow.name, input: node.input && Object.fromEntries(entries) });
-    }
-    default:
-      return work as JsonObject;
+  constructor(behaviours: Behaviours, nameOf: NameOf) {
+    this.#behaviours = behaviours;
+    this.#nameOf = nameOf;
   }
-}
 
-function renderMap({ body, items, complete_when, ...map }: SimulatedMap, behaviours: Behaviours): JsonObject {
-  const what = "name" in body ? { workflow: body.name } : { body: renderGraph(body, behaviours) };
-  const { max_concurrency, tolerated_failures } = map;
-  return present({ ...cel({ items, complete_when }), ...what, max_concurrency, tolerated_failures });
-}
+  graph({ nodes, edges }: Graph): { nodes: Json[]; edges: Json[] } {
+    return {
+      nodes: nodes.map((node) => this.#node(node)),
+      edges: edges.map(({ condition, ...edge }) => ({ ...edge, ...cel({ condition }) })),
+    };
+  }
 
-function call(id: string, behaviours: Behaviours): JsonObject {
-  const behaviour: Behaviour | undefined = behaviours[id];
-  if (behaviour === undefined) throw new Error(`no behaviour for ${id}`);
-  return { function_name: "simulated", params: { behaviour: behaviour as unknown as Json } };
+  #node(node: SimulatedNode): Json {
+    const { id, type, trigger_rule, retry, timeout_ms, cancels, cancel_rest, unless, holds, compensated } =
+      node;
+    return present({
+      id,
+      type,
+      config: this.#config(node),
+      trigger_rule,
+      retry: retry && { ...retry, backoff_multiplier: 1, jitter: false },
+      timeout_ms,
+      cancels,
+      cancel_rest,
+      unless,
+      holds,
+      compensate_with: compensated && this.#call(compensationOf(id)),
+    });
+  }
+
+  #config(node: SimulatedNode): JsonObject {
+    switch (node.type) {
+      case "function":
+        return this.#call(node.id);
+      case "transform":
+        return { expression: renderCel(node.expression) };
+      case "filter":
+        return { filter_expression: renderCel(node.filter_expression) };
+      case "aggregate":
+        return "strategy" in node
+          ? { strategy: node.strategy }
+          : present({ operation: node.operation, field: node.field });
+      case "conditional":
+        return present({ mode: node.mode });
+      case "parallel":
+        return {};
+      case "loop": {
+        const { loop_back_to, condition, max_iterations, break_path, timeout_path, calls } = node;
+        const paths = present({ loop_back_to, max_iterations, break_path, timeout_path });
+        return { ...paths, ...cel({ condition }), ...(calls ? this.#call(node.id) : {}) };
+      }
+      case "map":
+        return this.#map(node);
+      case "wait":
+        return { duration_ms: node.duration_ms };
+      case "signal":
+      case "approval":
+        return present({ name: node.name, timeout_ms: node.deadline_ms });
+      case "subworkflow": {
+        const given = Object.entries(node.input ?? {}).map(([name, of]) => [name, `{{ ${renderCel(of)} }}`]);
+        const input = node.input && Object.fromEntries(given);
+        return present({ workflow: this.#nameOf(node.workflow.name), input });
+      }
+    }
+  }
+
+  #map({ body, items, complete_when, max_concurrency, tolerated_failures }: SimulatedMap): JsonObject {
+    const what = "name" in body ? { workflow: this.#nameOf(body.name) } : { body: this.graph(body) };
+    return { ...cel({ items, complete_when }), ...what, ...present({ max_concurrency, tolerated_failures }) };
+  }
+
+  #call(id: string): JsonObject {
+    const behaviour: Behaviour | undefined = this.#behaviours[id];
+    if (behaviour === undefined) throw new Error(`no behaviour for ${id}`);
+    return { function_name: "simulated", params: { behaviour: behaviour as unknown as Json } };
+  }
 }
 
 /** Those expressions that are there, as CEL. */
