@@ -10,7 +10,6 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command, Redis } from "ioredis";
-import { vi } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import type { Dice } from "./dice.ts";
 
@@ -83,6 +82,8 @@ export const LOST_STEPS: Rates = {
 /** What makes a connection usable goes out at once, in its order. */
 const HANDSHAKE = new Set(["auth", "hello", "info", "select", "client"]);
 
+const openWithout = RedisConnection.open.bind(RedisConnection);
+
 const lost = (): Error => new Error("Connection is closed.");
 
 export class Faults {
@@ -116,12 +117,16 @@ export class Faults {
 
   /** From here on every connection that is opened is subject to faults. */
   install(): void {
-    const open = RedisConnection.open.bind(RedisConnection);
-    vi.spyOn(RedisConnection, "open").mockImplementation(async (...args) => {
-      const connection = await open(...args);
+    RedisConnection.open = async (...args) => {
+      const connection = await openWithout(...args);
       this.#meddle(connection.redis, this.#current.getStore() ?? new Party("test"));
       return connection;
-    });
+    };
+  }
+
+  /** Connections that are opened from here on are spared. */
+  uninstall(): void {
+    RedisConnection.open = openWithout;
   }
 
   /** No more faults: the engine is left to heal. */

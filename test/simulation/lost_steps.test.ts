@@ -3,7 +3,7 @@
  * has to wait for a lease to end. (Under all faults together the leases would mend it, and hide it.)
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { type EngineRecord, readRecords } from "./engine_record.ts";
 import { LOST_STEPS } from "./faults.ts";
 import { simulatedCase } from "./generator.ts";
@@ -25,7 +25,6 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await engine?.stop();
-  vi.restoreAllMocks();
 });
 
 test(`lost steps and lost replies cost no delivery, and no handler is called twice (seed ${seed})`, async () => {

@@ -744,7 +744,7 @@ class TokenGame implements Game {
     const data = this.#results.get(keyOf(node.id, frame.scope))!.output;
     const { retry } = node;
     const undoing = { id: compensationOf(node.id), type: "function", ...(retry && { retry }) } as const;
-    this.#activate(undoing, frame, { data, from: [], predecessors: [] });
+    this.#activate(undoing, frame, { data, from: [node.id], predecessors: [node.id] });
   }
 }
 

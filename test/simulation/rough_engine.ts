@@ -132,6 +132,7 @@ export class RoughEngine {
 
   async stop(): Promise<void> {
     await this.cease();
+    this.faults.uninstall();
     await this.client.close();
     await Promise.all(this.#leaving);
     await Promise.all(this.#workers.map(({ service }) => service.stop()));

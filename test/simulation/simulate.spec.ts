@@ -1,0 +1,31 @@
+/** What `npm run simulate` runs: a campaign whose size, seed and roughness come from the environment. */
+import { expect, test } from "vitest";
+import { startEngine } from "../support/engine.ts";
+import { Campaign } from "./campaign.ts";
+import { RoughEngine } from "./rough_engine.ts";
+
+const runs = Number(process.env.HITZERO_SIMULATION_RUNS);
+const seed = Number(process.env.HITZERO_SIMULATION_SEED);
+const rough = process.env.HITZERO_SIMULATION_FAULTS === "true";
+
+const tell = (line: string): void => {
+  process.stdout.write(`simulation: ${line}\n`);
+};
+
+test("campaign", { timeout: 0 }, async () => {
+  const campaign = new Campaign({ seed, rough });
+  const handlers = (worker: string) => campaign.handlers(worker);
+  const roughEngine = rough ? await RoughEngine.start(seed, handlers) : undefined;
+  const engine = roughEngine ?? (await startEngine({ workers: 2, handlers: handlers("worker") }));
+  const told = (): string => `${campaign.compared} of ${runs} runs, ${roughEngine?.faults.total ?? 0} faults`;
+  try {
+    roughEngine?.begin();
+    await campaign.run(engine, runs, () => tell(`${told()}, ${campaign.disagreements.length} disagreements`));
+    await roughEngine?.cease();
+  } finally {
+    await engine.stop();
+    for (const disagreement of campaign.disagreements) tell(disagreement);
+    tell(`${told()}, ${campaign.disagreements.length} disagreements, seed ${seed}`);
+  }
+  expect([campaign.compared, campaign.disagreements]).toEqual([runs, []]);
+});
