@@ -2,7 +2,7 @@
 import type { CheckedGraph } from "./check.ts";
 import type { AncestorUse } from "./check_expressions.ts";
 import type { Draft } from "./draft.ts";
-import type { Link } from "./graph.ts";
+import { type Link, reachableFrom } from "./graph.ts";
 
 /** Ancestors followed in one sweep, as bits. */
 const BITS = 32;
@@ -16,20 +16,22 @@ export function findEarlyUses(
   const enoughOf = draft.nodes.map(({ parsed, position }) =>
     enoughToFire(parsed?.trigger_rule, (graph.in[position] as Link[]).length),
   );
-  if (!enoughOf.some((enough, position) => enough < (graph.in[position] as Link[]).length)) return [];
-  const wanted = [...new Set(uses.map(({ target }) => target))];
+  const starts = draft.nodes.flatMap(({ position }) =>
+    (enoughOf[position] as number) < (graph.in[position] as Link[]).length ? [position] : [],
+  );
+  const isBehind = reachableFrom(graph, starts);
+  const open = uses.filter(({ by }) => isBehind[by]);
+  const wanted = [...new Set(open.map(({ target }) => target))];
   const early: AncestorUse[] = [];
   for (let first = 0; first < wanted.length; first += BITS) {
-    const bitOf = new Map(wanted.slice(first, first + BITS).map((target, bit) => [target, 1 << bit]));
-    const resolved = new Int32Array(graph.size);
-    for (const position of order as number[]) {
-      const links = graph.in[position] as Link[];
-      const arrived = links.map((link) => (resolved[link.from] as number) | (bitOf.get(link.from) ?? 0));
-      resolved[position] = certain(arrived, enoughOf[position] as number);
-    }
-    for (const use of uses) {
-      const bit = bitOf.get(use.target);
-      if (bit !== undefined && ((resolved[use.by] as number) & bit) === 0) early.push(use);
+    const masks: Masks = { resolved: new Int32Array(graph.size), bitOf: new Int32Array(graph.size) };
+    const { resolved, bitOf } = masks;
+    for (const [bit, target] of wanted.slice(first, first + BITS).entries()) bitOf[target] = 1 << bit;
+    for (const position of order as number[])
+      resolved[position] = certain(graph.in[position] as Link[], enoughOf[position] as number, masks);
+    for (const use of open) {
+      const bit = bitOf[use.target] as number;
+      if (bit !== 0 && ((resolved[use.by] as number) & bit) === 0) early.push(use);
     }
   }
   return early;
@@ -41,16 +43,29 @@ function enoughToFire(rule: unknown, fanIn: number): number {
   return typeof rule === "object" && rule !== null ? (rule as { quorum: number }).quorum : fanIn;
 }
 
-/** The bits that are set in any `enough` of the masks, whichever they are. */
-function certain(masks: readonly number[], enough: number): number {
-  if (masks.length === 0) return 0;
-  if (enough === masks.length) return masks.reduce((all, mask) => all | mask, 0);
-  if (enough === 1) return masks.reduce((all, mask) => all & mask, -1);
-  const needed = masks.length - enough + 1;
+interface Masks {
+  /** By position: ancestors that are certain to be resolved when the node fires. */
+  resolved: Int32Array;
+  /** By position: the bit of an ancestor that is asked for, else 0. */
+  bitOf: Int32Array;
+}
+
+/** What any `enough` of the links bring for certain, whichever they are. */
+function certain(links: readonly Link[], enough: number, masks: Masks): number {
+  let all = 0;
+  for (const link of links) all |= broughtBy(link, masks);
+  if (enough === links.length || all === 0) return all;
   let result = 0;
   for (let bit = 0; bit < BITS; bit++) {
     const flag = 1 << bit;
-    if (masks.filter((mask) => (mask & flag) !== 0).length >= needed) result |= flag;
+    if ((all & flag) === 0) continue;
+    let count = 0;
+    for (const link of links) if ((broughtBy(link, masks) & flag) !== 0) count += 1;
+    if (count > links.length - enough) result |= flag;
   }
   return result;
+}
+
+function broughtBy({ from }: Link, { resolved, bitOf }: Masks): number {
+  return (resolved[from] as number) | (bitOf[from] as number);
 }
