@@ -7,7 +7,7 @@
 --   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand,
 --              needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, withdraws, waits, guarded, compensation}
 --          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
---          or with outcome W {…, detail, park w|s|m|c, due, signal, total, blobs}: it waits
+--          or with outcome W {…, detail, park w|s|m|c, due, signal, total, closes, stops, blobs}: it waits
 --          or {run, ir, parked, scopes, id, g, settle, stream, entry}
 --   claims:   {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [[node, field]], waits, withdraws,
 --              guarded, unless [[node, field]]}
@@ -132,8 +132,7 @@ local function put_off(item, run, field, rest, kind, attempt, more)
   if item.park then
     put(run, 'p' .. item.node .. at_scope(item.scope), item.park)
     if item.park == 'm' then
-      write_map(run, item.node, item.scope, { total = item.total, next = 0, open = 0, over = 0, failed = 0, first = 0, culprit = 0 })
-      settle_and_count(step, run, { { item.node, item.scope, 1, 'F' } })
+      park_map(step, run, item)
     elseif item.park == 's' then
       woken = await_signal(step, run, item.signal, item.node, item.scope, item.queue)
     end

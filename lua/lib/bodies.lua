@@ -1,8 +1,9 @@
 -- Bodies: what is executed in scopes of its own, once for each iteration of a loop or item of a map.
 --
 -- ir, m<node> of a loop or map node: {id, queue, nodes, outputs (nodes whose outputs are dropped with the scope), joins, edges (into
---   joins), waits, loops} of its body, and of a map {window, results (terminals)}
--- run, M<node><@scope>: `total,next item to begin,items under way,items over,failed items,first failed item,its node,stopped`
+--   joins), waits, loops} of its body, and of a map {window, results (terminals), asks (complete_when)}
+-- run, M<node><@scope>: `total,next item to begin,items under way,items over,failed items,first failed item,its node,
+--   no more are added,items are over that complete_when has not seen,stopped`
 --
 -- A map node waits while its items run; their executions count in their own scopes alone. So an item whose map is gone is dead: whatever is
 -- still held of it is stale.
@@ -13,12 +14,13 @@ local function read_map(run, node, scope)
   local list = {}
   for value in string.gmatch(packed, '-?%d+') do list[#list + 1] = tonumber(value) end
   return { total = list[1], next = list[2], open = list[3], over = list[4], failed = list[5], first = list[6], culprit = list[7],
-    stopped = list[8] == 1 }
+    closed = list[8] == 1, unseen = list[9] == 1, stopped = list[10] == 1 }
 end
 
 local function write_map(run, node, scope, map)
   put(run, 'M' .. node .. at_scope(scope), table.concat({ integer(map.total), integer(map.next), integer(map.open), integer(map.over),
-    integer(map.failed), integer(map.first), integer(map.culprit), map.stopped and '1' or '0' }, ','))
+    integer(map.failed), integer(map.first), integer(map.culprit), map.closed and '1' or '0', map.unseen and '1' or '0',
+    map.stopped and '1' or '0' }, ','))
 end
 
 -- Do all maps around this scope still work on it?
@@ -76,15 +78,24 @@ function modes.A(step, run, top)
   return true
 end
 
--- All items over, or the run halted: the map node goes on.
+-- Does the map node go on? When all items are over, when it was ended early, when complete_when is to be asked, or when the run is halted.
 local function settle_map(step, run, node, scope)
-  local map = read_map(run, node, scope)
-  if not map or map.open > 0 or get(run, 'p' .. node .. at_scope(scope)) ~= 'm' then return end
-  if is_stopping(run) then return withdraw(step, run, node, scope, nil, {}) end
-  if not map.stopped and map.next < map.total then return end
+  local map, info = read_map(run, node, scope), edges_of(run, 'm' .. node)
+  if not map or get(run, 'p' .. node .. at_scope(scope)) ~= 'm' then return end
+  if is_stopping(run) then return map.open == 0 and withdraw(step, run, node, scope, nil, {}) end
+  local is_over = map.stopped or (map.open == 0 and map.next >= map.total and map.closed)
+  if not is_over then
+    if info.asks and map.unseen then
+      map.unseen = false
+      write_map(run, node, scope, map)
+      wake(step, run, node, scope, info.queue,
+        'K' .. cjson.encode({ completed = map.over - map.failed, failed = map.failed, total = map.total }))
+    end
+    return
+  end
   local told = { total = map.total, failed = map.failed, stopped = map.stopped or nil }
   if map.failed > 0 then told.first, told.culprit = map.first, map.culprit end
-  wake(step, run, node, scope, edges_of(run, 'm' .. node).queue, 'M' .. cjson.encode(told))
+  wake(step, run, node, scope, info.queue, 'M' .. cjson.encode(told))
 end
 
 -- An item that begins costs about as much as this many edges.
@@ -130,6 +141,7 @@ local function item_over(run, node, scope, work)
   if not map or map.stopped then return end
   map.open = map.open - 1
   map.over = map.over + 1
+  map.unseen = true
   local culprit = get(run, 'u' .. at_scope(scope))
   if culprit then
     map.failed = map.failed + 1
@@ -165,5 +177,19 @@ function bodies.counted(_, run, scope, before, after, work)
       put(run, 'L' .. at_scope(scope), false)
       work[#work + 1] = { body.n, scope, 1, 'A' }
     end
+  end
+end
+
+-- A map node waits: at first, or again with items that were added.
+local function park_map(step, run, item)
+  local map = read_map(run, item.node, item.scope)
+    or { total = 0, next = 0, open = 0, over = 0, failed = 0, first = 0, culprit = 0 }
+  map.total = map.total + item.total
+  map.closed = map.closed or item.closes
+  map.stopped = map.stopped or item.stops
+  write_map(run, item.node, item.scope, map)
+  settle_and_count(step, run, { { item.node, item.scope, 1, 'F' } })
+  if not map.closed and get(run, 'p' .. item.node .. at_scope(item.scope)) == 'm' then
+    await_signal(step, run, item.signal, item.node, item.scope, item.queue)
   end
 end

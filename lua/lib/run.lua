@@ -9,7 +9,7 @@
 --                    `C|F:nonce:delivery:handed,handed…` resolved, with what went straight to the worker that resolved it
 --                    `S:reason:origin` skipped · `X:nonce:delivery:` cancelled
 --   p<node><@scope>  an execution that waits: w for a time, s for a signal, m for its items, c for its child run; and once it was woken:
---                    S<payload> by a signal, C<payload> by its child, M by the last item
+--                    S<payload> by a signal, C<payload> by its child, M<how they ended> by its items, K<counts> to ask complete_when
 --   a<node><@scope>  arrivals counted at a join: taken,not taken,failed
 --   e<edge><@scope>  one arrival at a join: t, n, or f<index of the failed node>
 --   o<node><@scope>  output: j<JSON> or b<name of a blob>; a loop node's is kept one component further out

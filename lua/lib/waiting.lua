@@ -36,7 +36,15 @@ local function await_signal(step, run, name, node, scope, queue)
   local signals = signals_of(run, name)
   local early = table.remove(signals.e, 1)
   if early then wake(step, run, node, scope, queue, 'S' .. early)
-  else signals.w[#signals.w + 1] = { node, scope, queue } end
+  else
+    for index, waiter in ipairs(signals.w) do -- a map that stood in line before
+      if waiter[1] == node and waiter[2] == scope then
+        table.remove(signals.w, index)
+        break
+      end
+    end
+    signals.w[#signals.w + 1] = { node, scope, queue }
+  end
   put_signals(run, name, signals)
   return early
 end

@@ -77,7 +77,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   const execution = viewOf(held, abort.signal, options.log);
   const produce = async (): Promise<{ text: string } | Parked> => {
     if (mustWait(node) && held.woken === undefined) return beginWaiting(execution, options.services);
-    if (mustWait(node)) return { text: await endWaiting(held, execution, options.services) };
+    if (mustWait(node)) return endWaiting(held, execution, options.services);
     const value = await performNode(execution, options.handlers);
     const limits = {
       maxBytes: MAX_OUTPUT_BYTES,

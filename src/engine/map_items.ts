@@ -18,25 +18,46 @@ const PARTS_KEPT = 64;
 const partName = (map: number, scope: string, part: number) =>
   `i${map}${scope === "" ? "" : `@${scope}`}.${part}`;
 
-/** Evaluates the list. @throws HitzeroError MAP_NOT_A_LIST, MAP_TOO_LARGE */
-export function splitItems(execution: Execution): {
-  total: number;
+export interface ItemParts {
+  /** Items in them, those that were there before not counted. */
+  added: number;
   blobs: { name: string; value: string }[];
-} {
-  const { node, nodeIndex, scope } = execution;
-  const items = programsOf(execution.ir).items(nodeIndex)?.evaluate(variablesOf(execution));
+}
+
+/** Evaluates the list. @throws HitzeroError MAP_NOT_A_LIST, MAP_TOO_LARGE */
+export function firstItems(execution: Execution): ItemParts {
+  const items = programsOf(execution.ir).items(execution.nodeIndex)?.evaluate(variablesOf(execution));
   if (!Array.isArray(items)) {
-    throw new HitzeroError("MAP_NOT_A_LIST", `items of node ${node.id} is not a list`, {
+    throw new HitzeroError("MAP_NOT_A_LIST", `items of node ${execution.node.id} is not a list`, {
       hint: "Let the expression give a list, such as data.rows.",
     });
   }
-  if (items.length > MAX_MAP_ITEMS) {
+  return splitItems(execution, items, 0);
+}
+
+/** Items that are added to an open map, behind those that it has. */
+export async function moreItems(
+  execution: Execution,
+  items: readonly unknown[],
+  services: WaitingServices,
+): Promise<ItemParts> {
+  const { runId, nodeIndex, scope } = execution;
+  const [map] = await services.readFields(runId, [`M${nodeIndex}${scope === "" ? "" : `@${scope}`}`]);
+  const total = Number(map?.split(",")[0] ?? 0);
+  const last = Math.floor(total / PART);
+  const begun =
+    total % PART === 0 ? [] : JSON.parse(await services.readBlob(runId, partName(nodeIndex, scope, last)));
+  return splitItems(execution, [...begun, ...items], last * PART, begun.length);
+}
+
+/** Parts of a list that begins at item `from`; the first `known` of them were there before. */
+function splitItems(execution: Execution, items: readonly unknown[], from: number, known = 0): ItemParts {
+  const { node, nodeIndex, scope } = execution;
+  if (from + items.length > MAX_MAP_ITEMS) {
     throw new HitzeroError(
       "MAP_TOO_LARGE",
-      `node ${node.id} has ${items.length} items; the limit is ${MAX_MAP_ITEMS}`,
-      {
-        hint: "Split the list, and map over its parts.",
-      },
+      `node ${node.id} has ${from + items.length} items; the limit is ${MAX_MAP_ITEMS}`,
+      { hint: "Split the list, and map over its parts." },
     );
   }
   const limits = {
@@ -47,9 +68,9 @@ export function splitItems(execution: Execution): {
   const blobs = [];
   for (let first = 0; first < items.length; first += PART) {
     const value = encodeJson(items.slice(first, first + PART), limits);
-    blobs.push({ name: partName(nodeIndex, scope, first / PART), value });
+    blobs.push({ name: partName(nodeIndex, scope, (from + first) / PART), value });
   }
-  return { total: items.length, blobs };
+  return { added: items.length - known, blobs };
 }
 
 /** Reads items, a part at a time; keeps the parts used last. */
@@ -66,12 +87,20 @@ export class ItemReader {
     if (place === undefined) return undefined;
     const name = partName(place.map, place.scope, Math.floor(place.index / PART));
     const key = `${held.runId}/${name}`;
-    const part = this.#parts.get(key) ?? readBlob(name).then((text) => JSON.parse(text) as unknown[]);
+    const known = (await this.#parts.get(key)) ?? [];
+    const inPart = place.index % PART;
+    // Items may have been added to the last part since it was read.
+    if (inPart >= known.length) this.#parts.delete(key);
+    return (await this.#part(key, () => readBlob(name)))[inPart];
+  }
+
+  #part(key: string, read: () => Promise<string>): Promise<unknown[]> {
+    const part = this.#parts.get(key) ?? read().then((text) => JSON.parse(text) as unknown[]);
     this.#parts.delete(key);
     this.#parts.set(key, part);
     part.catch(() => this.#parts.delete(key));
     if (this.#parts.size > PARTS_KEPT) this.#parts.delete(this.#parts.keys().next().value as string);
-    return (await part)[place.index % PART];
+    return part;
   }
 }
 

@@ -293,7 +293,7 @@ class BatchBuilder {
     this.#event(runId, seq, entry, "INFO", "node_cancelled", [id, scope], message, { attempt, reason });
     this.#change(runId, [id, scope], "PENDING", "CANCELLED", entry.at, reason);
     if (type === "subworkflow") this.batch.cancelUnder.children.push(childRunId(runId, id, scope));
-    const prefix = map_body === undefined ? undefined : `${scope === "" ? "" : `${scope}/`}${id}:`;
+    const prefix = map_body === undefined ? undefined : itemsOf(id, scope);
     if (prefix !== undefined) this.batch.buried.push({ runId, prefix, at: entry.at, reason });
     if (by !== undefined)
       this.batch.withdrawn.push({ runId, node: index, scope, ...(prefix ? { prefix } : {}) });
@@ -304,9 +304,9 @@ class BatchBuilder {
     const { child, items, signal } = detail;
     const due = step.due === undefined ? null : new Date(step.due).toISOString();
     const waitsFor = {
-      w: `until ${due}`,
+      w: `${due}`,
       s: `signal ${signal}${due === null ? "" : `, until ${due}`}`,
-      m: `${items?.total} items`,
+      m: `its items${items ? ` (${items.total} more)` : ""}`,
       c: `run ${child?.run_id}`,
     }[step.park];
     this.#execution({
@@ -330,19 +330,26 @@ class BatchBuilder {
       const parent = { parentRunId: step.id, parentNodeId: id, parentScope: step.scope };
       this.batch.children.push({ runId: run_id, ...parent, ...rest });
     }
+    if (detail.complete) {
+      const prefix = itemsOf(id, step.scope);
+      this.batch.buried.push({ runId: step.id, prefix, at: entry.at, reason: `withdrawn: ${id}` });
+      this.batch.withdrawn.push({ runId: step.id, node: -1, scope: step.scope, prefix });
+    }
+    const isAsked = detail.complete !== undefined;
     this.#event(
       step.id,
       step.q,
       entry,
-      "INFO",
-      "node_waiting",
+      isAsked ? "DEBUG" : "INFO",
+      isAsked ? "map_asked" : "node_waiting",
       [id, step.scope],
-      `${id} waits: ${waitsFor}`,
+      `${id} waits for ${waitsFor}`,
       {
         attempt: step.attempt,
         delivery: step.delivery,
         due,
         ...(items ? { items: items.total } : {}),
+        ...(isAsked ? { complete: detail.complete } : {}),
         ...(child ? { child_run_id: child.run_id } : {}),
       },
     );
@@ -462,6 +469,9 @@ class BatchBuilder {
     });
   }
 }
+
+/** How the scopes of a map's items begin. */
+const itemsOf = (mapId: string, scope: string) => `${scope === "" ? "" : `${scope}/`}${mapId}:`;
 
 function signalMessage(step: Commanded, ir: IR): string {
   if (step.fate === "taken") return `signal ${step.name} was given to ${nodeOf(ir, step.node as number).id}`;

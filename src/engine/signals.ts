@@ -5,7 +5,14 @@ import type { SignalContent } from "../postgres/commands.ts";
 import type { IR, NodeType } from "../workflow/ir.ts";
 
 export function isSignalled(type: NodeType): boolean {
-  return type === "signal" || type === "approval";
+  return type === "signal" || type === "approval" || type === "map";
+}
+
+function isMapPayload(payload: unknown): boolean {
+  if (typeof payload !== "object" || payload === null || Array.isArray(payload)) return false;
+  const { items = [], close = false, complete = false, ...others } = payload as Record<string, unknown>;
+  const isKnown = Object.keys(others).length === 0;
+  return isKnown && Array.isArray(items) && typeof close === "boolean" && typeof complete === "boolean";
 }
 
 /**
@@ -23,7 +30,7 @@ export function checkSignal(ir: IR, { name, payload = null, by }: SignalContent)
     });
   }
   const open = named.filter(({ config }) => {
-    const assignees = config.assignees as string[];
+    const { assignees = [] } = config as { assignees?: string[] };
     return assignees.length === 0 || (by !== undefined && assignees.includes(by));
   });
   if (open.length === 0) {
@@ -33,6 +40,12 @@ export function checkSignal(ir: IR, { name, payload = null, by }: SignalContent)
   }
   const faults: string[] = [];
   for (const { id, type, config } of open) {
+    if (type === "map" && !isMapPayload(payload)) {
+      faults.push(
+        `map ${id}: it takes {"items": [...], "close": true, "complete": true}, each of them optional`,
+      );
+      continue;
+    }
     if (type === "approval" && (typeof payload !== "object" || Array.isArray(payload))) {
       faults.push(`node ${id}: the answer to an approval is an object`);
       continue;

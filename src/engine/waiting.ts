@@ -15,7 +15,7 @@ import { programsOf } from "../workflow/programs.ts";
 import { childRunId } from "./child_runs.ts";
 import type { HeldExecution } from "./held.ts";
 import { MAX_INPUT_BYTES, MAX_JSON_DEPTH, MAX_RUN_DEPTH } from "./limits.ts";
-import { gatherResults, type MapEnd, splitItems } from "./map_items.ts";
+import { firstItems, gatherResults, type ItemParts, type MapEnd, moreItems } from "./map_items.ts";
 
 /** What is needed of the servers. */
 export interface WaitingServices {
@@ -51,11 +51,8 @@ export async function beginWaiting(execution: Execution, services: WaitingServic
   switch (type) {
     case "wait":
       return parked({ kind: "w", due: dueOf(execution, services.now()) });
-    case "map": {
-      const { total, blobs } = splitItems(execution);
-      const names = blobs.map(({ name }) => name);
-      return { ...parked({ kind: "m", total, blobs: names }, { items: { total, blobs: names } }), blobs };
-    }
+    case "map":
+      return parkedMap(execution, firstItems(execution), { closes: config.open !== true });
     case "subworkflow":
       return parked({ kind: "c" }, { child: await childOf(execution, services) });
     default: {
@@ -64,6 +61,24 @@ export async function beginWaiting(execution: Execution, services: WaitingServic
       return parked({ kind: "s", signal, ...due }, { signal });
     }
   }
+}
+
+function parkedMap(
+  { node }: Execution,
+  { added, blobs }: ItemParts,
+  ends: { closes?: boolean; stops?: boolean },
+): Parked {
+  const names = blobs.map(({ name }) => name);
+  const { name } = node.config as { name?: string };
+  const park: Park = {
+    kind: "m",
+    total: added,
+    blobs: names,
+    ...ends,
+    ...(name === undefined ? {} : { signal: name }),
+  };
+  const items = { total: added, blobs: names };
+  return { park, detail: ends.stops ? { items, complete: true } : { items }, blobs };
 }
 
 const parked = (park: Park, detail: Partial<ExecutionDetail> = {}): Parked => ({ park, detail, blobs: [] });
@@ -131,13 +146,48 @@ export interface ChildEnd {
   error: { code: string; message: string } | null;
 }
 
-/** Second phase: the JSON text of the output. @throws what fails the execution */
+/** A map that was woken while its items run: items come in, or complete_when is asked. It waits on. */
+async function lookAfterMap(execution: Execution, woken: string, services: WaitingServices): Promise<Parked> {
+  const told = JSON.parse(woken.slice(1));
+  if (woken.startsWith("K")) {
+    const program = programsOf(execution.ir).completeWhen(execution.nodeIndex);
+    const { input, ir } = execution;
+    const complete = program?.evaluate({ ...told, input, vars: ir.vars }) === true;
+    const { name } = execution.node.config as { name?: string };
+    const park: Park = {
+      kind: "m",
+      total: 0,
+      stops: complete,
+      ...(name === undefined ? {} : { signal: name }),
+    };
+    return parked(park, { complete });
+  }
+  const { items = [], close, complete } = (told.payload ?? {}) as OpenMapPayload;
+  const parts = await moreItems(execution, items, services);
+  return parkedMap(execution, parts, { closes: close === true, stops: complete === true });
+}
+
+/** What the signals of an open map bring. */
+interface OpenMapPayload {
+  items?: unknown[];
+  close?: boolean;
+  complete?: boolean;
+}
+
+/** Second phase: the JSON text of the output, unless it waits on. @throws what fails the execution */
 export async function endWaiting(
   held: HeldExecution,
   execution: Execution,
   services: WaitingServices,
-): Promise<string> {
+): Promise<{ text: string } | Parked> {
   const woken = held.woken as string;
+  const isMap = execution.node.type === "map";
+  if (isMap && (woken.startsWith("K") || woken.startsWith("S")))
+    return lookAfterMap(execution, woken, services);
+  return { text: await outputOf(execution, woken, services) };
+}
+
+async function outputOf(execution: Execution, woken: string, services: WaitingServices): Promise<string> {
   const told = woken.slice(1);
   const { id, type, config } = execution.node;
   switch (woken[0]) {

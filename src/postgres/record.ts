@@ -82,6 +82,7 @@ export interface FinalRecord {
 const LEGAL_TRANSITIONS = Object.entries(NODE_TRANSITIONS)
   .flatMap(([from, targets]) => targets.map((to) => `('${from}', '${to}')`))
   .concat("('RUNNING', 'RUNNING')") // handed out again after its worker was lost
+  .concat("('WAITING', 'WAITING')") // a map that was looked after
   .join(", ");
 
 const raw = (text: string | null) => text ?? "null";
@@ -133,7 +134,7 @@ export async function recordBlobs(client: Queryable, records: readonly BlobRecor
   for (const blob of records) {
     await client.query(
       `insert into hitzero.blobs (run_id, name, node_id, scope, bytes, content) values ($1, $2, $3, $4, $5, $6)
-       on conflict (run_id, name) do nothing`,
+       on conflict (run_id, name) do update set bytes = excluded.bytes, content = excluded.content`,
       [blob.runId, blob.name, blob.nodeId, blob.scope, Buffer.byteLength(blob.content), blob.content],
     );
   }

@@ -25,8 +25,12 @@ export interface Park {
   due?: number;
   /** Name of the signal. */
   signal?: string;
-  /** Number of items. */
+  /** Number of items (added). */
   total?: number;
+  /** No more items are added. */
+  closes?: boolean;
+  /** The map ends with what is over. */
+  stops?: boolean;
   /** Blobs that the items were stored in. */
   blobs?: string[];
 }

@@ -76,7 +76,11 @@ function bodyFields(ir: IR, body: IRBody, index: number): Record<string, unknown
     waits: direct.filter((at) => PARKING.has((ir.nodes[at] as IRNode).type)),
     loops,
     ...(body.kind === "map"
-      ? { window: ir.nodes[body.node]?.config.max_concurrency, results: body.terminals }
+      ? {
+          window: ir.nodes[body.node]?.config.max_concurrency,
+          results: body.terminals,
+          asks: ir.nodes[body.node]?.config.complete_when === undefined ? undefined : 1,
+        }
       : {}),
   };
 }

@@ -297,6 +297,8 @@ export class Partition {
       park: item.park?.kind,
       signal: item.park?.signal,
       total: item.park?.total,
+      closes: item.park?.closes,
+      stops: item.park?.stops,
       blobs: item.park?.blobs?.map((name) => list.position(this.keys.blob(item.runId, name))),
       outcome: item.outcome,
       arrivals: item.arrivals,

@@ -133,6 +133,8 @@ const executionDetail = z.object({
   /** Of one that waits: name of the signal, number of items and the blobs that hold them, or the child run. */
   signal: z.string().optional(),
   items: z.object({ total: z.number(), blobs: z.array(z.string()) }).optional(),
+  /** A map was asked whether it is complete, and was or was not. */
+  complete: z.boolean().optional(),
   child: childRun.optional(),
 });
 export type ExecutionDetail = z.infer<typeof executionDetail>;

@@ -33,6 +33,8 @@ export const LIMITS = {
   configBytes: 256 * 1024,
   /** Longest timer of JavaScript, in milliseconds (24.8 days). */
   timeoutMs: 2_147_483_647,
+  /** Longest `wait`, in milliseconds (100 years). */
+  waitMs: 3_155_760_000_000,
   maxAttempts: 1_000,
   /** Faults reported at once; the rest is counted. */
   faults: 100,

@@ -115,9 +115,20 @@ const MapConfig = z
     complete_when: Cel.optional().describe(
       "CEL asked after each item: true ends the map early. Sees completed, failed, total, input, vars.",
     ),
+    open: z
+      .boolean()
+      .optional()
+      .describe("Items may be added while it runs, by signals called `name`, until one of them closes it."),
+    name: ShortText.optional().describe(
+      "Name of the signals of an open map; payload {items: [...], close: true, complete: true}.",
+    ),
   })
   .refine((config) => (config.body === undefined) !== (config.workflow === undefined), {
     error: "exactly one of body and workflow must be given",
+  })
+  .refine((config) => (config.open === true) === (config.name !== undefined), {
+    error: "open and name belong together",
+    path: ["name"],
   })
   .refine((config) => config.version === undefined || config.workflow !== undefined, {
     error: "version belongs to workflow, not to body",
@@ -140,7 +151,12 @@ const SubworkflowConfig = z.strictObject({
 
 const WaitConfig = z
   .strictObject({
-    duration_ms: z.int().min(0).optional().describe("Milliseconds to wait. Either this or `until`."),
+    duration_ms: z
+      .int()
+      .min(0)
+      .max(LIMITS.waitMs)
+      .optional()
+      .describe("Milliseconds to wait. Either this or `until`."),
     until: Text.refine((text) => !isTime(text) || timeOf(text) !== undefined, {
       error: "there is no such time",
     })
@@ -158,6 +174,10 @@ const SignalConfig = z.strictObject({
     "Milliseconds after which the node fails; absent: it waits on.",
   ),
   schema: z.union([AnyObject, z.boolean()]).optional().describe("JSON Schema of the signal's payload."),
+  transient: z
+    .boolean()
+    .default(false)
+    .describe("A signal that finds nobody waiting is dropped, not kept for the next who waits."),
 });
 
 const DeployConfig = z.strictObject({

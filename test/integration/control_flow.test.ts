@@ -270,6 +270,34 @@ describe("maps", () => {
     expect(looped.statuses["work@again:2/each:1"]).toBe("COMPLETED");
   });
 
+  test("end early when complete_when says so: the rest is withdrawn", async () => {
+    const body = {
+      nodes: [{ id: "slow", type: "wait", config: { until: "input.base[index]" } }, fn("work", "double")],
+      edges: edges("slow -> work"),
+    };
+    const base = [0, 0, 60_000, 60_000].map((ms) => new Date(Date.now() + ms).toISOString());
+    const { run: row, statuses } = await run(over("double", { complete_when: "completed >= 2" }, body), {
+      items: [1, 2, 3, 4],
+      base,
+    });
+    expect(row).toMatchObject({ status: "COMPLETED", output: [2, 4, null, null] });
+    expect(statuses["slow@each:3"]).toBe("CANCELLED");
+  });
+
+  test("that are open take items until one signal closes them", async () => {
+    const runId = await submit(over("double", { open: true, name: "more" }), { items: [1] });
+    const give = (payload: unknown) => engine.client.signal(runId, { name: "more", payload });
+    await expect(give([1])).rejects.toMatchObject({ code: "SIGNAL_INVALID" });
+    await give({ items: Array.from({ length: 120 }, (_item, index) => index + 2) });
+    await give({ items: [122, 123] });
+    await give({ items: [124], close: true });
+    const { run: row } = await ended(runId);
+    expect(row.output).toEqual(Array.from({ length: 124 }, (_item, index) => 2 * (index + 1)));
+    const early = await submit(over("double", { open: true, name: "more" }), { items: [1] });
+    await engine.client.signal(early, { name: "more", payload: { complete: true } });
+    expect((await ended(early)).run.status).toBe("COMPLETED");
+  });
+
   test("that are cancelled end with what was under way", async () => {
     const runId = await submit(over("gate", { max_concurrency: 3 }), { items: [1, 2, 3, 4, 5, 6] });
     await until(async () => gates.size === 3, "three items are under way");

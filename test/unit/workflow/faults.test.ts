@@ -398,6 +398,11 @@ const BODIES: Case[] = [
     { name: "x", nodes: [{ id: "w", type: "wait", config: { until: "2026-02-31T00:00:00Z" } }] },
   ],
   [
+    "INVALID_VALUE",
+    "$.nodes[0].config.duration_ms",
+    { name: "x", nodes: [{ id: "w", type: "wait", config: { duration_ms: 1e15 } }] },
+  ],
+  [
     "TEMPLATE_SYNTAX",
     "$.nodes[0].config.input.list[1]",
     {
