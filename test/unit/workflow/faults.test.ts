@@ -330,6 +330,12 @@ const BODIES: Case[] = [
   ],
   [
     "INVALID_VALUE",
+    "$.nodes[0].config.name",
+    { name: "x", nodes: [map("m", { open: true, workflow: "w" })] },
+    "belong together",
+  ],
+  [
+    "INVALID_VALUE",
     "$.nodes[0].config.version",
     { name: "x", nodes: [map("m", { version: 1, body: { nodes: [step("x")] } })] },
   ],
