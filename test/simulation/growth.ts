@@ -366,10 +366,9 @@ class Neighbours {
         !this.#ancestors(index).includes(other) &&
         !this.#ancestors(other).includes(index),
     );
-    const forestalling =
-      unless === null || work.kind !== "function" || retry !== null
-        ? undefined
-        : apart[unless % apart.length];
+    // One that is tried again begins more than once.
+    const triedOnce = work.kind === "function" && work.behaviour.kind !== "flaky" && retry === null;
+    const forestalling = unless === null || !triedOnce ? undefined : apart[unless % apart.length];
     const rest = joins && cancelsRest && !leavesOver;
     const names = all ? ["*"] : distinct(named).map((other) => this.id(other));
     return {

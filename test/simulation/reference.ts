@@ -362,9 +362,9 @@ class TokenGame implements Game {
   }
 
   forgetItems(begun: (scope: string) => boolean): void {
-    const items = [...this.#active.values()].flatMap(({ fan }) => fan?.begun ?? []);
-    for (const item of items.filter(({ scope }) => !begun(scope)))
-      for (const { key } of this.#activeIn(item)) this.#active.delete(key);
+    for (const frame of this.#frames)
+      if (frame.body?.kind === "map" && !begun(frame.scope))
+        for (const { key } of this.#activeIn(frame)) this.#active.delete(key);
     this.#tidy();
   }
 
