@@ -160,6 +160,7 @@ function compareResolved({ game, record, behaviours, options }: Replay, node: Re
     error: node.error ?? undefined,
     child: record.children?.[key],
     at: isObject(node.output) ? node.output.at : undefined,
+    unnoticed: true,
   };
   const childless = game.childOf(key) !== null && told.child === undefined;
   return [

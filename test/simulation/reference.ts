@@ -106,6 +106,8 @@ export interface Told {
   child?: { status: string; output: Json } | undefined;
   /** When an approval was given. */
   at?: Json | undefined;
+  /** The event came, if that can be, before any of the executions that it withdraws was active. */
+  unnoticed?: boolean;
 }
 
 export interface Child {
@@ -293,7 +295,8 @@ class TokenGame implements Game {
     this.#moves += 1;
     const outcome = this.#runAndRoute(execution, behaviour, told);
     const inTime = !("failure" in outcome && outcome.failure.code === "SIGNAL_TIMED_OUT");
-    if (isEvent(execution.node) && inTime) this.#withdrawOthers(execution);
+    const cameFirst = told.unnoticed === true && this.#cameFirst(execution);
+    if (isEvent(execution.node) && inTime && !cameFirst) this.#withdrawOthers(execution);
     if ("failure" in outcome) this.#fail(execution, worded(outcome.failure, told.error), outcome.attempts);
     else this.#complete(execution, outcome);
     this.#tidy();
@@ -696,6 +699,13 @@ class TokenGame implements Game {
     execution.woken = true;
     this.#withdrawals.push({ by: node.id, frame, ids: this.#structure.expand(node.cancels, node.id) });
     if (isEvent(node)) this.#performWithdrawals();
+  }
+
+  /** Was it activated before all active ones that it withdraws? */
+  #cameFirst({ key, node, frame }: Execution): boolean {
+    const ids = this.#structure.expand(node.cancels ?? [], node.id);
+    const others = this.#activeIn(frame).filter((other) => other.key === key || ids.includes(other.node.id));
+    return others[0]?.key === key;
   }
 
   #performWithdrawals(): void {

@@ -166,6 +166,18 @@ describe("withdrawal", () => {
     expect(statuses(game.result())).toBe("S:CANCELLED(withdrawn) T:COMPLETED");
   });
 
+  it("may be over before another was active, if the event's node was active first", () => {
+    const withdrawing = { type: "wait", duration_ms: 5 } as const;
+    const other: SimulatedNode = { id: "T", ...withdrawing, cancels: ["B"] };
+    const first = createGame(workflow([other, "A", "B"], ["A>B"]), {});
+    first.resolve("A", echo);
+    expect(first.resolve("T", undefined, { unnoticed: true }).status).toBe("COMPLETED");
+    expect(first.enabled()).toEqual(["B"]);
+    const second = createGame(workflow(["B", other], []), {});
+    second.resolve("T", undefined, { unnoticed: true });
+    expect(second.enabled()).toEqual([]);
+  });
+
   it("does not come from a signal that timed out", () => {
     const of = workflow(
       [{ id: "S", type: "signal", name: "s", answer: null, deadline_ms: 5, cancels: ["B"] }, "B"],
