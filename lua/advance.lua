@@ -165,7 +165,7 @@ local function finish(item, run, position)
   local outcome, stopping = item.outcome, is_stopping(run)
   if outcome == 'X' and not stopping then return 'stale' end
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
-  if item.scope ~= '' and not is_alive(run, item.scope) then
+  if item.scope ~= '' and not is_alive(run, item.scope, item.node) then
     local step = step_of()
     bury(step, run, item.node, item.scope, nonce, delivery, call.worker)
     released[#released + 1] = kept_item(run, item)
@@ -181,7 +181,7 @@ local function finish(item, run, position)
   step.hand = item.hand and item.node
   local first_event = run.events + 1
   run.events = first_event
-  count(run, item.scope, -1)
+  count(run, is_undoing(run, item.scope, item.node) and '' or item.scope, -1)
   if item.unhandled and fail_unhandled(item, run) then step.halt = item.halt end
   put(run, field, 'A') -- resolved below, when it is known what was handed over
   if item.keep then put(run, 'o' .. item.node .. at_scope(item.keep_at or item.scope), ARGV[item.output]) end
@@ -251,7 +251,7 @@ local function claim(item, run)
   if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   local attempt, holder, sources = parse_active(rest)
   if attempt ~= item.attempt or (holder ~= '' and holder ~= call.worker) then return 'stale' end
-  if not is_alive(run, item.scope) then return 'stale' end
+  if not is_alive(run, item.scope, item.node) then return 'stale' end
   run.changed = true
   local first_event = run.events + 1
   if is_stopping(run) then -- withdrawn instead of performed

@@ -19,6 +19,7 @@ if last == 0 then return { cjson.encode({ word = 'idle' }) } end
 local node, scope, queue, origin = string.match(get(run, 'K' .. integer(last)), '^(%d+)|(.*)|(.-)|(%d+)$')
 put(run, 'K' .. integer(last), false)
 put(run, 'K', integer(last - 1))
+put(run, 'Z', node .. at_scope(scope))
 put_active(run, 'n' .. node .. at_scope(scope), call.call, 1, 1, '', { { tonumber(origin), 0 } })
 run.counter = 1
 run.changed = true

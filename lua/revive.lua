@@ -57,7 +57,7 @@ end
 if run.exists and run.status == 'R' then
   if redis.call('HEXISTS', KEYS[6], 'complete') == 0 then return { cjson.encode({ word = 'ir_missing' }) } end
   for _, base in ipairs(call.scopes) do
-    if is_alive(run, base) then
+    if is_alive(run, base, -1) then
       for _, node in ipairs(call.nodes) do
         local scope = live_scope(run, base, node.loops or {})
         if scope then revive(node, scope) end

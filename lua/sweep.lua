@@ -50,7 +50,7 @@ if run.exists and run.status == 'R' then
   if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return { cjson.encode({ word = 'ir_missing' }) } end
   local first_event = run.events + 1
   for _, base in ipairs(call.scopes) do
-    if is_alive(run, base) then
+    if is_alive(run, base, -1) then
       local places, fields = {}, {}
       for index, node in ipairs(call.nodes) do
         places[index] = live_scope(run, base, node.loops or {}) or false

@@ -24,7 +24,7 @@ local run = open_run(KEYS[3], KEYS[4], call.id)
 run.parked_key, run.scopes_key = KEYS[5], KEYS[6]
 if not run.exists or run.status ~= 'R' or get(run, 'p' .. call.node .. at_scope(call.scope)) ~= 'c' then return answer('stale') end
 if redis.call('HEXISTS', KEYS[4], 'complete') == 0 then return answer('ir_missing') end
-if not is_alive(run, call.scope) then return answer('stale') end
+if not is_alive(run, call.scope, call.node) then return answer('stale') end
 local step = new_step(call)
 local first_event = run.events + 1
 if is_stopping(run) then

@@ -23,8 +23,14 @@ local function write_map(run, node, scope, map)
     map.stopped and '1' or '0' }, ','))
 end
 
--- Do all maps around this scope still work on it?
-local function is_alive(run, scope)
+-- Does this execution undo another one's work? Then it comes after its map, and counts in the run's own counter.
+local function is_undoing(run, scope, node)
+  return run.compensating and get(run, 'Z') == integer(node) .. at_scope(scope)
+end
+
+-- Do all maps around this execution still work on it?
+local function is_alive(run, scope, node)
+  if scope ~= '' and is_undoing(run, scope, node) then return true end
   scope = scope == '' and '' or item_scope(run, scope)
   while scope ~= '' do
     local id = last_component(scope)

@@ -105,10 +105,10 @@ function isRepeated({ ir, nodeIndex, sources }: HeldExecution): boolean {
   return only?.loop?.entry === nodeIndex;
 }
 
-function dataOf(held: HeldExecution, node: IRNode): unknown {
-  if (isRepeated(held) || node.compensates !== undefined) return parseOutput(held.inputs[0]);
-  if (node.in.length === 0) return isInMap(held) ? held.item : JSON.parse(held.input);
-  if (node.in.length === 1) return parseOutput(held.inputs[0]);
+function dataOf(held: HeldExecution, node: IRNode, isJoin: boolean): unknown {
+  if (!isJoin && (node.in.length > 0 || node.compensates !== undefined || isRepeated(held)))
+    return parseOutput(held.inputs[0]);
+  if (!isJoin) return isInMap(held) ? held.item : JSON.parse(held.input);
   const data: Record<string, unknown> = {};
   held.sources.forEach((source, index) => {
     data[held.ir.nodes[source]?.id as string] = parseOutput(held.inputs[index]);
@@ -135,7 +135,8 @@ function ancestorsOf(held: HeldExecution): Record<string, { output: unknown }> {
 export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Execution {
   const node = nodeOf(held);
   const { ir, nodeIndex, scope } = held;
-  const readData = lazily(() => dataOf(held, node));
+  const isJoin = node.in.length > 1 && !isRepeated(held);
+  const readData = lazily(() => dataOf(held, node, isJoin));
   const readInput = lazily(() => JSON.parse(held.input));
   const iteration = scope === "" ? undefined : iterationOf(ir, nodeIndex, scope);
   const place = scope === "" ? undefined : itemIndexOf(ir, nodeIndex, scope);
@@ -147,6 +148,7 @@ export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Exec
     scope,
     attempt: held.attempt,
     sources: held.sources,
+    isJoin,
     get data() {
       return readData();
     },

@@ -171,8 +171,11 @@ export class Recorder {
       await recordStatuses(client, batch.statuses);
       await closeCommands(client, batch.commands, "applied");
       await recordChildren(client, batch.children);
-      await cancelChildren(client, batch.cancelUnder);
-      await recordBuried(client, batch.buried);
+      const orphans = await recordBuried(client, batch.buried);
+      await cancelChildren(client, {
+        ...batch.cancelUnder,
+        children: [...batch.cancelUnder.children, ...orphans],
+      });
       const halted = batch.zeroHits.filter((hit) => hit.halted !== undefined);
       await recordNeverActivated(
         client,
@@ -190,7 +193,8 @@ export class Recorder {
     });
     for (const { runId, halted } of batch.sweeps) this.sweeps.set(runId, halted);
     this.unswept ||= batch.sweeps.length > 0;
-    this.commanded ||= batch.cancelUnder.parents.length + batch.cancelUnder.children.length > 0;
+    const { parents, children } = batch.cancelUnder;
+    this.commanded ||= parents.length + children.length + batch.buried.length > 0;
     this.children.push(...batch.children);
     this.withdrawn.push(...batch.withdrawn);
     for (const { runId } of batch.zeroHits) this.sweeps.delete(runId);

@@ -4,9 +4,9 @@ import { canonicalJson } from "../base/json.ts";
 import type { Execution } from "./types.ts";
 
 /** What is brought together: the items of a list, or the predecessors' outputs in the order of their edges in the file, lists opened one level. */
-function valuesOf({ data, sources, ir, node }: Execution): unknown[] {
+function valuesOf({ data, sources, ir, isJoin }: Execution): unknown[] {
   if (Array.isArray(data)) return data;
-  if (node.in.length <= 1) return data === null ? [] : [data];
+  if (!isJoin) return data === null ? [] : [data];
   const byId = data as Record<string, unknown>;
   return sources.flatMap((source) => byId[ir.nodes[source]?.id as string]);
 }

@@ -49,6 +49,8 @@ export interface Execution {
   /** Predecessors that the execution ran on, by node index, ascending. */
   readonly sources: readonly number[];
   readonly data: unknown;
+  /** Is `data` an object by the ids of several predecessors? */
+  readonly isJoin: boolean;
   readonly input: unknown;
   /** Outputs of ancestors by id, for `nodes["id"].output`. */
   readonly ancestors: Readonly<Record<string, { output: unknown }>>;
