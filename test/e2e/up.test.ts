@@ -1,14 +1,15 @@
 /** `up` as a process tree: what it starts, what it shares, and that nothing of it stays. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeAll, expect, test } from "vitest";
 import { readState } from "../../src/local/stack_state.ts";
 import { until } from "../support/until.ts";
 import { type CliProcess, HANDLERS, killAll, makeFolder, runCli, startCli } from "./cli.ts";
 import { isListening, isRunning, processesIn } from "./processes.ts";
 
+/** Kept from test to test: making servers is dear, and it is only the first start in a folder that does. */
 let folder: string;
-beforeEach(async () => {
+beforeAll(async () => {
   folder = await makeFolder();
 });
 afterEach(killAll);
@@ -64,6 +65,8 @@ test("one command runs everything, others in the folder find it, and Ctrl-C leav
 });
 
 test("a worker that dies is started again, and two in one folder share the servers", async () => {
+  // The first start, for which the two race.
+  folder = await makeFolder();
   const [first, second] = await Promise.all([up("--workers", "1"), up("--workers", "1")]);
   expect(second.ready.database_url).toBe(first.ready.database_url);
   const ports = serverPorts();
