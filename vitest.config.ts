@@ -6,7 +6,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     pool: "forks",
-    maxWorkers: 2,
+    maxWorkers: 3,
     coverage: { provider: "v8", include: ["src/**"], reporter: ["text-summary", "text"] },
     projects: [
       {

@@ -6,7 +6,10 @@ import { inject } from "vitest";
 import { until } from "../support/until.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../dist/cli/main.js");
+/** In TypeScript. */
 export const HANDLERS = resolve(import.meta.dirname, "handlers.ts");
+/** Some of them in JavaScript, for workers whose handlers do not matter much. */
+export const PLAIN_HANDLERS = resolve(import.meta.dirname, "handlers.mjs");
 export const EXAMPLES = resolve(import.meta.dirname, "../../test_data/workflow_examples.json");
 
 export interface CliOptions {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { freePort } from "../../src/local/free_port.ts";
 import { type PrivateRedis, startPrivateRedis } from "../support/redis.ts";
 import { until } from "../support/until.ts";
-import { HANDLERS, killAll, makeFolder } from "./cli.ts";
+import { killAll, makeFolder, PLAIN_HANDLERS } from "./cli.ts";
 import { type CliEngine, connectCli } from "./engine.ts";
 import { gatedWorkflow, submitOne } from "./gated.ts";
 
@@ -79,7 +79,7 @@ test("nobody serves, then somebody does; a function, a queue and a dead letter t
   expect(alone.find("processes", "workers").status).toBe("fail");
 
   const supervisor = engine.start(["supervisor"], { env });
-  const worker = engine.start(["worker", "--handlers", HANDLERS], { env });
+  const worker = engine.start(["worker", "--handlers", PLAIN_HANDLERS], { env });
   engine.processes.push(supervisor, worker);
   await Promise.all([supervisor.says("records runs"), worker.says("serves queue")]);
   const { file, input, begun, open } = gatedWorkflow(folder, "examined");

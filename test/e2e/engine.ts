@@ -1,7 +1,7 @@
 /** A database of its own with a supervisor and workers as processes. */
 import { createEmptyDatabase, createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
-import { type CliOptions, type CliProcess, type CliResult, HANDLERS, runCli, startCli } from "./cli.ts";
+import { type CliOptions, type CliProcess, type CliResult, runCli, startCli } from "./cli.ts";
 import { runHere } from "./here.ts";
 
 export interface CliEngine {
@@ -42,9 +42,9 @@ export async function connectCli(kind: "empty" | "migrated"): Promise<CliEngine>
 }
 
 /** Starts a supervisor and workers, and waits until they serve. */
-export async function serve(engine: CliEngine, workers: number): Promise<void> {
+export async function serve(engine: CliEngine, workers: number, handlers: string): Promise<void> {
   const supervisor = engine.start(["supervisor"]);
-  const started = Array.from({ length: workers }, () => engine.start(["worker", "--handlers", HANDLERS]));
+  const started = Array.from({ length: workers }, () => engine.start(["worker", "--handlers", handlers]));
   engine.processes.push(supervisor, ...started);
   await Promise.all([
     supervisor.says("records runs"),

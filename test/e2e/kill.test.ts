@@ -11,7 +11,7 @@ import { type CliEngine, connectCli } from "./engine.ts";
 const RUNS = 1_000;
 const KILLS = 5;
 const LIMIT_MS = 150_000;
-const SLOW_HANDLERS = resolve(import.meta.dirname, "slow_handlers.ts");
+const SLOW_HANDLERS = resolve(import.meta.dirname, "slow_handlers.mjs");
 
 const node = (id: string) => ({ id, type: "function", config: { function_name: "slow" } });
 const diamond = {

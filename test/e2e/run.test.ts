@@ -5,7 +5,7 @@ import { join } from "node:path";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { until } from "../support/until.ts";
-import { EXAMPLES, HANDLERS, killAll, makeFolder } from "./cli.ts";
+import { EXAMPLES, HANDLERS, killAll, makeFolder, PLAIN_HANDLERS } from "./cli.ts";
 import { type CliEngine, connectCli, serve } from "./engine.ts";
 
 let engine: CliEngine;
@@ -17,7 +17,7 @@ beforeAll(async () => {
   const racing = await Promise.all([1, 2].map(() => engine.run(["migrate", "--partitions", "2", "--json"])));
   for (const { code, stdout, stderr } of racing)
     expect([code, JSON.parse(stdout).partitions], stderr).toEqual([0, 2]);
-  await serve(engine, 2);
+  await serve(engine, 2, HANDLERS);
   const examples = JSON.parse(await readFile(EXAMPLES, "utf8")) as Record<string, unknown>;
   for (const [name, workflow] of Object.entries(examples)) writeFile(`${name}.json`, workflow);
 });
@@ -195,7 +195,7 @@ test("Ctrl-C while waiting leaves the run alone and says how to look", async () 
 describe("a worker that is told to end", () => {
   test("lets the node that runs complete, and exits with 0", async () => {
     const { file, input, begun, gate } = gatedWorkflow("drained", "drained");
-    const worker = engine.start(["worker", "--handlers", HANDLERS, "--queues", "drained"]);
+    const worker = engine.start(["worker", "--handlers", PLAIN_HANDLERS, "--queues", "drained"]);
     await worker.says("serves queue drained");
     const waiting = engine.start(["submit", file, "--input", input, "--wait", "--json"]);
     await until(() => existsSync(begun), "the handler began");
@@ -211,7 +211,7 @@ describe("a worker that is told to end", () => {
 
   test("ends at once at the second signal", async () => {
     const { file, input, begun } = gatedWorkflow("cut_short", "cut_short");
-    const worker = engine.start(["worker", "--handlers", HANDLERS, "--queues", "cut_short"]);
+    const worker = engine.start(["worker", "--handlers", PLAIN_HANDLERS, "--queues", "cut_short"]);
     await worker.says("serves queue cut_short");
     await engine.here(["submit", file, "--input", input]);
     await until(() => existsSync(begun), "the handler began");

@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { killAll, makeFolder, runCli } from "./cli.ts";
+import { killAll, makeFolder, PLAIN_HANDLERS, runCli } from "./cli.ts";
 import { type CliEngine, connectCli, serve } from "./engine.ts";
 import { gatedWorkflow, submitOne } from "./gated.ts";
 
@@ -12,7 +12,7 @@ let folder: string;
 beforeAll(async () => {
   folder = await makeFolder();
   engine = await connectCli("migrated");
-  await serve(engine, 1);
+  await serve(engine, 1, PLAIN_HANDLERS);
 });
 afterAll(async () => {
   await engine?.stop();

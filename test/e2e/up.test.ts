@@ -1,14 +1,15 @@
 /** `up` as a process tree: what it starts, what it shares, and that nothing of it stays. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeAll, expect, test } from "vitest";
 import { readState } from "../../src/local/stack_state.ts";
 import { until } from "../support/until.ts";
-import { type CliProcess, HANDLERS, killAll, makeFolder, runCli, startCli } from "./cli.ts";
+import { type CliProcess, HANDLERS, killAll, makeFolder, PLAIN_HANDLERS, runCli, startCli } from "./cli.ts";
 import { isListening, isRunning, processesIn } from "./processes.ts";
 
+/** Kept from test to test: making servers is dear, and it is only the first start in a folder that does. */
 let folder: string;
-beforeEach(async () => {
+beforeAll(async () => {
   folder = await makeFolder();
 });
 afterEach(killAll);
@@ -21,8 +22,8 @@ interface Ready {
   functions: string[];
 }
 
-async function up(...more: string[]): Promise<{ process: CliProcess; ready: Ready }> {
-  const process = startCli(["up", "--handlers", HANDLERS, "--json", ...more], { cwd: folder });
+async function up(handlers: string, ...more: string[]): Promise<{ process: CliProcess; ready: Ready }> {
+  const process = startCli(["up", "--handlers", handlers, "--json", ...more], { cwd: folder });
   await process.says(/^\{.*\}$/m);
   return { process, ready: JSON.parse(/^\{.*\}$/m.exec(process.said)?.[0] ?? "") as Ready };
 }
@@ -39,7 +40,7 @@ async function expectNothingLeft(ports: readonly number[]): Promise<void> {
 }
 
 test("one command runs everything, others in the folder find it, and Ctrl-C leaves nothing", async () => {
-  const { process, ready } = await up();
+  const { process, ready } = await up(HANDLERS);
   const ports = serverPorts();
   expect(ready.worker_pids).toHaveLength(2);
   expect(ready.functions).toContain("fetch_orders");
@@ -64,7 +65,12 @@ test("one command runs everything, others in the folder find it, and Ctrl-C leav
 });
 
 test("a worker that dies is started again, and two in one folder share the servers", async () => {
-  const [first, second] = await Promise.all([up("--workers", "1"), up("--workers", "1")]);
+  // The first start, for which the two race.
+  folder = await makeFolder();
+  const [first, second] = await Promise.all([
+    up(PLAIN_HANDLERS, "--workers", "1"),
+    up(PLAIN_HANDLERS, "--workers", "1"),
+  ]);
   expect(second.ready.database_url).toBe(first.ready.database_url);
   const ports = serverPorts();
   globalThis.process.kill(first.ready.worker_pids[0] as number, "SIGKILL");
@@ -80,12 +86,12 @@ test("a worker that dies is started again, and two in one folder share the serve
 });
 
 test("killed outright, its children end; the next one takes the servers over and ends them", async () => {
-  const { process, ready } = await up("--workers", "1");
+  const { process, ready } = await up(PLAIN_HANDLERS, "--workers", "1");
   const ports = serverPorts();
   globalThis.process.kill(process.pid, "SIGKILL");
   await process.ended;
   await until(() => ![ready.supervisor_pid, ...ready.worker_pids].some(isRunning), "the children end");
-  const next = await up("--workers", "0");
+  const next = await up(PLAIN_HANDLERS, "--workers", "0");
   expect(serverPorts()).toEqual(ports);
   next.process.signal("SIGINT");
   await next.process.ended;

@@ -3,13 +3,13 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { until } from "../support/until.ts";
-import { HANDLERS, killAll, makeFolder } from "./cli.ts";
+import { killAll, makeFolder, PLAIN_HANDLERS } from "./cli.ts";
 import { type CliEngine, connectCli } from "./engine.ts";
 import { gatedWorkflow, submitOne } from "./gated.ts";
 import { runHere } from "./here.ts";
 import { isRunning } from "./processes.ts";
 
-const DEADLY = resolve(import.meta.dirname, "deadly_handlers.ts");
+const DEADLY = resolve(import.meta.dirname, "deadly_handlers.mjs");
 
 let engine: CliEngine;
 let folder: string;
@@ -42,7 +42,7 @@ async function processes(count: number, ...more: string[]) {
 }
 
 test("--processes: a dead one is started again; SIGTERM lets what runs end in all of them", async () => {
-  const { parent, ready } = await processes(2, "--handlers", HANDLERS, "--queues", "many,other");
+  const { parent, ready } = await processes(2, "--handlers", PLAIN_HANDLERS, "--queues", "many,other");
   expect(ready.pids).toHaveLength(2);
   expect(ready).toMatchObject({ queues: ["many", "other"], lease_ms: 10_000 });
   process.kill(ready.pids[0] as number, "SIGKILL");
@@ -63,7 +63,7 @@ test("--processes: a dead one is started again; SIGTERM lets what runs end in al
 });
 
 test("--processes: a second signal ends all at once; so does a parent that is killed", async () => {
-  const first = await processes(2, "--handlers", HANDLERS, "--queues", "cut", "--lease-ms", "500");
+  const first = await processes(2, "--handlers", PLAIN_HANDLERS, "--queues", "cut", "--lease-ms", "500");
   const { file, input, begun } = gatedWorkflow(folder, "cut_by_parent", "cut");
   await submitOne(engine, file, input);
   await begun();
@@ -92,22 +92,22 @@ test("a handler module that cannot be loaded is told with exit code 2, and no pr
 });
 
 test("--queues: a node goes to a worker of its queue only", async () => {
-  const reports = engine.start(["worker", "--handlers", HANDLERS, "--queues", "reports", "--json"]);
-  const standard = engine.start(["worker", "--handlers", HANDLERS, "--json"]);
+  const reports = engine.start(["worker", "--handlers", PLAIN_HANDLERS, "--queues", "reports", "--json"]);
+  const standard = engine.start(["worker", "--handlers", PLAIN_HANDLERS, "--json"]);
   engine.processes.push(reports, standard);
   const idOf = async (worker: typeof reports) => {
     await worker.says(/^\{"worker_id".*\}$/m);
     return JSON.parse(/^\{"worker_id".*\}$/m.exec(worker.said)?.[0] ?? "").worker_id as string;
   };
   const [reportsId, standardId] = [await idOf(reports), await idOf(standard)];
-  const greet = (id: string, queue?: string) => ({
+  const step = (id: string, queue?: string) => ({
     id,
     type: "function",
-    config: { function_name: "greet" },
+    config: { function_name: "succeed" },
     ...(queue ? { queue } : {}),
   });
   const file = join(folder, "queues.json");
-  const nodes = [greet("first"), greet("report", "reports"), greet("last")];
+  const nodes = [step("first"), step("report", "reports"), step("last")];
   const edges = [
     { from: "first", to: "report" },
     { from: "report", to: "last" },

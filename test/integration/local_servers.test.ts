@@ -19,6 +19,13 @@ beforeEach(async () => {
   opened = [];
 });
 
+/** A folder whose servers were made and ended before. Making them is dear, and most tests begin with the next start. */
+let used: string | undefined;
+function useAgain(): void {
+  used ??= folder;
+  folder = used;
+}
+
 /** A project's folder for servers, not made yet. */
 async function newFolder(): Promise<string> {
   const parent = await mkdtemp(join(inject("runFolder"), "stack-"));
@@ -232,6 +239,7 @@ describe("users of a folder", () => {
   });
 
   test("killed leave the servers running for the next, who stops them", async () => {
+    useAgain();
     const killed = await startStackUser(folder);
     const processes = running();
     await killed.kill9();
@@ -244,6 +252,7 @@ describe("users of a folder", () => {
   });
 
   test("are found by the servers' own files when servers.json was lost", async () => {
+    useAgain();
     const killed = await startStackUser(folder);
     const processes = running();
     await killed.kill9();
@@ -254,6 +263,7 @@ describe("users of a folder", () => {
   });
 
   test("that exit without leaving stop the servers, and the next start does not take them for running", async () => {
+    useAgain();
     const careless = await startStackUser(folder);
     const processes = running();
     await careless.exit();
@@ -265,6 +275,7 @@ describe("users of a folder", () => {
   });
 
   test("that exit without leaving stop the servers even if nobody comes", async () => {
+    useAgain();
     const careless = await startStackUser(folder);
     const processes = running();
     await careless.exit();
@@ -273,6 +284,8 @@ describe("users of a folder", () => {
 });
 
 describe("after a crash", () => {
+  beforeEach(useAgain);
+
   test("of both servers they start again with their data", async () => {
     const first = await start();
     await askRedis(first.redisUrl, (redis) => redis.set("kept", "yes"));
