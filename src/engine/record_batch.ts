@@ -94,8 +94,8 @@ class BatchBuilder {
   /** What a step set off besides: its events follow its own. */
   #rest(step: Step, from: number, entry: JournalEntry, ir: IR): void {
     let seq = from;
-    for (const skipped of step.skipped) this.#skipped(step.id, seq++, entry, ir, skipped);
     for (const cancelled of step.cancelled) this.#cancelled(step.id, seq++, entry, ir, cancelled);
+    for (const skipped of step.skipped) this.#skipped(step.id, seq++, entry, ir, skipped);
     if (step.compensating) this.batch.compensating.push({ runId: step.id, ir });
     if (step.zero) this.#zero(step, seq, entry, ir);
   }
