@@ -6,8 +6,9 @@
  */
 import { isObject, type Json } from "./expression.ts";
 import { allNodes, type Behaviours, compensationOf, type SimulatedWorkflow } from "./model.ts";
-import { createGame, type Game, idIn, keyOf, type NodeResult } from "./reference.ts";
+import { createGame, type Game, type NodeResult } from "./reference.ts";
 import type { Reason } from "./reference_routing.ts";
+import { idIn, keyOf } from "./reference_scopes.ts";
 
 export interface RecordedNode {
   node_id: string;

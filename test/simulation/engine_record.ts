@@ -1,7 +1,7 @@
 /** Reads from Postgres what the engine recorded of runs, in the terms of the comparison. */
 import type { RecordedNode, RunRecord } from "./compare.ts";
 import type { Json } from "./expression.ts";
-import { keyOf } from "./reference.ts";
+import { keyOf } from "./reference_scopes.ts";
 
 export interface RecordedEvent {
   run_id: string;

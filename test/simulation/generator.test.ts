@@ -10,11 +10,11 @@ import {
   type Chooser,
   createGame,
   type GameResult,
-  idIn,
   type NodeResult,
   type Played,
   play,
 } from "./reference.ts";
+import { idIn } from "./reference_scopes.ts";
 import { Structure } from "./structure.ts";
 
 /** An order of play drawn from numbers. */

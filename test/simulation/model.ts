@@ -174,6 +174,9 @@ function measure(data: Json): JsonObject {
   return { score: typeof data === "number" ? data : 0, label: data === null ? "null" : typeof data };
 }
 
+/** Who answers approvals. */
+export const ANSWERED_BY = "the simulation";
+
 export const compensationOf = (id: string): string => `${id}.compensate`;
 
 /** The node of a map's body that stands for the workflow that is run for each item. */

@@ -6,9 +6,8 @@ import { Dice } from "./dice.ts";
 import { type EngineRecord, type Rows, readRecords } from "./engine_record.ts";
 import type { JsonObject } from "./expression.ts";
 import type { SimulatedCase } from "./generator.ts";
-import { allNodes, childrenOf } from "./model.ts";
+import { ANSWERED_BY, allNodes, childrenOf } from "./model.ts";
 import { renderFile } from "./model_file.ts";
-import { ANSWERED_BY } from "./reference.ts";
 import type { Watch } from "./watch.ts";
 
 export interface Subject extends SimulatedCase {

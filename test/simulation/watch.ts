@@ -2,7 +2,7 @@
 import type { RecordedEvent } from "./engine_record.ts";
 import { simulated } from "./handlers.ts";
 import { allNodes, type SimulatedWorkflow } from "./model.ts";
-import { idIn, keyOf } from "./reference.ts";
+import { idIn, keyOf } from "./reference_scopes.ts";
 
 type Call = Parameters<typeof simulated>[0] & { runId: string; nodeId: string; scope: string };
 
