@@ -38,19 +38,19 @@ export function compileDocument(document: unknown, path: string): Compiled {
 }
 
 /**
- * The run's input: JSON, or `@FILE` with JSON or YAML in it.
+ * The value of a flag (the run's input, unless another is named): JSON, or `@FILE` with JSON or YAML in it.
  * @throws HitzeroError and InvalidInputError as `readDocument`
  */
-export function readInput(text: string): unknown {
+export function readInput(text: string, flag = "--input"): unknown {
   if (text.startsWith("@")) return readDocument(text.slice(1));
   try {
     return parseWorkflowText(text, "input.json");
   } catch (error) {
     if (!(error instanceof InvalidInputError)) throw error;
     // The usual slip: the @ before a file's name is missing.
-    if (!existsSync(text)) throw new InvalidInputError("--input", error.faults);
-    throw new HitzeroError("BAD_INPUT", "--input holds the name of a file, not JSON", {
-      hint: `Write an @ before it: --input @${text}`,
+    if (!existsSync(text)) throw new InvalidInputError(flag, error.faults);
+    throw new HitzeroError("BAD_INPUT", `${flag} holds the name of a file, not JSON`, {
+      hint: `Write an @ before it: ${flag} @${text}`,
     });
   }
 }

@@ -15,6 +15,7 @@ import { addSubmit } from "./commands/submit.ts";
 import { addSupervisor } from "./commands/supervisor.ts";
 import { addUp } from "./commands/up.ts";
 import { addWorker } from "./commands/worker.ts";
+import { addWorkflow } from "./commands/workflow.ts";
 import { Invocation, passwordsIn } from "./invocation.ts";
 import { reportJson, reportOf, reportText, UsageError } from "./report.ts";
 import { Terminal } from "./terminal.ts";
@@ -76,7 +77,7 @@ function showError(error: unknown, argv: readonly string[]): number {
 /** In the order of the help. */
 const COMMANDS = [
   ...[addUp, addDemo, addInit, addMigrate, addCompile, addSubmit, addWorker, addSupervisor],
-  ...[addRun, addDeadLetter, addDoctor, addCompletion],
+  ...[addRun, addWorkflow, addDeadLetter, addDoctor, addCompletion],
 ];
 
 function createProgram(act: Act): Command {

@@ -6,7 +6,13 @@ import { type Fault, HitzeroError } from "../base/errors.ts";
 import { encodeJson } from "../base/json.ts";
 import { createLog, type Log } from "../base/log.ts";
 import { Bell, pause } from "../base/wait.ts";
-import { acceptCommand, commandOutcome, type SignalContent, type UserCommand } from "../postgres/commands.ts";
+import {
+  acceptCommand,
+  commandEffect,
+  commandOutcome,
+  type SignalContent,
+  type UserCommand,
+} from "../postgres/commands.ts";
 import { Database } from "../postgres/database.ts";
 import {
   acceptRedrive,
@@ -36,7 +42,14 @@ import {
   type RunFilter,
   type RunRow,
 } from "../postgres/runs.ts";
-import { findVersion, registerVersion, type WorkflowVersion } from "../postgres/workflows.ts";
+import {
+  activateVersion,
+  findVersion,
+  listWorkflows,
+  registerVersion,
+  type WorkflowRow,
+  type WorkflowVersion,
+} from "../postgres/workflows.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { stateChannel } from "../redis/keys.ts";
 import { FenceError, Partition } from "../redis/partition.ts";
@@ -142,6 +155,22 @@ export class Client {
   /** Finds a registered workflow. @throws HitzeroError WORKFLOW_NOT_FOUND */
   async find(name: string, version?: number): Promise<RegisteredWorkflow> {
     return { ...(await findVersion(this.#database, name, version)), warnings: [] };
+  }
+
+  /**
+   * Makes a registered version the one that runs by name; `first`: only if it is version 1 and no version is active. Answers the
+   * active version.
+   */
+  activate(
+    { workflowName, version }: Pick<WorkflowVersion, "workflowName" | "version">,
+    options: { first?: boolean } = {},
+  ): Promise<number | null> {
+    return activateVersion(this.#database, workflowName, version, options.first === true);
+  }
+
+  /** The registered workflows by name. */
+  listWorkflows(): Promise<WorkflowRow[]> {
+    return listWorkflows(this.#database);
   }
 
   /** Functions that the workflow names and no live worker offers. */
@@ -267,6 +296,8 @@ export class Client {
   ): Promise<{ commandId: string }> {
     const run = await this.getRun(runId);
     if (isFinalRunStatus(run.status)) {
+      // Given again under its id after it took effect, as by somebody who did not hear the answer.
+      if ((await commandOutcome(this.#database, command.commandId)) === "applied") return command;
       throw new HitzeroError("RUN_FINAL", `run ${runId} is over: it is ${run.status}`, {
         hint: "A final status never changes.",
       });
@@ -303,6 +334,11 @@ export class Client {
       if (outcome !== undefined || options.signal?.aborted) return outcome;
       await pause(options.pollMs ?? 50, options.signal);
     }
+  }
+
+  /** What a command that took effect did, in words: to whom a signal was given, or that it is kept. */
+  commandEffect(commandId: string): Promise<string | undefined> {
+    return commandEffect(this.#database, commandId);
   }
 
   /** @throws HitzeroError RUN_NOT_FOUND */

@@ -85,6 +85,16 @@ export async function commandOutcome(database: Queryable, commandId: string): Pr
   return rows[0]?.outcome ?? undefined;
 }
 
+/** What a command that took effect did, in words; undefined before. */
+export async function commandEffect(database: Queryable, commandId: string): Promise<string | undefined> {
+  const { rows } = await database.query<{ message: string }>(
+    `select e.message from hitzero.commands c join hitzero.event_log e using (run_id)
+     where c.command_id = $1 and e.data @> jsonb_build_object('command', c.command_seq) limit 1`,
+    [commandId],
+  );
+  return rows[0]?.message;
+}
+
 /** Unfinished runs of a partition that were halted or resumed: a new reader sees to it that this went through. */
 export async function listCommanded(
   database: Queryable,

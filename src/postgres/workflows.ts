@@ -1,7 +1,7 @@
 /** Workflows and their immutable versions. */
 import { HitzeroError } from "../base/errors.ts";
 import type { IR } from "../workflow/ir.ts";
-import type { Database, Queryable } from "./database.ts";
+import type { Database, Queryable, Row } from "./database.ts";
 
 export interface WorkflowVersion {
   workflowName: string;
@@ -67,6 +67,45 @@ export async function findVersion(
     });
   }
   return { workflowName: name, version: row.version, digest: row.ir_digest, ir: row.ir };
+}
+
+/**
+ * Makes a version the active one; `onlyFirst`: only version 1, while none is active. Answers the active version.
+ * @throws HitzeroError WORKFLOW_NOT_FOUND
+ */
+export async function activateVersion(
+  database: Database,
+  name: string,
+  version: number,
+  onlyFirst: boolean,
+): Promise<number | null> {
+  await findVersion(database, name, version);
+  const { rows } = await database.query<{ active_version: number | null }>(
+    `update hitzero.workflows set active_version =
+       case when not $3 or ($2 = 1 and active_version is null) then $2 else active_version end
+     where workflow_name = $1 returning active_version`,
+    [name, version, onlyFirst],
+  );
+  return rows[0]?.active_version ?? null;
+}
+
+export interface WorkflowRow extends Row {
+  workflow_name: string;
+  /** The version that runs by name; null: the newest does. */
+  active_version: number | null;
+  /** From 1. */
+  versions: { version: number; ir_digest: string; created_at: string }[];
+}
+
+/** All workflows by name. */
+export async function listWorkflows(database: Queryable): Promise<WorkflowRow[]> {
+  const { rows } = await database.query<WorkflowRow>(
+    `select w.workflow_name, w.active_version, json_agg(json_build_object('version', v.version, 'ir_digest', v.ir_digest,
+       'created_at', v.created_at) order by v.version) as versions
+     from hitzero.workflows w join hitzero.workflow_versions v using (workflow_name)
+     group by w.workflow_name order by w.workflow_name`,
+  );
+  return rows;
 }
 
 /** The compiled form by digest; undefined when no version has it. */

@@ -22,7 +22,7 @@ export const LAYOUT = "2";
 export const GROUP = "workers";
 
 /** Edges that one call settles at most; the rest becomes a settle token. */
-export const SETTLE_LIMIT = 1_000;
+export const SETTLE_LIMIT = 250;
 
 /** Longer than any start may be under way. */
 export const TOMBSTONE_MS = 300_000;

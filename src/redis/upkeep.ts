@@ -21,7 +21,7 @@ import {
 } from "./replies.ts";
 
 /** Members of one upkeep call at most. */
-const AT_ONCE = 500;
+const AT_ONCE = 200;
 
 /** Renews the leases of these kept tokens; answers those that are held no more. */
 export async function renewLeases(

@@ -126,6 +126,14 @@ describe("loops", () => {
     expect(failed.rows.done?.reason).toBe("upstream_failed: again");
   });
 
+  test("ask the condition before the bound: false in the last iteration is no time-out", async () => {
+    const { run: row, statuses } = await run(
+      poll({ condition: "data.n < 2", max_iterations: 2, break_path: "done", timeout_path: "late" }),
+    );
+    expect(row.status).toBe("COMPLETED");
+    expect([statuses.done, statuses.late]).toEqual(["COMPLETED", "SKIPPED"]);
+  });
+
   test("see loop.iteration, nest, and may be loops of one node", async () => {
     const { run: row, statuses } = await run({
       nodes: [

@@ -10,7 +10,16 @@ import type { TriggerRule } from "../../src/workflow/ir.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 
-const RULES: TriggerRule[] = ["none_failed_min_one_success", "all_done", "one_success"];
+const RULES: TriggerRule[] = [
+  "none_failed_min_one_success",
+  "all_success",
+  "all_done",
+  "one_success",
+  "one_failed",
+  "all_failed",
+  "none_failed",
+  { quorum: 2 },
+];
 const LETTERS = { t: "taken", n: "notTaken", f: "failed" } as const;
 type Letter = keyof typeof LETTERS;
 

@@ -10,6 +10,7 @@ import { withClient } from "../with_client.ts";
 import { addRunControl } from "./run_control.ts";
 import { addRunEvents } from "./run_events.ts";
 import { addRunGraph } from "./run_graph.ts";
+import { addRunSignal } from "./run_signal.ts";
 import { addRunWatch } from "./run_watch.ts";
 
 interface ListFlags {
@@ -41,7 +42,7 @@ export function addRun(program: Command, act: Act): void {
     .argument("<run_id>", "the run's id, as `submit` printed it")
     .addHelpText("after", "\nExample:\n  npx hitzero run show 0190a6a2-7b5c-7c3e-9d43-5a1f0c2b7e11")
     .action(act(show));
-  for (const add of [addRunWatch, addRunEvents, addRunGraph, addRunControl]) add(run, act);
+  for (const add of [addRunWatch, addRunEvents, addRunGraph, addRunControl, addRunSignal]) add(run, act);
 }
 
 async function list(invocation: Invocation<ListFlags>): Promise<number> {

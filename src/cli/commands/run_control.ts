@@ -7,6 +7,7 @@ import { coloured, icon } from "../format.ts";
 import type { Invocation } from "../invocation.ts";
 import { exitCodeOf, type Lifetime } from "../lifetime.ts";
 import type { Act } from "../program.ts";
+import type { Terminal } from "../terminal.ts";
 import { withWaitingClient } from "../with_client.ts";
 
 interface Flags {
@@ -54,45 +55,63 @@ Examples:
       )
       .action(
         act<Flags>((invocation) =>
-          withWaitingClient(invocation, (client, lifetime) => control(kind, invocation, client, lifetime)),
+          withWaitingClient(invocation, (client, lifetime) =>
+            steer({ kind }, (runId) => client.command(runId, kind), invocation, client, lifetime),
+          ),
         ),
       );
   }
 }
 
-async function control(
-  kind: Control,
-  invocation: Invocation<Flags>,
+/** What is given to a run; of a signal its name, too. */
+interface Given {
+  kind: UserCommand;
+  signal?: string;
+}
+
+/** Gives a command to the run that the first argument names, and with --wait waits for its effect. Answers the exit code. */
+export async function steer(
+  given: Given,
+  accept: (runId: string) => Promise<{ commandId: string }>,
+  invocation: Invocation<{ wait?: boolean }>,
   client: Client,
   lifetime: Lifetime,
 ): Promise<number> {
   const { terminal, flags } = invocation;
   const runId = invocation.args[0] as string;
-  const { commandId } = await client.command(runId, kind);
+  const { commandId } = await accept(runId);
   const { supervisors } = await client.liveProcesses();
   if (supervisors === 0) {
     terminal.warn(
-      `no supervisor is alive: the ${kind} is on record and waits for one`,
+      `no supervisor is alive: the ${given.kind} is on record and waits for one`,
       "Start `npx hitzero supervisor`.",
     );
   }
-  if (flags.wait) return waitFor(kind, { runId, commandId }, invocation, client, lifetime);
-  const facts = { run_id: runId, command_id: commandId, command: kind };
-  if (terminal.json) terminal.document(facts);
+  if (flags.wait) return waitFor(given, { runId, commandId }, terminal, client, lifetime);
+  if (terminal.json) terminal.document(factsOf(given, runId, commandId));
   else {
-    terminal.print(`${terminal.colors.green("✔")} ${kind} of run ${runId} is accepted`);
+    terminal.print(`${terminal.colors.green("✔")} ${nameOf(given)} of run ${runId} is accepted`);
     terminal.print(terminal.colors.dim(`npx hitzero run watch ${runId}`));
   }
   return 0;
 }
 
+function nameOf({ kind, signal }: Given): string {
+  return signal === undefined ? kind : `${kind} ${signal}`;
+}
+
+function factsOf({ kind, signal }: Given, runId: string, commandId: string): object {
+  return { run_id: runId, command_id: commandId, command: kind, ...(signal === undefined ? {} : { signal }) };
+}
+
 async function waitFor(
-  kind: Control,
+  given: Given,
   { runId, commandId }: { runId: string; commandId: string },
-  { terminal }: Invocation<Flags>,
+  terminal: Terminal,
   client: Client,
   lifetime: Lifetime,
 ): Promise<number> {
+  const { kind } = given;
   const { signal } = lifetime;
   const outcome = await client.waitForCommand(commandId, { signal });
   // What was refused was over: its final status is about to be recorded.
@@ -104,23 +123,24 @@ async function waitFor(
     return exitCodeOf(lifetime.ended);
   }
   if (outcome !== undefined && outcome !== "applied" && outcome !== RUN_IS_OVER) {
-    throw new HitzeroError("COMMAND_REFUSED", `the ${kind} of run ${runId} was ${outcome}`, {
+    throw new HitzeroError("COMMAND_REFUSED", `the ${nameOf(given)} of run ${runId} was ${outcome}`, {
       hint: `See its status with: npx hitzero run show ${runId}`,
     });
   }
   if (outcome !== "applied") {
     throw new HitzeroError(
       "RUN_FINAL",
-      `run ${runId} was over before the ${kind} reached it: it is ${run.status}`,
+      `run ${runId} was over before the ${nameOf(given)} reached it: it is ${run.status}`,
       {
         hint: "A final status never changes.",
       },
     );
   }
   const { status } = run;
-  if (terminal.json)
-    terminal.document({ run_id: runId, command_id: commandId, command: kind, outcome, status });
+  const effect = kind === "signal" ? await client.commandEffect(commandId) : undefined;
+  if (terminal.json) terminal.document({ ...factsOf(given, runId, commandId), outcome, effect, status });
   else {
+    if (effect !== undefined) terminal.print(`${terminal.colors.green("✔")} ${effect}`);
     const sign = status === "PAUSED" ? icon("PENDING") : icon(status);
     terminal.print(`${sign}run ${runId} is ${coloured(status, terminal.colors)}`);
   }
