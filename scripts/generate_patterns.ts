@@ -117,8 +117,9 @@ Report BPM-06-22, 2006). hitzero supports ${files.length} of them, ${restricted}
     npx hitzero up --handlers examples/patterns/handlers.ts
     npx hitzero submit examples/patterns/01-sequence.yaml --wait
 
-What a file needs from outside (signals, a cancel) and what comes of it stands in it under \`metadata.pattern\`:
-\`steps\` and \`expect\`. \`test/integration/patterns.test.ts\` runs each through the whole engine and compares the status of every execution.
+What a file needs from outside and what comes of it stands in it under \`metadata.pattern\`: \`steps\`, each a signal (\`npx hitzero run signal
+RUN_ID NAME --payload JSON\`) or a cancel to be given once nodes are as \`when\` says, and \`expect\`. \`test/integration/patterns.test.ts\` runs
+each through the whole engine and compares the status of every execution.
 
 | | pattern | file | how |
 |--:|---|---|---|
