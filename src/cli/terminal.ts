@@ -1,5 +1,6 @@
 /** Where words go: results to stdout, remarks to stderr. Colours only on a terminal that wants them. */
 import pc from "picocolors";
+import type { Fault } from "../base/errors.ts";
 
 export type Colors = ReturnType<typeof pc.createColors>;
 
@@ -51,5 +52,10 @@ export class Terminal {
   warn(text: string, hint?: string): void {
     const colors = this.remarkColors;
     this.remark(`${colors.yellow("warning:")} ${text}${hint ? `\n${colors.dim("hint:")} ${hint}` : ""}`);
+  }
+
+  /** What the compiler found worth a word. */
+  warnOf(warnings: readonly Fault[]): void {
+    for (const { code, path, message, hint } of warnings) this.warn(`${code} at ${path}: ${message}`, hint);
   }
 }

@@ -85,5 +85,5 @@ function show({ ir, digest, warnings }: Compiled, terminal: Terminal, flags: Fla
   terminal.print(`  terminals  ${listed(terminals)}`);
   if (out) terminal.print(`  IR         ${out}`);
   for (const line of explanation ? explanationLines(explanation, colors) : []) terminal.print(line);
-  for (const { code, path, message, hint } of warnings) terminal.warn(`${code} at ${path}: ${message}`, hint);
+  terminal.warnOf(warnings);
 }

@@ -65,8 +65,7 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
   try {
     const workflow =
       "file" in source ? await client.register(document) : await client.find(source.name, source.version);
-    for (const { code, path, message, hint } of workflow.warnings)
-      terminal.warn(`${code} at ${path}: ${message}`, hint);
+    terminal.warnOf(workflow.warnings);
     await warnOfIdleness(client, workflow.ir, terminal);
     const begun = Date.now();
     const submission = await client.submit(workflow, {

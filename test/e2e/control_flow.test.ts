@@ -1,0 +1,144 @@
+/** Signals, registered workflows, and how loops, maps and child runs are shown. Engine and commands run in this process. */
+import { randomUUID } from "node:crypto";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startEngine, type TestEngine } from "../support/engine.ts";
+import { until } from "../support/until.ts";
+import { makeFolder } from "./cli.ts";
+import { runHere } from "./here.ts";
+
+let engine: TestEngine;
+let folder: string;
+
+beforeAll(async () => {
+  folder = await makeFolder();
+  engine = await startEngine({ workers: 1, handlers: { echo: ({ data }: { data: unknown }) => data } });
+});
+afterAll(() => engine?.stop());
+
+const cli = (...args: string[]) => {
+  const { redisUrl, databaseUrl, namespace } = engine.settings;
+  const env = {
+    HITZERO_REDIS_URL: redisUrl,
+    HITZERO_DATABASE_URL: databaseUrl,
+    HITZERO_NAMESPACE: namespace,
+  };
+  return runHere(args, { env });
+};
+const json = async (...args: string[]) => JSON.parse((await cli(...args, "--json")).stdout);
+
+function fileOf(document: { name: string }): string {
+  const path = join(folder, `${document.name}.json`);
+  writeFileSync(path, JSON.stringify({ edges: [], ...document }));
+  return path;
+}
+
+const asking = (name: string, config: object = {}) =>
+  fileOf({
+    name,
+    nodes: [{ id: "ask", type: "approval", config: { name: "approve", ...config } }],
+  } as { name: string });
+
+const submitted = async (file: string, input: unknown = {}): Promise<string> =>
+  (await json("submit", file, "--input", JSON.stringify(input))).run_ids[0];
+
+const waits = (runId: string) =>
+  until(
+    async () => (await engine.client.listNodes(runId)).some(({ status }) => status === "WAITING"),
+    "it waits",
+  );
+
+describe("run signal", () => {
+  test("answers an approval; the same id again is the same signal, also when the run is over", async () => {
+    const runId = await submitted(asking("answered"));
+    await waits(runId);
+    const id = randomUUID();
+    const give = ["run", "signal", runId, "approve", "--by", "ann", "--payload", '{"approved": true}'];
+    const given = await cli(...give, "--id", id, "--wait");
+    expect([given.code, given.stderr]).toEqual([0, ""]);
+    expect(given.stdout).toContain("signal approve was given to ask");
+    const run = await engine.client.wait(runId, { signal: AbortSignal.timeout(20_000) });
+    expect(run.output).toMatchObject({ approved: true, by: "ann" });
+    expect(await json(...give, "--id", id)).toEqual({
+      run_id: runId,
+      command_id: id,
+      command: "signal",
+      signal: "approve",
+    });
+    const { rows } = await engine.database.query("select 1 from hitzero.commands where run_id = $1", [runId]);
+    expect(rows).toHaveLength(1);
+    const late = await cli(...give);
+    expect([late.code, late.stdout]).toEqual([2, ""]);
+    expect(late.stderr).toContain(`error RUN_FINAL: run ${runId} is over: it is COMPLETED`);
+  });
+
+  test("that nobody takes is refused with a hint, and nothing is on record", async () => {
+    const runId = await submitted(
+      asking("picky", { assignees: ["ann"], schema: { required: ["approved"] } }),
+    );
+    const refused = async (code: string, hint: string, ...args: string[]) => {
+      const result = await cli("run", "signal", runId, ...args);
+      expect([result.code, result.stdout]).toEqual([2, ""]);
+      expect(result.stderr).toContain(`error ${code}:`);
+      expect(result.stderr).toContain(hint);
+    };
+    await refused("SIGNAL_UNKNOWN", "It waits for approve", "other");
+    await refused("SIGNAL_NOT_ASSIGNED", "It is up to ann", "approve", "--by", "bob", "--payload", "{}");
+    await refused("SIGNAL_INVALID", "schema", "approve", "--by", "ann", "--payload", "{}");
+    const wrongId = await cli("run", "signal", runId, "approve", "--id", "4711");
+    expect([wrongId.code, wrongId.stderr]).toEqual([2, expect.stringContaining("Give a UUID")]);
+    const { rows } = await engine.database.query("select 1 from hitzero.commands where run_id = $1", [runId]);
+    expect(rows).toEqual([]);
+    await engine.client.cancel(runId);
+  });
+});
+
+describe("workflow", () => {
+  const version = (value: number) =>
+    fileOf({
+      name: "versioned",
+      nodes: [{ id: "say", type: "transform", config: { expression: String(value) } }],
+    } as { name: string });
+
+  test("register makes versions without running them; the first, or one with --activate, is active", async () => {
+    const first = await cli("workflow", "register", version(1));
+    expect([first.code, first.stdout]).toEqual([
+      0,
+      expect.stringContaining("versioned version 1 is registered and active"),
+    ]);
+    const second = await cli("workflow", "register", version(2));
+    expect(second.stdout).toContain("versioned version 2 is registered; version 1 is active");
+    expect((await json("submit", "versioned", "--wait")).output).toBe(1);
+    expect(await json("workflow", "register", version(2), "--activate")).toMatchObject({
+      workflow_name: "versioned",
+      version: 2,
+      active_version: 2,
+    });
+    expect((await json("workflow", "register", version(1))).active_version).toBe(2);
+    expect((await json("submit", "versioned", "--wait")).output).toBe(2);
+    const { workflows } = await json("workflow", "list");
+    expect(workflows.find((row: { workflow_name: string }) => row.workflow_name === "versioned")).toEqual({
+      workflow_name: "versioned",
+      active_version: 2,
+      versions: [1, 2].map((number) => ({
+        version: number,
+        ir_digest: expect.stringMatching(/^[0-9a-f]{64}$/),
+        created_at: expect.any(String),
+      })),
+    });
+    expect((await cli("workflow", "list")).stdout).toMatch(/versioned +2 versions +2 +\d{4}-/);
+  });
+
+  test("register refuses a faulty file whole", async () => {
+    const faulty = fileOf({ name: "faulty", nodes: [{ id: "x", type: "nothing" }] } as { name: string });
+    const result = await cli("workflow", "register", faulty);
+    expect([result.code, result.stderr]).toEqual([2, expect.stringContaining("UNKNOWN_TYPE")]);
+  });
+});
+
+test("completion offers the new commands", async () => {
+  const { places } = await json("completion", "bash");
+  const names = places.map(({ place }: { place: string }) => place);
+  expect(names).toEqual(expect.arrayContaining(["run signal", "workflow register", "workflow list"]));
+});
