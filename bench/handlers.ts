@@ -12,6 +12,10 @@ const handlers: Record<string, Handler> = {
   join: ({ data }) => ({
     count: Object.values(data as Record<string, Count>).reduce((total, { count }) => total + count, 0),
   }),
+  /** A list of `size` items. */
+  range: ({ params }) => Array.from({ length: params.size as number }, () => ({ count: 0 })),
+  /** As many as all items of a list have together. */
+  total: ({ data }) => ({ count: (data as Count[]).reduce((total, { count }) => total + count, 0) }),
   /** When this handler was entered: microseconds of a clock that all processes of the machine share. */
   stamp: () => ({ at_us: Number(process.hrtime.bigint() / 1_000n) }),
 };

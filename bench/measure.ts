@@ -7,9 +7,9 @@ import type { Rig } from "./rig.ts";
 import { measureSizes, type Sizes } from "./sizes.ts";
 import { type Surroundings, surroundingsOf } from "./surroundings.ts";
 import { measureThroughput, type Throughput } from "./throughput.ts";
-import { chains, fans, singles, TURNS } from "./workloads.ts";
+import { chains, fans, maps, singles, TURNS } from "./workloads.ts";
 
-export const SCENARIOS = ["chain", "fan", "single", "latency", "sizes"] as const;
+export const SCENARIOS = ["chain", "fan", "single", "map", "latency", "sizes"] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 export interface Plan {
@@ -21,6 +21,10 @@ export interface Plan {
   chainRuns: number;
   fanRuns: number;
   singleRuns: number;
+  /** Runs of a map of 100 items. */
+  mapRuns: number;
+  /** Items of the one large map. */
+  mapItems: number;
   latencyRuns: number;
   sizeRuns: number;
 }
@@ -31,6 +35,8 @@ export const FULL = {
   chainRuns: 2_000,
   fanRuns: 200,
   singleRuns: 5_000,
+  mapRuns: 200,
+  mapItems: 100_000,
   latencyRuns: 200,
   sizeRuns: 1_000,
 };
@@ -41,9 +47,13 @@ export const QUICK = {
   chainRuns: 20,
   fanRuns: 4,
   singleRuns: 40,
+  mapRuns: 2,
+  mapItems: 300,
   latencyRuns: 5,
   sizeRuns: 20,
 };
+
+const SMALL_MAP = 100;
 
 export interface Results {
   surroundings: Surroundings;
@@ -90,5 +100,23 @@ async function measureAllThroughput(
     onNotice(`${workload.runs} runs, ${workload.title}: ${plan.samples} times after a warm-up`);
     results.push(await measureThroughput(rig, meter, ledger, workload, plan.samples));
   }
+  if (plan.scenarios.includes("map"))
+    results.push(...(await measureMaps(rig, meter, plan, ledger, onNotice)));
   return results;
+}
+
+/** Many small maps, and a large one: what does an execution cost in each? */
+async function measureMaps(
+  rig: Rig,
+  meter: Meter,
+  plan: Plan,
+  ledger: Ledger,
+  onNotice: (line: string) => void,
+): Promise<Throughput[]> {
+  const small = maps("map-small", plan.mapRuns, SMALL_MAP);
+  const large = maps("map-large", 1, plan.mapItems);
+  onNotice(`${small.runs} runs, ${small.title}: ${plan.samples} times after a warm-up`);
+  const first = await measureThroughput(rig, meter, ledger, small, plan.samples);
+  onNotice(`one run, ${large.title}: once after a warm-up`);
+  return [first, await measureThroughput(rig, meter, ledger, large, 1)];
 }

@@ -71,6 +71,18 @@ function cpuTable({ throughput }: Results): string {
   return table(["CPU µs per step", ...PROCESSES, "all"], rows);
 }
 
+/** What an execution in a large map costs, measured by one in a small map. */
+function mapRatio({ throughput }: Results): string | undefined {
+  const costs = ["map-small", "map-large"].map((wanted) => {
+    const found = throughput.find(({ name }) => name === wanted);
+    const medians = found && PROCESSES.map((name) => found.cpu_us_per_step[name]?.median ?? Number.NaN);
+    return medians?.reduce((sum, value) => sum + value, 0);
+  });
+  const [small, large] = costs;
+  if (small === undefined || large === undefined) return undefined;
+  return `CPU per execution in the large map, against the small ones: ${shown(large / small)}`;
+}
+
 function byteTable({ throughput }: Results): string {
   const kinds = Object.keys(BYTE_COLUMNS) as (keyof typeof BYTE_COLUMNS)[];
   const rows = throughput.map((one) => [
@@ -113,6 +125,7 @@ export function reportText(results: Results): string {
   const parts = [
     results.throughput.length + results.latency.length > 0 ? mainTable(results) : undefined,
     results.throughput.length > 0 ? cpuTable(results) : undefined,
+    mapRatio(results),
     results.throughput.length > 0 ? byteTable(results) : undefined,
     sizeTable(results),
     conditions(results),

@@ -89,6 +89,30 @@ export function singles(runs: number): Workload {
   };
 }
 
+/** One node that makes a list, a map over it, one node that adds its results up. */
+export function maps(name: "map-small" | "map-large", runs: number, items: number): Workload {
+  const body = { nodes: [functionNode("item", "step")] };
+  return {
+    name,
+    title: `1 → map of ${items.toLocaleString("en")} → 1`,
+    steps: items + 3,
+    runs,
+    count: items,
+    document: (workflow) => ({
+      name: workflow,
+      nodes: [
+        { id: "first", type: "function", config: { function_name: "range", params: { size: items } } },
+        { id: "each", type: "map", config: { items: "data", body } },
+        functionNode("last", "total"),
+      ],
+      edges: [
+        { from: "first", to: "each" },
+        { from: "each", to: "last" },
+      ],
+    }),
+  };
+}
+
 /** Queues that the nodes of a streamed chain take turns in: a worker for each passes every token through a stream. */
 export const TURNS = ["left", "right"] as const;
 

@@ -34,6 +34,8 @@ test("a quick benchmark finds every row on record and leaves nothing behind", {
     ["chain", [rows(QUICK.chainRuns, 10)]],
     ["fan", [rows(QUICK.fanRuns, 52)]],
     ["single", [rows(QUICK.singleRuns, 1)]],
+    ["map-small", [rows(QUICK.mapRuns, 103, 1)]],
+    ["map-large", [rows(1, QUICK.mapItems + 3, 1)]],
   ]);
   expect(results.latency.map(({ name, hops }) => [name, hops])).toEqual([
     ["handed_over", 9 * QUICK.latencyRuns],
@@ -50,7 +52,7 @@ test("a quick benchmark finds every row on record and leaves nothing behind", {
 test("a wrong flag is refused before anything starts", async () => {
   const { code, stderr } = await bench(["--scenario", "everything"]);
   expect(code).not.toBe(0);
-  expect(stderr).toContain("Allowed choices are chain, fan, single, latency, sizes");
+  expect(stderr).toContain("Allowed choices are chain, fan, single, map, latency, sizes");
 });
 
 test("spreads and percentiles", () => {
@@ -60,9 +62,9 @@ test("spreads and percentiles", () => {
   expect([percentile(hundred, 50), percentile(hundred, 99), percentile([7], 99)]).toEqual([50, 99, 7]);
 });
 
-/** Each run has an event at its begin and its end besides those of its nodes. */
-function rows(runs: number, steps: number) {
-  return { runs, node_executions: runs * steps, events: runs * (steps + 2) };
+/** Each run has an event at its begin and its end besides those of its nodes, and one for each map that waits. */
+function rows(runs: number, steps: number, maps = 0) {
+  return { runs, node_executions: runs * steps, events: runs * (steps + 2 + maps) };
 }
 
 /** Warm-ups (a quarter; of latency as many as are measured) and samples. */
@@ -71,6 +73,8 @@ function everything() {
     rows(QUICK.chainRuns * 1.25, 10),
     rows(Math.ceil(QUICK.fanRuns * 0.25) + QUICK.fanRuns, 52),
     rows(QUICK.singleRuns * 1.25, 1),
+    rows(Math.ceil(QUICK.mapRuns * 0.25) + QUICK.mapRuns, 103, 1),
+    rows(2, QUICK.mapItems + 3, 1),
     rows(2 * 2 * QUICK.latencyRuns, 10),
     rows(QUICK.sizeRuns, 10),
   ];
