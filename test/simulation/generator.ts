@@ -68,7 +68,7 @@ export const ALL_FEATURES: ReadonlySet<Feature> = new Set([
 
 /** What the engine can do; grows with it. HITZERO_SIMULATION_FEATURES tells otherwise: `all`, or names with commas. */
 export const ENGINE_FEATURES: ReadonlySet<Feature> = featuresNamed(
-  process.env.HITZERO_SIMULATION_FEATURES ?? "",
+  process.env.HITZERO_SIMULATION_FEATURES ?? "loops,rules,maps,waits,signals,children,semaphores,unless",
 );
 
 function featuresNamed(names: string): ReadonlySet<Feature> {

@@ -14,6 +14,9 @@ export interface Subject extends SimulatedCase {
   runId: string;
 }
 
+/** Between looks at who waits for a signal. */
+const POLL_MS = 50;
+
 interface Waiting {
   run_id: string;
   node_id: string;
@@ -26,6 +29,8 @@ export class Subjects {
   readonly #dice: Dice;
   /** By run and node: the answers to those that wait, in its child runs too. */
   readonly #answers = new Map<string, Map<string, JsonObject>>();
+  /** Executions that were given their signal: a command is never lost. */
+  readonly #answered = new Set<string>();
   readonly #ending = new AbortController();
   readonly #answering: Promise<void>;
   #submitted = 0;
@@ -53,7 +58,8 @@ export class Subjects {
     const registered = await this.#client.register(renderFile(workflow, behaviours, name));
     const { runIds } = await this.#client.submit(registered, { input });
     const runId = runIds[0] as string;
-    this.#answers.set(runId, answersOf(simulated));
+    const answers = answersOf(simulated);
+    if (answers.size > 0) this.#answers.set(runId, answers);
     for (const node of workflow.nodes)
       if ((node.type === "signal" || node.type === "approval") && this.#dice.chance(0.3))
         await this.#give({ run_id: runId, node_id: node.id, scope: "" }, runId, this.#dice.chance(0.5));
@@ -65,7 +71,7 @@ export class Subjects {
     const { signal } = this.#ending;
     while (!signal.aborted) {
       if (this.#answers.size > 0) await this.#answerAll().catch(() => {});
-      await sleep(20, undefined, { signal }).catch(() => {});
+      await sleep(POLL_MS, undefined, { signal }).catch(() => {});
     }
   }
 
@@ -80,7 +86,12 @@ export class Subjects {
        where e.status = 'WAITING'`,
       [[...this.#answers.keys()]],
     );
-    for (const row of rows as (Waiting & { root: string })[]) await this.#give(row, row.root, true);
+    for (const row of rows as (Waiting & { root: string })[]) {
+      const name = [row.run_id, row.node_id, row.scope].join(" ");
+      if (this.#answered.has(name)) continue;
+      await this.#give(row, row.root, true);
+      this.#answered.add(name);
+    }
   }
 
   async #give({ run_id, node_id, scope }: Waiting, root: string, toScope: boolean): Promise<void> {
