@@ -11,8 +11,12 @@ interface Context {
   input: unknown;
   /** The node's `config.params`. */
   params?: unknown;
-  /** Path of loop iterations: `""` outside of loops, `again:3` in a third iteration. */
+  /** Path of loop iterations and map items: `""` outside of bodies, `again:3` in a third iteration, `each:0` in the first item. */
   scope?: string;
+  /** Inside a map's body: the item. */
+  item?: unknown;
+  /** Inside a loop's body: its iteration, from 1. */
+  loop?: { iteration: number };
   /** Aborted on timeout, cancel and drain. */
   signal?: AbortSignal;
 }
@@ -60,6 +64,15 @@ export async function fetch_refunds({
 }: Context): Promise<{ source: string; records: readonly Order[] }> {
   const available = fieldOf(input, "refunds_available") !== false;
   return { source: "refunds", records: available ? REFUNDS : [] };
+}
+
+/** Is the order (a map's item) paid? In the loop that asks, an unpaid one is from iteration `params.paid_after` on. */
+export async function check_payment({ item, loop, params }: Context): Promise<Order> {
+  const order = item as Order;
+  return {
+    ...order,
+    paid: order.paid || (loop?.iteration ?? 1) >= numberOr(fieldOf(params, "paid_after"), 1),
+  };
 }
 
 /** Pretends to write what it is given; reports where and how many entries. */
