@@ -175,7 +175,10 @@ function faultsOfNode(row: NodeRow, events: readonly RecordedEvent[]): string[] 
 
 const isRetry = ({ event_type }: RecordedEvent): boolean => event_type === "node_retrying";
 
-/** A lost worker raises the delivery and uses up no attempt; only the answer to the last delivery counts. */
+/**
+ * A lost worker raises the delivery and uses up no attempt; only the answer to the last delivery counts. What has waited is
+ * handed out anew.
+ */
 function faultsOfTries(own: readonly RecordedEvent[]): string[] {
   let [attempt, delivery] = [1, 1];
   return own.flatMap((event) => {
@@ -186,6 +189,7 @@ function faultsOfTries(own: readonly RecordedEvent[]): string[] {
         ? []
         : [`${told}, expected ${attempt}, ${delivery}`];
     if (isRetry(event)) [attempt, delivery] = [attempt + 1, 1];
+    if (event.event_type === "node_waiting") delivery = 1;
     return right;
   });
 }
