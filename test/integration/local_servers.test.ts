@@ -130,7 +130,8 @@ describe("servers that run", () => {
   let servers: LocalServers;
 
   beforeAll(async () => {
-    shared = await newFolder();
+    used ??= await newFolder();
+    shared = used;
     servers = await startLocalServers({ dir: shared });
   });
 
@@ -215,14 +216,6 @@ describe("a folder", () => {
       }
     },
   );
-
-  test("that is removed while its servers run does not keep them from being stopped", async () => {
-    const servers = await start();
-    const processes = running();
-    await rm(folder, { recursive: true, force: true });
-    await servers.stop();
-    expect(processes.filter(isAlive)).toEqual([]);
-  });
 });
 
 describe("users of a folder", () => {
@@ -338,4 +331,15 @@ describe("after a crash", () => {
       squatter.close();
     }
   });
+});
+
+// The last one: it takes the folder that others use again.
+test("a folder that is removed while its servers run does not keep them from being stopped", async () => {
+  useAgain();
+  const servers = await start();
+  const processes = running();
+  expect(processes).toHaveLength(2);
+  await rm(folder, { recursive: true, force: true });
+  await servers.stop();
+  expect(processes.filter(isAlive)).toEqual([]);
 });

@@ -1,10 +1,10 @@
-/** Starts `stack_process.ts` and talks to it. */
+/** Starts `stack_process.mjs` and talks to it. */
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const PROGRAM = fileURLToPath(new URL("stack_process.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("stack_process.mjs", import.meta.url));
 
 export interface StackUser {
   redisUrl: string;
@@ -25,7 +25,7 @@ export function killStackUsers(): void {
 
 /** A process that uses the folder's servers; resolves once they run. */
 export async function startStackUser(folder: string): Promise<StackUser> {
-  const child = spawn(process.execPath, ["--import", "tsx", PROGRAM, folder], {
+  const child = spawn(process.execPath, [PROGRAM, folder], {
     stdio: ["pipe", "pipe", "inherit"],
   });
   running.add(child);
