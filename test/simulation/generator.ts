@@ -67,7 +67,7 @@ export const ALL_FEATURES: ReadonlySet<Feature> = new Set([
 ]);
 
 /** What the engine can do; grows with it. HITZERO_SIMULATION_FEATURES tells otherwise: `all`, or names with commas. */
-export const ENGINE_FEATURES: ReadonlySet<Feature> = featuresNamed(
+const ENGINE_FEATURES: ReadonlySet<Feature> = featuresNamed(
   process.env.HITZERO_SIMULATION_FEATURES ?? "loops,rules,maps,waits,signals,children,semaphores,unless",
 );
 
@@ -497,7 +497,7 @@ function ruleGene({ ordered, features }: Choice): fc.Arbitrary<TriggerRule | nul
     [12, fc.constant(null)],
     [1, fc.constant("none_failed_min_one_success")],
     [2, fc.constant("all_done")],
-    ...(all ? [[3, fc.constantFrom(...LATE)] as const] : []),
+    ...(all ? [[9, fc.constantFrom(...LATE)] as const] : []),
     ...(ordered ? [[3, fc.constantFrom(...early)] as const] : []),
   );
 }

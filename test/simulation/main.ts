@@ -36,7 +36,7 @@ function environment({ runs, seed, faults, features }: Options): NodeJS.ProcessE
 }
 
 async function simulate(options: Options): Promise<void> {
-  const args = ["vitest", "run", "--config", "test/simulation/simulate.config.ts"];
+  const args = ["vitest", "run", "--config", "test/simulation/simulate.vitest.config.ts"];
   const child = spawn("npx", args, {
     cwd: root,
     env: environment(options),

@@ -180,7 +180,7 @@ export const ANSWERED_BY = "the simulation";
 export const compensationOf = (id: string): string => `${id}.compensate`;
 
 /** The node of a map's body that stands for the workflow that is run for each item. */
-export const itemNodeOf = (mapId: string): string => `${mapId}.item`;
+const itemNodeOf = (mapId: string): string => `${mapId}.item`;
 
 /** The graph that is worked through for each item of a map. */
 export function bodyOfMap({ id, body }: SimulatedNode & SimulatedMap): Graph {
