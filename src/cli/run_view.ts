@@ -1,7 +1,8 @@
 /** A run as it goes, node by node: redrawn on a terminal, one line per change elsewhere. */
 import type { NodeStatus } from "../token/lifecycle.ts";
-import { coloured, duration, icon } from "./format.ts";
-import type { NodeProgress, RunProgress } from "./run_progress.ts";
+import { coloured, counts, duration, icon } from "./format.ts";
+import type { NodeProgress, Progress, RunProgress } from "./run_progress.ts";
+import { countStatuses, patternOf, placeOf } from "./scopes.ts";
 import { Screen } from "./screen.ts";
 import type { Colors, Terminal } from "./terminal.ts";
 
@@ -11,11 +12,13 @@ const FRAME_MS = 100;
 const RUNNING_SHOWN = 8;
 const FINISHED_SHOWN = 5;
 const BAR_WIDTH = 32;
+/** Scopes of a node of which each change is a line; of further ones only their number is told at the end. */
+const SCOPES_TOLD = 10;
 
 /** Shows a run's progress. */
 interface RunView {
-  /** Something is new of these nodes. */
-  changed(nodes: readonly NodeProgress[]): void;
+  /** Something is new of these executions. */
+  changed(executions: readonly Progress[]): void;
   /** Shows the end, and stops. */
   close(): void;
 }
@@ -27,22 +30,50 @@ export function createRunView(
   begun: number,
 ): RunView {
   if (terminal.json) return { changed: () => {}, close: () => {} };
-  return terminal.isLive ? new LiveView(terminal, title, progress, begun) : new LineView(terminal);
+  return terminal.isLive ? new LiveView(terminal, title, progress, begun) : new LineView(terminal, progress);
 }
 
 class LineView implements RunView {
   readonly #terminal: Terminal;
+  readonly #progress: RunProgress;
+  /** By node, as long as there are not too many. */
+  readonly #told = new Map<string, Set<string>>();
+  readonly #cut = new Set<string>();
 
-  constructor(terminal: Terminal) {
+  constructor(terminal: Terminal, progress: RunProgress) {
     this.#terminal = terminal;
+    this.#progress = progress;
   }
 
-  changed(nodes: readonly NodeProgress[]): void {
-    for (const node of nodes)
-      this.#terminal.print(`${icon(node.status)}${node.id} ${node.status}${detail(node)}`);
+  changed(executions: readonly Progress[]): void {
+    for (const execution of executions) {
+      if (!this.#isTold(execution)) continue;
+      const { id, scope, status } = execution;
+      this.#terminal.print(`${icon(status)}${placeOf(id, scope)} ${status}${detail(execution)}`);
+    }
   }
 
-  close(): void {}
+  close(): void {
+    for (const id of this.#cut) {
+      const node = this.#progress.node(id);
+      if (node) this.#terminal.print(`${icon(node.status)}${nodePlace(node)}: ${counts(node.counts)}`);
+    }
+  }
+
+  #isTold({ id, scope }: Progress): boolean {
+    const scopes = this.#told.get(id) ?? new Set<string>();
+    this.#told.set(id, scopes);
+    if (scopes.has(scope)) return true;
+    if (scopes.size < SCOPES_TOLD) {
+      scopes.add(scope);
+      return true;
+    }
+    if (!this.#cut.has(id)) {
+      this.#terminal.print(`…  ${placeOf(id, patternOf(scope))}: more follow, told together at the end`);
+    }
+    this.#cut.add(id);
+    return false;
+  }
 }
 
 class LiveView implements RunView {
@@ -78,44 +109,47 @@ class LiveView implements RunView {
   }
 
   #draw(): void {
-    const { size } = this.#progress.nodes;
-    const listed = size <= MOST_LISTED && size + 2 <= this.#screen.height;
+    const { length } = this.#progress.nodes;
+    const listed = length <= MOST_LISTED && length + 2 <= this.#screen.height;
     this.#screen.draw(listed ? this.#list() : this.#summary());
   }
 
-  #header(): string {
+  #header(nodes: readonly NodeProgress[]): string {
     const colors = this.#colors;
     const elapsed = duration(Date.now() - this.#begun);
-    return `${colors.bold(this.#title)}  ${this.#progress.finished.length}/${this.#progress.nodes.size} nodes  ${colors.dim(elapsed)}`;
+    const done = nodes.filter(({ isDone }) => isDone).length;
+    return `${colors.bold(this.#title)}  ${done}/${nodes.length} nodes  ${colors.dim(elapsed)}`;
   }
 
   #list(): string[] {
-    const nodes = [...this.#progress.nodes.values()];
-    const width = Math.max(...nodes.map(({ id }) => id.length));
+    const { nodes } = this.#progress;
+    const width = Math.max(...nodes.map((node) => nodePlace(node).length));
     const line = (node: NodeProgress) => {
-      const name = coloured(node.status, this.#colors, node.id.padEnd(width));
-      return `${icon(node.status)}${name}${this.#colors.dim(liveDetail(node))}`;
+      const name = coloured(node.status, this.#colors, nodePlace(node).padEnd(width));
+      const told = node.executions > 1 || !node.latest ? counts(node.counts) : liveDetail(node.latest).trim();
+      return `${icon(node.status)}${name}  ${this.#colors.dim(node.executions === 0 ? "" : told)}`;
     };
-    return [this.#header(), ...nodes.map(line)];
+    return [this.#header(nodes), ...nodes.map(line)];
   }
 
   #summary(): string[] {
-    const { counts, nodes, finished } = this.#progress;
-    const full = Math.round((finished.length / nodes.size) * BAR_WIDTH);
+    const { nodes, finished, running } = this.#progress;
+    const done = nodes.filter(({ isDone }) => isDone).length;
+    const full = Math.round((done / nodes.length) * BAR_WIDTH);
     const bar = this.#colors.green("█".repeat(full)) + this.#colors.dim("░".repeat(BAR_WIDTH - full));
+    const byStatus = countStatuses(nodes);
     const usual: NodeStatus[] = ["COMPLETED", "RUNNING", "PENDING"];
     const present = usual.concat(
-      ["SKIPPED", "FAILED"].filter((status) => counts[status as NodeStatus] > 0) as NodeStatus[],
+      (["WAITING", "SKIPPED", "FAILED"] as const).filter((status) => byStatus[status] > 0),
     );
     const totals = present.map(
-      (status) => `${icon(status)}${counts[status]} ${coloured(status, this.#colors)}`,
+      (status) => `${icon(status)}${byStatus[status]} ${coloured(status, this.#colors)}`,
     );
-    const running = [...nodes.values()].filter(({ status }) => status === "RUNNING");
-    const more = running.length - RUNNING_SHOWN;
-    const name = (node: NodeProgress) =>
-      `${icon(node.status)}${node.id}${this.#colors.dim(liveDetail(node))}`;
+    const more = running.size - RUNNING_SHOWN;
+    const name = (execution: Progress) =>
+      `${icon(execution.status)}${placeOf(execution.id, execution.scope)}${this.#colors.dim(liveDetail(execution))}`;
     // The block keeps its height, so that the terminal does not jump.
-    const runningLines = fill(running.slice(0, RUNNING_SHOWN).map(name), RUNNING_SHOWN);
+    const runningLines = fill([...running].slice(0, RUNNING_SHOWN).map(name), RUNNING_SHOWN);
     const finishedLines = fill(finished.slice(-FINISHED_SHOWN).map(name), FINISHED_SHOWN);
     const rest = more > 0 ? this.#colors.dim(`   and ${more} more`) : "";
     const room = this.#screen.height - 5;
@@ -123,12 +157,14 @@ class LiveView implements RunView {
       room >= RUNNING_SHOWN + FINISHED_SHOWN
         ? [this.#colors.dim("now"), ...runningLines, rest, this.#colors.dim("last"), ...finishedLines]
         : [];
-    return [this.#header(), `${bar}  ${totals.join("  ")}`, ...(this.#isOver ? [] : lists)];
+    return [this.#header(nodes), `${bar}  ${totals.join("  ")}`, ...(done === nodes.length ? [] : lists)];
   }
+}
 
-  get #isOver(): boolean {
-    return this.#progress.finished.length === this.#progress.nodes.size;
-  }
+/** `work`, `work @ again:3` or, of several executions, `work @ each:*`. */
+function nodePlace({ id, latest, executions }: NodeProgress): string {
+  const scope = latest?.scope ?? "";
+  return placeOf(id, executions > 1 ? patternOf(scope) : scope);
 }
 
 function fill(lines: readonly string[], height: number): string[] {
@@ -136,13 +172,13 @@ function fill(lines: readonly string[], height: number): string[] {
 }
 
 /** ` 12 ms` or ` (not_taken)`. */
-function detail(node: NodeProgress): string {
+function detail(node: Progress): string {
   const time = node.durationMs === undefined ? "" : ` ${duration(node.durationMs)}`;
   return `${time}${node.reason === undefined ? "" : ` (${node.reason})`}`;
 }
 
 /** The same, with the time that a running node has taken so far. */
-function liveDetail(node: NodeProgress): string {
+function liveDetail(node: Progress): string {
   if (node.status !== "RUNNING" || node.startedAt === undefined) return `  ${detail(node).trim()}`;
   return `  ${duration(Math.max(0, Date.now() - node.startedAt))}`;
 }

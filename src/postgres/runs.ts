@@ -98,15 +98,17 @@ export interface RunRow extends Row {
   error: { code: string; message: string; node_id?: string } | null;
   tags: string[];
   idempotency_key: string | null;
-  /** The run that this one was made from. */
+  /** The run that waits for this one (`parent_node_id` says where), or that this one was made from. */
   parent_run_id: string | null;
+  parent_node_id: string | null;
+  parent_scope: string | null;
   submitted_at: Date;
   started_at: Date | null;
   completed_at: Date | null;
 }
 
 const RUN_COLUMNS = `run_id, partition, workflow_name, workflow_version, ir_digest, status, input, output, error, tags,
-  idempotency_key, parent_run_id, submitted_at, started_at, completed_at`;
+  idempotency_key, parent_run_id, parent_node_id, parent_scope, submitted_at, started_at, completed_at`;
 
 /** @throws HitzeroError RUN_NOT_FOUND */
 export async function getRun(database: Queryable, runId: string): Promise<RunRow> {
@@ -148,7 +150,7 @@ export async function listRuns(database: Queryable, filter: RunFilter): Promise<
   }
   const { rows } = await database.query<RunRow>(
     `select run_id, partition, workflow_name, workflow_version, ir_digest, status, error, tags, idempotency_key,
-       parent_run_id, submitted_at, started_at, completed_at
+       parent_run_id, parent_node_id, parent_scope, submitted_at, started_at, completed_at
      from hitzero.runs
      where ($1::text is null or status = $1) and ($2::text is null or workflow_name = $2) and ($3::text is null or $3 = any(tags))
      order by run_id desc limit $4`,
@@ -171,13 +173,15 @@ export interface NodeExecutionRow extends Row {
   output: unknown;
   error: { code: string; message: string; stack?: string } | null;
   from_nodes: string[];
+  /** Of a sub-workflow node. */
+  child_run_id: string | null;
 }
 
 /** The executions of a run in order of time; large outputs are read from `blobs`. */
 export async function listNodes(database: Queryable, runId: string): Promise<NodeExecutionRow[]> {
   const { rows } = await database.query<NodeExecutionRow>(
     `select e.node_id, e.scope, e.attempt, e.retry_count, e.status, e.reason, e.worker_id, e.started_at, e.ended_at,
-       e.duration_ms, coalesce(e.output, b.content) as output, e.error, e.from_nodes
+       e.duration_ms, coalesce(e.output, b.content) as output, e.error, e.from_nodes, e.child_run_id
      from hitzero.node_executions e
      left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
      where e.run_id = $1 order by coalesce(e.started_at, e.ended_at), e.ended_at, e.node_id`,

@@ -6,7 +6,7 @@ import { parseWorkflowText } from "../../src/workflow/parse.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 
 interface Example {
-  name: string;
+  nodes: { id: string; config: object }[];
   metadata: { example_input: unknown };
 }
 
@@ -52,16 +52,10 @@ describe("with its example_input", () => {
 });
 
 test("loop_workflow gives up after five polls when the job is slow", async () => {
-  const { loop_workflow: example } = structuredClone(examples) as Record<string, { nodes: object[] }>;
-  const nodes = example?.nodes.map((node) =>
-    "id" in node && node.id === "poll"
-      ? {
-          ...node,
-          config: { function_name: "poll_job", params: { percent_per_poll: 10 } },
-        }
-      : node,
-  );
-  const { run, statuses } = await ended(await submit({ ...example, nodes }, {}));
+  const example = structuredClone(examples.loop_workflow) as Example;
+  for (const { id, config } of example.nodes)
+    if (id === "poll") Object.assign(config, { params: { percent_per_poll: 10 } });
+  const { run, statuses } = await ended(await submit(example, {}));
   expect(run.output).toEqual({ give_up: { finished: false, last: { iteration: 5, percent: 50 } } });
   expect(statuses).toContain("poll@again:5 COMPLETED");
   expect(statuses).toContain("collect@ SKIPPED");

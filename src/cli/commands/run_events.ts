@@ -59,6 +59,6 @@ function lineOf(runId: string, event: RunEvent, terminal: Terminal): string {
   const { colors } = terminal;
   const paint = { DEBUG: colors.dim, INFO: colors.cyan, WARN: colors.yellow, ERROR: colors.red }[level];
   const time = `${moment(at)}.${String(at.getMilliseconds()).padStart(3, "0")}`;
-  const where = scope ? colors.dim(` [${scope}]`) : "";
+  const where = scope ? colors.dim(` @ ${scope}`) : "";
   return `${colors.dim(time)}  ${paint(level.padEnd(5))}  ${event_type.padEnd(16)}  ${message}${where}`;
 }

@@ -25,6 +25,7 @@ export function addRunGraph(run: Command, act: Act): void {
     .addHelpText(
       "after",
       `
+Loops and maps are drawn with what they repeat. Of a node with several executions all count: what is under way first, then what failed.
 A workflow file needs no server. Mermaid is drawn by GitHub, GitLab and https://mermaid.live.
 
 Examples:
@@ -61,16 +62,6 @@ async function readGraph(invocation: Invocation<Flags>): Promise<Graph> {
 async function graphOfRun(client: Client, runId: string): Promise<Graph> {
   const run = await client.getRun(runId);
   const { ir, version } = await client.find(run.workflow_name, run.workflow_version);
-  // Rows come in order of time: of several executions of a node the last one counts.
-  const nodes = new Map(
-    (await client.listNodes(runId)).map((row) => [
-      row.node_id,
-      {
-        status: row.status,
-        reason: row.error ? `${row.error.code}: ${row.error.message.split("\n")[0]}` : row.reason,
-        duration_ms: row.duration_ms,
-      },
-    ]),
-  );
+  const nodes = await client.listNodes(runId);
   return graphOf(ir, version, { run_id: run.run_id, status: run.status, nodes });
 }

@@ -1,0 +1,126 @@
+/** `run show`: a run with its nodes; many executions of one node are told together. */
+import type { Command } from "commander";
+import type { NodeExecutionRow, RunRow } from "../../postgres/runs.ts";
+import { isFinalRunStatus } from "../../token/lifecycle.ts";
+import { coloured, duration, icon, moment, plural, table } from "../format.ts";
+import type { Invocation } from "../invocation.ts";
+import type { Act } from "../program.ts";
+import { printResult, runDuration } from "../run_outcome.ts";
+import { groupScopes, pendingNodes, placeOf, type ScopeGroup } from "../scopes.ts";
+import type { Colors, Terminal } from "../terminal.ts";
+import { withClient } from "../with_client.ts";
+
+interface Flags {
+  all?: boolean;
+}
+
+interface Shown {
+  run: RunRow;
+  nodes: readonly NodeExecutionRow[];
+  /** Nodes that have not begun. */
+  pending: readonly string[];
+}
+
+export function addRunShow(run: Command, act: Act): void {
+  run
+    .command("show")
+    .description("show a run with its nodes, output and error")
+    .argument("<run_id>", "the run's id, as `submit` printed it")
+    .option("--all", "each execution by itself, however many a node has in its loop or map")
+    .addHelpText(
+      "after",
+      `
+Executions inside a loop or map are called NODE @ SCOPE: \`work @ again:2\` is the second iteration, \`work @ each:0\` the first item.
+More than ten of one node are told in one line; --all and --json list each.
+
+Examples:
+  npx hitzero run show 0190a6a2-7b5c-7c3e-9d43-5a1f0c2b7e11
+  npx hitzero run show $RUN_ID --all`,
+    )
+    .action(act<Flags>(show));
+}
+
+async function show(invocation: Invocation<Flags>): Promise<number> {
+  const { terminal, flags } = invocation;
+  const runId = invocation.args[0] as string;
+  const shown = await withClient(invocation, async (client): Promise<Shown> => {
+    const run = await client.getRun(runId);
+    const nodes = await client.listNodes(runId);
+    // Nodes without a row wait for others; only the workflow knows them.
+    const { ir } = await client.find(run.workflow_name, run.workflow_version);
+    const seen = new Set(nodes.map((node) => node.node_id));
+    return { run, nodes, pending: pendingNodes(ir, seen, isFinalRunStatus(run.status)) };
+  });
+  const { run, nodes, pending } = shown;
+  if (terminal.json) terminal.document({ ...run, nodes, pending_nodes: pending });
+  else print(shown, flags.all === true, terminal);
+  return 0;
+}
+
+function print({ run, nodes, pending }: Shown, all: boolean, terminal: Terminal): void {
+  const { colors } = terminal;
+  for (const [name, value] of factsOf(run, colors)) terminal.print(`${colors.dim(name.padEnd(9))}  ${value}`);
+  terminal.print();
+  const origin = (run.started_at ?? run.submitted_at).getTime();
+  const groups = groupScopes(nodes, all ? Number.POSITIVE_INFINITY : undefined);
+  const rows = [
+    ...groups.map((group) => groupRow(group, origin, colors)),
+    ...pending.map((id) => [`${icon("PENDING")}${coloured("PENDING", colors)}`, id, "", "", "", "", ""]),
+  ];
+  const head = ["STATUS", "NODE", "ATTEMPT", "STARTED", "DURATION", "WORKER", "REASON"];
+  terminal.print(table(head, rows, colors));
+  terminal.print(colors.dim(countText(nodes, pending, groups)));
+  terminal.print();
+  printResult(run, terminal);
+}
+
+function countText(
+  nodes: Shown["nodes"],
+  pending: Shown["pending"],
+  groups: readonly ScopeGroup<NodeExecutionRow>[],
+): string {
+  const ids = new Set([...nodes.map(({ node_id }) => node_id), ...pending]);
+  const executions = nodes.length + pending.length > ids.size ? `, ${plural(nodes.length, "execution")}` : "";
+  const hidden = groups.length < nodes.length ? "; --all lists each" : "";
+  return `${plural(ids.size, "node")}${executions}${hidden}`;
+}
+
+/** What `run show` says of the run as a whole. */
+export function factsOf(run: RunRow, colors: Colors): [string, string][] {
+  const { parent_run_id: parent, parent_node_id: node } = run;
+  const madeBy: [string, string] =
+    parent !== null && node !== null
+      ? ["child of", `${parent}, node ${placeOf(node, run.parent_scope ?? "")}`]
+      : ["made from", parent ?? ""];
+  const facts: [string, string][] = [
+    ["run", run.run_id],
+    madeBy,
+    ["workflow", `${run.workflow_name} version ${run.workflow_version}`],
+    ["status", coloured(run.status, colors)],
+    ["submitted", moment(run.submitted_at)],
+    ["duration", duration(runDuration(run))],
+    ["tags", run.tags.join(", ")],
+    ["key", run.idempotency_key ?? ""],
+  ];
+  return facts.filter(([, value]) => value !== "");
+}
+
+/** A line of the table. */
+export function groupRow(
+  { nodeId, scope, status, rows, text }: ScopeGroup<NodeExecutionRow>,
+  origin: number,
+  colors: Colors,
+): string[] {
+  const [first] = rows;
+  const single = rows.length === 1 ? first : undefined;
+  const started = first?.started_at ? `+${duration(Math.max(0, first.started_at.getTime() - origin))}` : "";
+  return [
+    `${icon(status)}${coloured(status, colors)}`,
+    placeOf(nodeId, scope),
+    single && single.attempt > 0 ? String(single.attempt) : "",
+    started,
+    single && single.duration_ms !== null ? duration(single.duration_ms) : "",
+    single?.worker_id ?? "",
+    text,
+  ];
+}
