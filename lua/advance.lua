@@ -166,8 +166,6 @@ local function finish(item, run, position)
   if outcome == 'X' and not stopping then return 'stale' end
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
   if item.scope ~= '' and not is_alive(run, item.scope, item.node) then
-    local step = step_of()
-    bury(step, run, item.node, item.scope, nonce, delivery, call.worker)
     released[#released + 1] = kept_item(run, item)
     return 'stale'
   end
@@ -232,7 +230,11 @@ local function settle_rest(item, run)
   local work = cjson.decode(packed)
   count_rest(run, work, -1)
   put(run, item.settle, false)
-  settle_and_count(step, run, is_stopping(run) and {} or work)
+  local alive = {}
+  for _, entry in ipairs(work) do
+    if not is_stopping(run) and is_alive(run, entry[2], -1) then alive[#alive + 1] = entry end
+  end
+  settle_and_count(step, run, alive)
   journal_step('w', journal_record(step, run, first_event, {}), '', '')
   return 'done'
 end
@@ -256,7 +258,7 @@ local function claim(item, run)
   local first_event = run.events + 1
   if is_stopping(run) then -- withdrawn instead of performed
     local step = step_of()
-    withdraw(step, run, item.node, item.scope, nil, {})
+    withdraw(step, run, item.node, item.scope)
     settle_and_count(step, run, {})
     journal_alone(step, run, first_event)
     return 'cancelled'

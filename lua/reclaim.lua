@@ -26,7 +26,7 @@ local function reclaim(item, run)
   if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return end
   local attempt, worker, sources = parse_active(rest)
   if attempt ~= item.attempt or not is_held(worker) then return end
-  if not is_alive(run, item.scope, item.node) then return bury(step, run, item.node, item.scope, nonce, delivery, worker) end
+  if not is_alive(run, item.scope, item.node) then return end -- the reader withdraws it
   put_active(run, field, nonce, delivery + 1, attempt, '', sources)
   move_permits(run, edges_of(run, 'g' .. item.node), item.node, -1)
   run.events = run.events + 1

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
--- Brings waiting executions of some nodes in line with their run: a halted run's are cancelled, a resumed run's get their tokens back.
+-- Brings executions of some nodes in line with their run: waiting ones of a halted run are cancelled, those of a resumed run get their tokens
+-- back, and all of an item whose map is gone are withdrawn.
 -- Called for all nodes and open map items in turn, a bounded number at a time; repeating it changes nothing.
 -- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, queues, settle_queue, scopes [scope], nodes [{node, queue, loops}]}: in each of the
---         scopes each node, with the loops around it
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, queues, settle_queue, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
+--         scopes each node, with the loops around it; last: no more of these nodes are to come; burials [[map, scope]]: nothing of their items is left
 -- reply {word: ok, changed} | refused | ir_missing
 -- Journal: w, when anything was withdrawn.
 --@include lib/fence.lua
@@ -30,7 +31,31 @@ local function withdraw_waiting(node, scope, attempt, delivery, nonce)
   changed = changed + 1
   if waits == 'm' then return settle_map(step, run, node.node, scope) end
   timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt, delivery = delivery, nonce = nonce })
-  withdraw(step, run, node.node, scope, nil, {})
+  withdraw(step, run, node.node, scope)
+end
+
+-- The outermost map around this scope that is gone.
+local function gone_map(base)
+  local gone
+  local scope = base
+  while scope ~= '' do
+    local id = last_component(scope)
+    local node = edges_of(run, 'B')[id].n
+    local outer = strip_scope(scope, 1)
+    local map = edges_of(run, 'B')[id].k == 'map' and read_map(run, node, outer)
+    if edges_of(run, 'B')[id].k == 'map' and (not map or map.stopped) then gone = node end
+    scope = outer
+  end
+  return gone
+end
+
+local function bury(node, scope, by)
+  local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node.node .. at_scope(scope)))
+  if kind ~= 'A' then return end
+  local attempt = parse_active(rest)
+  timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt, delivery = delivery, nonce = nonce })
+  withdraw(step, run, node.node, scope, by)
+  changed = changed + 1
 end
 
 local function bring_in_line(node, scope)
@@ -50,18 +75,28 @@ if run.exists and run.status == 'R' then
   if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return { cjson.encode({ word = 'ir_missing' }) } end
   local first_event = run.events + 1
   for _, base in ipairs(call.scopes) do
-    if is_alive(run, base, -1) then
-      local places, fields = {}, {}
-      for index, node in ipairs(call.nodes) do
-        places[index] = live_scope(run, base, node.loops or {}) or false
-        if places[index] then fields[#fields + 1] = 'n' .. node.node .. at_scope(places[index]) end
-      end
-      get_many(run, fields)
-      for index, node in ipairs(call.nodes) do
-        if places[index] then bring_in_line(node, places[index]) end
-      end
+    local gone = not is_alive(run, base, -1) and gone_map(base)
+    local places, fields = {}, {}
+    for index, node in ipairs(call.nodes) do
+      places[index] = live_scope(run, base, node.loops or {}) or false
+      if places[index] then fields[#fields + 1] = 'n' .. node.node .. at_scope(places[index]) end
+    end
+    get_many(run, fields)
+    for index, node in ipairs(call.nodes) do
+      if places[index] and gone then bury(node, places[index], gone)
+      elseif places[index] then bring_in_line(node, places[index]) end
+    end
+    if gone and call.last then run.closed[#run.closed + 1] = base end
+  end
+  for _, burial in ipairs(call.burials or {}) do
+    local field = 'b' .. burial[1] .. at_scope(burial[2])
+    if get(run, field) then
+      put(run, field, false)
+      count(run, '', -1)
+      changed = changed + 1
     end
   end
+  if #run.closed > 0 then run.changed = true end
   if changed > 0 then settle_and_count(step, run, {}) end
   write_run(run)
   emit_queued(step)

@@ -28,7 +28,7 @@ if not is_alive(run, call.scope, call.node) then return answer('stale') end
 local step = new_step(call)
 local first_event = run.events + 1
 if is_stopping(run) then
-  withdraw(step, run, call.node, call.scope, nil, {})
+  withdraw(step, run, call.node, call.scope)
   settle_and_count(step, run, {})
 else
   wake(step, run, call.node, call.scope, call.queue, 'C' .. ARGV[2])

@@ -5,8 +5,8 @@
 -- run, M<node><@scope>: `total,next item to begin,items under way,items over,failed items,first failed item,its node,
 --   no more are added,items are over that complete_when has not seen,stopped`
 --
--- A map node waits while its items run; their executions count in their own scopes alone. So an item whose map is gone is dead: whatever is
--- still held of it is stale.
+-- A map node waits while its items run; their executions count in their own scopes alone. So an item whose map is gone (withdrawn, or
+-- ended early) is dead: whatever is held of it is stale, and the reader withdraws what is left of it (`sweep`), for which the run waits.
 
 local function read_map(run, node, scope)
   local packed = get(run, 'M' .. node .. at_scope(scope))
@@ -30,8 +30,9 @@ end
 
 -- Do all maps around this execution still work on it?
 local function is_alive(run, scope, node)
+  if scope == '' then return true end
   if scope ~= '' and is_undoing(run, scope, node) then return true end
-  scope = scope == '' and '' or item_scope(run, scope)
+  scope = item_scope(run, scope)
   while scope ~= '' do
     local id = last_component(scope)
     local outer = strip_scope(scope, 1)
@@ -40,6 +41,16 @@ local function is_alive(run, scope, node)
     scope = item_scope(run, outer)
   end
   return true
+end
+
+bodies.are_alive = is_alive
+
+-- A map goes while items of it are under way.
+function bodies.leave(run, node, scope)
+  local map = read_map(run, node, scope)
+  if not map or map.open == 0 then return end
+  put(run, 'b' .. node .. at_scope(scope), '1')
+  count(run, '', 1)
 end
 
 -- A loop's entry was reached: its first iteration begins.
@@ -87,8 +98,8 @@ end
 -- Does the map node go on? When all items are over, when it was ended early, when complete_when is to be asked, or when the run is halted.
 local function settle_map(step, run, node, scope)
   local map, info = read_map(run, node, scope), edges_of(run, 'm' .. node)
-  if not map or get(run, 'p' .. node .. at_scope(scope)) ~= 'm' then return end
-  if is_stopping(run) then return map.open == 0 and withdraw(step, run, node, scope, nil, {}) end
+  if not map or get(run, 'p' .. node .. at_scope(scope)) ~= 'm' or not is_alive(run, scope, node) then return end
+  if is_stopping(run) then return map.open == 0 and withdraw(step, run, node, scope) end
   local is_over = map.stopped or (map.open == 0 and map.next >= map.total and map.closed)
   if not is_over then
     if info.asks and map.unseen then
@@ -112,7 +123,7 @@ function modes.F(step, run, top)
   local node, scope = top[1], top[2]
   local info = edges_of(run, 'm' .. node)
   local map = read_map(run, node, scope)
-  if not map or is_stopping(run) or map.stopped or map.next >= map.total or map.open >= info.window then
+  if not map or is_stopping(run) or not is_alive(run, scope, node) or map.stopped or map.next >= map.total or map.open >= info.window then
     settle_map(step, run, node, scope)
     return true
   end
@@ -192,6 +203,7 @@ local function park_map(step, run, item)
     or { total = 0, next = 0, open = 0, over = 0, failed = 0, first = 0, culprit = 0 }
   map.total = map.total + item.total
   map.closed = map.closed or item.closes
+  if item.stops and not map.stopped then bodies.leave(run, item.node, item.scope) end
   map.stopped = map.stopped or item.stops
   write_map(run, item.node, item.scope, map)
   settle_and_count(step, run, { { item.node, item.scope, 1, 'F' } })

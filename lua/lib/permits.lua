@@ -50,12 +50,13 @@ local function next_aside(run)
     local kind, nonce, delivery, rest = parse_execution(get(run, field))
     local attempt, worker, sources
     if kind == 'A' then attempt, worker, sources = parse_active(rest) end
-    if worker == '%' and not are_free(run, guarded, node) then
+    local waits = worker == '%' and bodies.are_alive(run, scope, node)
+    if waits and not are_free(run, guarded, node) then
       index = index + 1
     else
       table.remove(list, index)
       if not parked.new then run.aside_removed[#run.aside_removed + 1] = parked.text end
-      if worker == '%' then
+      if waits then
         put_active(run, field, nonce, delivery, attempt, run.paused and '~' or '', sources)
         return kept
       end

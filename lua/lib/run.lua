@@ -17,6 +17,7 @@
 --   u@<scope>        first unhandled failure of a map item (node index)
 --   i<node><@scope>  of a loop node: its current iteration · L@<scope> of an iteration: the next one follows when its counter is zero
 --   M<node><@scope>  of a map node (see bodies.lua) · r<node><@scope>#item.terminal  results of its items (#item.x: it failed)
+--   b<node><@scope>  of a map that is gone: items of it are still to be withdrawn, which counts 1
 --   s<name>          who waits for a signal, and signals that nobody waited for (see waiting.lua)
 --   K, K<number>     completed executions that can be compensated, in order of completion · z compensating: the verdict · Z what is being performed for it, `node@scope`
 --   w<number>        arrivals still to be settled (see settle.lua)
@@ -25,6 +26,9 @@
 --   edges [[edge, from, components entered], …] · oroot the entry nodes, oB<node> those of a map's body, ob<node> that of a loop, in the same form
 --   B bodies by component id {k loop|map, n node, c counted} · m<node> what a scope of the body leaves behind (bodies.lua)
 --   g<node> guards · x<node> what the node withdraws {at, nodes}
+
+-- What other libraries add: the work of a mode, answering true when it is done; and what they know of scopes.
+local modes, bodies = {}, {}
 
 local function integer(number) return string.format('%.0f', number) end
 

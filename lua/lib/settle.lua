@@ -9,8 +9,6 @@
 -- At most `call.limit` edges are settled in one call; what remains becomes one settle token that counts 1 in the scopes concerned.
 -- Modes A, F, D are bodies.lua's, W is withdraw.lua's.
 
--- What other libraries add: the work of a mode, answering true when it is done; and what they hear of scopes.
-local modes, bodies = {}, {}
 
 local function mode_arrival(mode, position, on)
   local kind = string.sub(mode, 1, 1)

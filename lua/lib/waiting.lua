@@ -1,7 +1,7 @@
 -- Executions that wait without holding a worker. They stay active; field p says for what, and once they were woken, by what. Waking gives
 -- them a new nonce, so that a timer or a second event that comes too late finds nothing.
 --
--- s<name> (JSON): {w [[node, scope, queue]] waiters, oldest first; e [payload] signals that came early}
+-- s<name> (JSON): {w [[node, scope, queue]] waiters, oldest first; e [[payload, scope that it is for or false]] signals that came early}
 
 local EARLY_SIGNALS = 1000
 
@@ -33,9 +33,14 @@ end
 
 -- Takes an early signal, answering true, or stands in line.
 local function await_signal(step, run, name, node, scope, queue)
-  local signals = signals_of(run, name)
-  local early = table.remove(signals.e, 1)
-  if early then wake(step, run, node, scope, queue, 'S' .. early)
+  local signals, early = signals_of(run, name), nil
+  for index, kept in ipairs(signals.e) do
+    if not kept[2] or kept[2] == scope then
+      early = table.remove(signals.e, index)
+      break
+    end
+  end
+  if early then wake(step, run, node, scope, queue, 'S' .. early[1])
   else
     for index, waiter in ipairs(signals.w) do -- a map that stood in line before
       if waiter[1] == node and waiter[2] == scope then
@@ -52,6 +57,9 @@ end
 -- Gives a signal to the oldest waiter (at the scope, if one is named) or keeps it. Answers taken (with the waiter), kept, dropped or full.
 local function give_signal(step, run, name, payload, at, transient)
   local signals = signals_of(run, name)
+  for index = #signals.w, 1, -1 do
+    if not bodies.are_alive(run, signals.w[index][2], signals.w[index][1]) then table.remove(signals.w, index) end
+  end
   for index, waiter in ipairs(signals.w) do
     if (not at or at == waiter[2]) and wake(step, run, waiter[1], waiter[2], waiter[3], 'S' .. payload) then
       table.remove(signals.w, index)
@@ -61,7 +69,7 @@ local function give_signal(step, run, name, payload, at, transient)
   end
   if transient then return 'dropped' end
   if #signals.e >= EARLY_SIGNALS then return 'full' end
-  signals.e[#signals.e + 1] = payload
+  signals.e[#signals.e + 1] = { payload, at or false }
   put_signals(run, name, signals)
   return 'kept'
 end

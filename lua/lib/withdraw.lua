@@ -2,7 +2,7 @@
 --
 -- ir, x<node>: {at done|fire|event, nodes [[node, [loop, …]]]}: what the node withdraws, with the loops inside the scope around each.
 
--- by: the node that withdraws it; nil: the run is halted.
+-- by: the node that withdraws it; nil: the run is halted. work: takes what follows from it; nil: nothing does.
 local function withdraw(step, run, node, scope, by, work)
   local at = at_scope(scope)
   local field = 'n' .. node .. at
@@ -16,10 +16,11 @@ local function withdraw(step, run, node, scope, by, work)
   if is_held(worker) then give_back_permits(step, run, edges_of(run, 'g' .. node), node) end
   if get(run, 'p' .. node .. at) then
     put(run, 'p' .. node .. at, false)
+    if work then bodies.leave(run, node, scope) end
     put(run, 'M' .. node .. at, false)
   end
   step.cancelled[#step.cancelled + 1] = { node, scope, attempt, by }
-  if by then work[#work + 1] = { node, scope, 1, 'N' } end
+  if work then work[#work + 1] = { node, scope, 1, 'N' } end
   return true
 end
 
@@ -40,11 +41,4 @@ function modes.W(step, run, top, work)
   top[3] = position + 1
   local scope = live_scope(run, top[2], target[2] or {})
   if scope then withdraw(step, run, target[1], scope, node, work) end
-end
-
--- A worker answered for an item whose map is gone.
-local function bury(step, run, node, scope, nonce, delivery, worker)
-  put(run, 'n' .. node .. at_scope(scope), table.concat({ 'X', nonce, integer(delivery), '' }, ':'))
-  if is_held(worker) then give_back_permits(step, run, edges_of(run, 'g' .. node), node) end
-  run.changed = true
 end

@@ -5,6 +5,7 @@
 import type { Log } from "../base/log.ts";
 import {
   closeCommands,
+  listBurials,
   listCommanded,
   listOpenCommands,
   type OpenCommand,
@@ -56,6 +57,11 @@ export class CommandApplier {
   async takeOver(): Promise<void> {
     for (const { run_id, halted } of await listCommanded(this.#database, this.#partition.number)) {
       this.#recorder.sweeps.set(run_id, halted);
+    }
+    for (const { run_id, node_id, scope } of await listBurials(this.#database, this.#partition.number)) {
+      const known = await this.#recorder.irOf(run_id);
+      const node = known?.ir.nodes.findIndex(({ id }) => id === node_id) ?? -1;
+      this.#recorder.burials.push({ runId: run_id, burial: [node, scope] });
     }
   }
 
@@ -112,6 +118,16 @@ export class CommandApplier {
   /** A run whose own time is up. */
   async timeOut(runId: string): Promise<void> {
     await applyCommand(this.#partition, runId, "time_out", 0);
+  }
+
+  /** Withdraws what is left of the items of maps that are gone. */
+  async bury(): Promise<void> {
+    const { burials } = this.#recorder;
+    for (let one = burials[0]; one; one = burials[0]) {
+      const known = await this.#recorder.irOf(one.runId);
+      if (known) await sweepRun(this.#partition, { runId: one.runId, ...known }, [one.burial]);
+      burials.shift();
+    }
   }
 
   /** Tells the workers of executions that were withdrawn. */

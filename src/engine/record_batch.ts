@@ -46,7 +46,7 @@ class BatchBuilder {
     blobs: [],
     children: [],
     cancelUnder: { parents: [], children: [] },
-    buried: [],
+    burials: [],
     withdrawn: [],
     compensating: [],
     changes: [],
@@ -277,6 +277,7 @@ class BatchBuilder {
   ): void {
     const [index, scope, attempt, by] = cancelled;
     const { id, type, map_body } = nodeOf(ir, index);
+    const buries = map_body !== undefined && by !== undefined;
     const reason = by === undefined ? "run_halted" : `withdrawn: ${nodeOf(ir, by).id}`;
     this.#execution({
       ...NOTHING,
@@ -290,13 +291,15 @@ class BatchBuilder {
     });
     const message =
       by === undefined ? `${id} was cancelled before it ran` : `${id} was withdrawn by ${nodeOf(ir, by).id}`;
-    this.#event(runId, seq, entry, "INFO", "node_cancelled", [id, scope], message, { attempt, reason });
+    this.#event(runId, seq, entry, "INFO", "node_cancelled", [id, scope], message, {
+      attempt,
+      reason,
+      ...(buries ? { buries } : {}),
+    });
     this.#change(runId, [id, scope], "PENDING", "CANCELLED", entry.at, reason);
     if (type === "subworkflow") this.batch.cancelUnder.children.push(childRunId(runId, id, scope));
-    const prefix = map_body === undefined ? undefined : itemsOf(id, scope);
-    if (prefix !== undefined) this.batch.buried.push({ runId, prefix, at: entry.at, reason });
-    if (by !== undefined)
-      this.batch.withdrawn.push({ runId, node: index, scope, ...(prefix ? { prefix } : {}) });
+    if (buries) this.batch.burials.push({ runId, burial: [index, scope] });
+    if (by !== undefined) this.batch.withdrawn.push({ runId, node: index, scope });
   }
 
   #parked({ step, detail }: Extract<JournalEvent, { kind: "parked" }>, entry: JournalEntry, ir: IR): void {
@@ -330,11 +333,7 @@ class BatchBuilder {
       const parent = { parentRunId: step.id, parentNodeId: id, parentScope: step.scope };
       this.batch.children.push({ runId: run_id, ...parent, ...rest });
     }
-    if (detail.complete) {
-      const prefix = itemsOf(id, step.scope);
-      this.batch.buried.push({ runId: step.id, prefix, at: entry.at, reason: `withdrawn: ${id}` });
-      this.batch.withdrawn.push({ runId: step.id, node: -1, scope: step.scope, prefix });
-    }
+    if (detail.complete) this.batch.burials.push({ runId: step.id, burial: [step.node, step.scope] });
     const isAsked = detail.complete !== undefined;
     this.#event(
       step.id,
@@ -350,6 +349,7 @@ class BatchBuilder {
         due,
         ...(items ? { items: items.total } : {}),
         ...(isAsked ? { complete: detail.complete } : {}),
+        ...(detail.complete ? { buries: true } : {}),
         ...(child ? { child_run_id: child.run_id } : {}),
       },
     );
@@ -469,9 +469,6 @@ class BatchBuilder {
     });
   }
 }
-
-/** How the scopes of a map's items begin. */
-const itemsOf = (mapId: string, scope: string) => `${scope === "" ? "" : `${scope}/`}${mapId}:`;
 
 function signalMessage(step: Commanded, ir: IR): string {
   if (step.fate === "taken") return `signal ${step.name} was given to ${nodeOf(ir, step.node as number).id}`;

@@ -6,7 +6,7 @@ import type {
   EventRecord,
   ExecutionRecord,
 } from "../postgres/record.ts";
-import type { Withdrawn } from "../redis/upkeep.ts";
+import type { Burial, Withdrawn } from "../redis/upkeep.ts";
 import type { Step } from "../token/journal.ts";
 import type { NodeStatus, RunStatus } from "../token/lifecycle.ts";
 import type { IR } from "../workflow/ir.ts";
@@ -56,8 +56,8 @@ export interface RecordBatch {
   children: ChildRecord[];
   /** Runs that are halted, and child runs that nobody waits for any more: what is under them is to be cancelled. */
   cancelUnder: { parents: string[]; children: string[] };
-  /** Maps that were withdrawn: what was under way of their items. */
-  buried: { runId: string; prefix: string; at: number; reason: string }[];
+  /** Maps that are gone while items of them may be under way. */
+  burials: { runId: string; burial: Burial }[];
   /** Executions that somebody may be performing, and nobody wants. */
   withdrawn: Withdrawn[];
   /** Runs that undo what they did. */

@@ -23,7 +23,6 @@ import {
   readOutputs,
   readUnrecorded,
   recordBlobs,
-  recordBuried,
   recordChildren,
   recordDeadLetters,
   recordEvents,
@@ -36,7 +35,7 @@ import {
 import { stateChannel } from "../redis/keys.ts";
 import { queuesOf } from "../redis/pack.ts";
 import type { Partition } from "../redis/partition.ts";
-import { compensateNext, dropTimeLimits, type Withdrawn, wakeParent } from "../redis/upkeep.ts";
+import { type Burial, compensateNext, dropTimeLimits, type Withdrawn, wakeParent } from "../redis/upkeep.ts";
 import { decodeJournalEntry, type JournalEntry, type JournalEvent } from "../token/journal.ts";
 import type { IR } from "../workflow/ir.ts";
 import { finalOf, nodesWanted } from "./final_output.ts";
@@ -69,6 +68,8 @@ export class Recorder {
   commanded = false;
   /** Executions whose workers are to be told that nobody wants them. */
   readonly withdrawn: Withdrawn[] = [];
+  /** Maps that are gone, of whose items the rest is to be withdrawn. */
+  readonly burials: { runId: string; burial: Burial }[] = [];
   /** Child runs to be started. */
   readonly children: ChildRecord[] = [];
   readonly #partition: Partition;
@@ -171,11 +172,7 @@ export class Recorder {
       await recordStatuses(client, batch.statuses);
       await closeCommands(client, batch.commands, "applied");
       await recordChildren(client, batch.children);
-      const orphans = await recordBuried(client, batch.buried);
-      await cancelChildren(client, {
-        ...batch.cancelUnder,
-        children: [...batch.cancelUnder.children, ...orphans],
-      });
+      await cancelChildren(client, batch.cancelUnder);
       const halted = batch.zeroHits.filter((hit) => hit.halted !== undefined);
       await recordNeverActivated(
         client,
@@ -194,9 +191,10 @@ export class Recorder {
     for (const { runId, halted } of batch.sweeps) this.sweeps.set(runId, halted);
     this.unswept ||= batch.sweeps.length > 0;
     const { parents, children } = batch.cancelUnder;
-    this.commanded ||= parents.length + children.length + batch.buried.length > 0;
+    this.commanded ||= parents.length + children.length > 0;
     this.children.push(...batch.children);
     this.withdrawn.push(...batch.withdrawn);
+    this.burials.push(...batch.burials);
     for (const { runId } of batch.zeroHits) this.sweeps.delete(runId);
     this.row.recorded_seq = last.seq;
     this.row.recorded_call = last.call;

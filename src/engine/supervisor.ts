@@ -186,6 +186,7 @@ export class Supervisor {
         revivedAt = Date.now();
         await commands.reviveQuiet(this.#options.stuckMs);
       }
+      await commands.bury();
       await commands.announceWithdrawn();
       await this.#startChildren(partition, irs, recorder.children);
       if (due || bell.nudged || recorder.commanded) {

@@ -421,11 +421,9 @@ export class Worker {
     });
   }
 
-  #withdraw({ runId, node, scope, prefix }: Withdrawn): void {
+  #withdraw({ runId, node, scope }: Withdrawn): void {
     for (const { held, lost } of this.#running) {
-      if (held.runId !== runId) continue;
-      const isOwn = held.nodeIndex === node && held.scope === scope;
-      if (isOwn || (prefix !== undefined && held.scope.startsWith(prefix))) lost.abort(withdrawn());
+      if (held.runId === runId && held.nodeIndex === node && held.scope === scope) lost.abort(withdrawn());
     }
   }
 

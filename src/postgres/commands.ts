@@ -110,3 +110,16 @@ export async function listCommanded(
   );
   return rows;
 }
+
+/** Maps of unfinished runs that are gone while items of them were under way: a new reader sees to it that these are withdrawn. */
+export async function listBurials(
+  database: Queryable,
+  partition: number,
+): Promise<{ run_id: string; node_id: string; scope: string }[]> {
+  const { rows } = await database.query<{ run_id: string; node_id: string; scope: string }>(
+    `select r.run_id, e.node_id, e.scope from hitzero.runs r join hitzero.event_log e using (run_id)
+     where r.partition = $1 and r.status in ('RUNNING', 'PAUSED') and e.data ? 'buries'`,
+    [partition],
+  );
+  return rows;
+}

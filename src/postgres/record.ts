@@ -261,24 +261,6 @@ export async function readEndedChildren(client: Queryable, runIds: readonly stri
   return rows;
 }
 
-/** Executions inside of what was withdrawn (a map with its items) that are on record as under way. Answers the child runs they waited for. */
-export async function recordBuried(
-  client: Queryable,
-  buried: readonly { runId: string; prefix: string; at: number; reason: string }[],
-): Promise<string[]> {
-  const children: string[] = [];
-  for (const { runId, prefix, at, reason } of buried) {
-    const { rows } = await client.query<{ child_run_id: string | null }>(
-      `update hitzero.node_executions set status = 'CANCELLED', reason = $4, ended_at = to_timestamp($3::double precision / 1000)
-       where run_id = $1 and starts_with(scope, $2) and status in ('RUNNING', 'RETRYING', 'WAITING')
-       returning child_run_id`,
-      [runId, prefix, at, reason],
-    );
-    for (const { child_run_id } of rows) if (child_run_id !== null) children.push(child_run_id);
-  }
-  return children;
-}
-
 /** The nodes of a halted run that were never activated are CANCELLED, too. */
 export async function recordNeverActivated(
   client: Queryable,

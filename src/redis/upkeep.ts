@@ -149,7 +149,11 @@ async function* partsOf(partition: Partition, { runId, ir }: KnownRun) {
     const width = Math.max(1, Math.floor(AT_ONCE / nodes.length));
     for (let first = 0; first < scopes.length; first += width) {
       for (let from = 0; from < nodes.length; from += AT_ONCE) {
-        yield { scopes: scopes.slice(first, first + width), nodes: nodes.slice(from, from + AT_ONCE) };
+        yield {
+          scopes: scopes.slice(first, first + width),
+          nodes: nodes.slice(from, from + AT_ONCE),
+          last: from + AT_ONCE >= nodes.length,
+        };
       }
     }
   };
@@ -186,8 +190,18 @@ async function runCall(partition: Partition, { runId, digest, ir }: KnownRun, ke
   };
 }
 
-/** Brings a run's waiting executions in line with its state (halted, resumed), a part at a time. */
-export async function sweepRun(partition: Partition, run: KnownRun): Promise<void> {
+/** A map that is gone while items of it were under way: its node, and its scope. */
+export type Burial = [node: number, scope: string];
+
+/**
+ * Brings a run's executions in line with its state (halted, resumed, maps that are gone), a part at a time. Then nothing is left of the
+ * items of `burials`.
+ */
+export async function sweepRun(
+  partition: Partition,
+  run: KnownRun,
+  burials: readonly Burial[] = [],
+): Promise<void> {
   const { keys } = partition;
   const { list, common } = await runCall(partition, run, [
     keys.meta,
@@ -196,12 +210,13 @@ export async function sweepRun(partition: Partition, run: KnownRun): Promise<voi
   ]);
   list.position(keys.parked(run.runId));
   list.position(keys.scopes(run.runId));
-  for await (const part of partsOf(partition, run)) {
-    await partition.withIR(run.digest, run.ir, async () => {
+  const sweep = (part: object) =>
+    partition.withIR(run.digest, run.ir, async () => {
       const json = JSON.stringify({ ...(await common()), ...part });
       return partition.call("sweep", list.keys, [json], sweepReply);
     });
-  }
+  for await (const part of partsOf(partition, run)) await sweep(part);
+  if (burials.length > 0) await sweep({ scopes: [], nodes: [], burials });
 }
 
 /** Hands executions of a run out again that lie nowhere; answers how many there were, and how many are in reach. */
@@ -362,13 +377,11 @@ export async function fatesOf(
   });
 }
 
-/** An execution that was withdrawn; of a map, with all inside of it. */
+/** An execution that was withdrawn. */
 export interface Withdrawn {
   runId: string;
   node: number;
   scope: string;
-  /** Of a map: how the scopes of its items begin. */
-  prefix?: string;
 }
 
 /** Tells every worker that these executions were withdrawn. */

@@ -394,6 +394,23 @@ describe("waits and signals", () => {
     expect(late.rows.wait_for?.error?.code).toBe("SIGNAL_TIMED_OUT");
   });
 
+  test("a signal for a scope that comes early waits for that scope", async () => {
+    const runId = await submit({
+      nodes: [
+        { id: "hold", type: "signal", config: { name: "hold" } },
+        { id: "a", type: "signal", config: { name: "x" } },
+        { id: "again", type: "loop", config: { loop_back_to: "a", condition: "loop.iteration < 2" } },
+      ],
+      edges: edges("hold -> a -> again"),
+    });
+    await until(async () => (await engine.client.listNodes(runId)).length === 1, "it has begun");
+    await engine.client.signal(runId, { name: "x", payload: "two", scope: "again:2" });
+    await engine.client.signal(runId, { name: "hold" });
+    await engine.client.signal(runId, { name: "x", payload: "one" });
+    const { run: row, rows } = await ended(runId);
+    expect([row.output, rows["a@again:1"]?.output]).toEqual(["two", "one"]);
+  });
+
   test("deferred choice: the first event wins, the others are withdrawn", async () => {
     const runId = await submit({
       nodes: [
@@ -484,6 +501,67 @@ describe("sub-workflows", () => {
       "select max(depth) as deepest from hitzero.runs where workflow_name = 'endless'",
     );
     expect(depth[0]?.deepest).toBe(16);
+  });
+});
+
+describe("items of a map that is gone", () => {
+  const statusesOf = async (runId: string) =>
+    (await engine.client.listNodes(runId)).map(
+      ({ node_id, scope, status }) => `${node_id}@${scope} ${status}`,
+    );
+
+  test.each([
+    [
+      "withdrawn",
+      [{ id: "stop", type: "signal", config: { name: "stop" }, cancels: ["m"] }],
+      {},
+      "stop -> b",
+      undefined,
+    ],
+    ["ended early", [], { open: true, name: "stop" }, "m -> b", { complete: true }],
+  ])("%s give their permits back", async (_how, more, config, edge, payload) => {
+    const runId = await submit({
+      semaphores: { lab: 1 },
+      nodes: [
+        {
+          id: "m",
+          type: "map",
+          config: { items: "[1, 2]", ...config, body: { nodes: [fn("a", "gate", {}, { holds: ["lab"] })] } },
+        },
+        fn("b", "note", {}, { holds: ["lab"] }),
+        ...more,
+      ],
+      edges: edges(edge),
+    });
+    await until(
+      async () => (await statusesOf(runId)).some((row) => row.endsWith("RUNNING")),
+      "an item holds it",
+    );
+    await engine.client.signal(runId, { name: "stop", payload });
+    const { run: row, statuses } = await ended(runId);
+    expect(row.status).toBe("COMPLETED");
+    expect(statuses).toMatchObject({ b: "COMPLETED", "a@m:0": "CANCELLED", "a@m:1": "CANCELLED" });
+  });
+
+  test("swallow no signals", async () => {
+    const runId = await submit({
+      nodes: [
+        {
+          id: "m",
+          type: "map",
+          config: { items: "[1, 2]", body: { nodes: [{ id: "w", type: "signal", config: { name: "go" } }] } },
+        },
+        { id: "stop", type: "signal", config: { name: "stop" }, cancels: ["m"] },
+        { id: "after", type: "signal", config: { name: "go" } },
+      ],
+      edges: edges("stop -> after"),
+    });
+    const waiting = async () => (await statusesOf(runId)).filter((row) => row.endsWith("WAITING"));
+    await until(async () => (await waiting()).length === 4, "all wait");
+    await engine.client.signal(runId, { name: "stop" });
+    await until(async () => (await waiting()).includes("after@ WAITING"), "the next waits");
+    await engine.client.signal(runId, { name: "go" });
+    expect((await ended(runId)).run.status).toBe("COMPLETED");
   });
 });
 
