@@ -8,6 +8,7 @@ import { type EngineRecord, readRecords } from "./engine_record.ts";
 import { LOST_STEPS } from "./faults.ts";
 import { simulatedCase } from "./generator.ts";
 import { RoughEngine } from "./rough_engine.ts";
+import { Subjects } from "./subjects.ts";
 import { Watch } from "./watch.ts";
 
 const RUNS = 60;
@@ -28,12 +29,12 @@ afterAll(async () => {
 });
 
 test(`lost steps and lost replies cost no delivery, and no handler is called twice (seed ${seed})`, async () => {
+  const subjects = new Subjects(engine.client, engine.database, seed);
   const runIds: string[] = [];
-  for (const { file, input } of fc.sample(simulatedCase(), { numRuns: RUNS, seed })) {
-    const workflow = await engine.client.register({ ...file, name: "simulated" });
-    runIds.push(...(await engine.client.submit(workflow, { input })).runIds);
-  }
+  for (const simulated of fc.sample(simulatedCase(), { numRuns: RUNS, seed }))
+    runIds.push((await subjects.submit(simulated)).runId);
   await engine.client.waitAll(runIds, { signal: AbortSignal.timeout(30_000) });
+  await subjects.end();
   const records = await readRecords(engine.database, runIds);
   for (const runId of runIds) {
     const { record, events, faults } = records.get(runId) as EngineRecord;
