@@ -137,6 +137,75 @@ describe("workflow", () => {
   });
 });
 
+describe("run show, graph, watch and events", () => {
+  const over = (name: string, items: number, expression = "item") => ({
+    file: fileOf({
+      name,
+      nodes: [
+        {
+          id: "each",
+          type: "map",
+          config: {
+            items: "input.items",
+            tolerated_failures: 50,
+            body: { nodes: [{ id: "work", type: "transform", config: { expression } }], edges: [] },
+          },
+        },
+        { id: "again", type: "loop", config: { loop_back_to: "again", condition: "loop.iteration < 2" } },
+      ],
+      edges: [{ from: "each", to: "again" }],
+    } as { name: string }),
+    input: JSON.stringify({ items: Array.from({ length: items }, (_, index) => index) }),
+  });
+
+  test("tell the items of a large map together", async () => {
+    const { file, input } = over("wide", 60, "item > 1.0 ? item : input.none");
+    const told = await cli("submit", file, "--input", input, "--wait");
+    expect(told.code, told.stderr).toBe(0);
+    expect(told.stdout).toMatch(/work @ each:\*: 58 COMPLETED, 2 FAILED/);
+    expect(told.stdout).toContain("again @ again:2 COMPLETED");
+    const work = told.stdout.split("\n").filter((line) => /^\S+ +work @/.test(line));
+    expect(work.length).toBeLessThan(30);
+    const runId = /run (\S+) COMPLETED/.exec(told.stdout)?.[1] as string;
+    const short = await cli("run", "show", runId);
+    expect(short.stdout).toMatch(
+      /FAILED +work @ each:\* .* 58 COMPLETED, 2 FAILED; the first: each:\d EXPRESSION_FAILED/,
+    );
+    expect(short.stdout).toContain("3 nodes, 63 executions; --all lists each");
+    const long = await cli("run", "show", runId, "--all");
+    expect(long.stdout.match(/work @ each:\d+/g)?.length).toBeGreaterThanOrEqual(60);
+    expect((await json("run", "show", runId)).nodes).toHaveLength(63);
+    expect((await cli("run", "graph", runId)).stdout).toMatch(
+      /each item of each\n.*work +transform {2}FAILED {2}58 COMPLETED, 2 FAILED/,
+    );
+    const mermaid = await cli("run", "graph", runId, "--format", "mermaid");
+    expect(mermaid.stdout).toContain('<br/>58 COMPLETED, 2 FAILED"]:::failed');
+    expect((await cli("run", "events", runId)).stdout).toMatch(/again completed in \d+ ms @ again:2/);
+  });
+
+  test("name the parent of a child run, and the child", async () => {
+    await cli("workflow", "register", asking("below"));
+    const parent = fileOf({
+      name: "above",
+      nodes: [{ id: "sub", type: "subworkflow", config: { workflow: "below" } }],
+    } as { name: string });
+    const runId = await submitted(parent);
+    await waits(runId);
+    const { nodes } = await json("run", "show", runId);
+    const child = nodes[0].child_run_id;
+    expect((await cli("run", "show", runId)).stdout).toMatch(new RegExp(`WAITING +sub .* for run ${child}`));
+    await waits(child);
+    const shown = await cli("run", "show", child);
+    expect(shown.stdout).toContain(`child of   ${runId}, node sub`);
+    expect(shown.stdout).toMatch(/WAITING +ask .* for signal approve/);
+    await cli("run", "signal", child, "approve", "--payload", "{}", "--wait");
+    const watched = await cli("run", "watch", runId);
+    expect([watched.code, watched.stdout]).toEqual([0, expect.stringContaining("sub COMPLETED")]);
+    expect((await cli("run", "show", runId)).stdout).toContain(`run ${child}`);
+    expect(await json("run", "show", child)).toMatchObject({ parent_run_id: runId, parent_node_id: "sub" });
+  });
+});
+
 test("completion offers the new commands", async () => {
   const { places } = await json("completion", "bash");
   const names = places.map(({ place }: { place: string }) => place);
