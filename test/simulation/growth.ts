@@ -143,7 +143,7 @@ export function grow(
 export const SEMAPHORES: Readonly<Record<string, number>> = { one: 1, two: 2 };
 
 /** A try that hangs is given up after this time. */
-const HANGS_FOR_MS = 15;
+const HANGS_FOR_MS = 25;
 
 /** A signal that nobody gives is given up after this time. */
 const DEADLINE_MS = 20;
@@ -421,7 +421,8 @@ function propertiesOf(gene: NodeGene, id: string, place: Place, { behaviours }: 
   const fitting = typeof rule === "object" && rule !== null ? { quorum: Math.min(rule.quorum, fanIn) } : rule;
   const called = work.kind === "function" || (work.kind === "loop" && work.calls !== null);
   const retry = called ? (gene.retry ?? retryFor(behaviours[id])) : null;
-  const isUndone = work.kind === "function" && undone !== null;
+  // What undoes a node has its time limit, which is short for one that hangs.
+  const isUndone = work.kind === "function" && undone !== null && !hangs(behaviours[id]);
   if (isUndone) behaviours[compensationOf(id)] = undone;
   return {
     ...(fitting === null || fanIn === 0 ? {} : { trigger_rule: fitting }),
