@@ -34,8 +34,8 @@ local function withdraw_waiting(node, scope, attempt, delivery, nonce)
   withdraw(step, run, node.node, scope)
 end
 
--- The outermost map around this scope that is gone.
-local function gone_map(base)
+-- The node by which the outermost map around this scope that is gone was withdrawn.
+local function buried_by(base)
   local gone
   local scope = base
   while scope ~= '' do
@@ -43,7 +43,9 @@ local function gone_map(base)
     local node = edges_of(run, 'B')[id].n
     local outer = strip_scope(scope, 1)
     local map = edges_of(run, 'B')[id].k == 'map' and read_map(run, node, outer)
-    if edges_of(run, 'B')[id].k == 'map' and (not map or map.stopped) then gone = node end
+    if edges_of(run, 'B')[id].k == 'map' and (not map or map.stopped) then
+      gone = tonumber(get(run, 'b' .. node .. at_scope(outer))) or node
+    end
     scope = outer
   end
   return gone
@@ -75,7 +77,7 @@ if run.exists and run.status == 'R' then
   if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return { cjson.encode({ word = 'ir_missing' }) } end
   local first_event = run.events + 1
   for _, base in ipairs(call.scopes) do
-    local gone = not is_alive(run, base, -1) and gone_map(base)
+    local gone = not is_alive(run, base, -1) and buried_by(base)
     local places, fields = {}, {}
     for index, node in ipairs(call.nodes) do
       places[index] = live_scope(run, base, node.loops or {}) or false

@@ -45,11 +45,11 @@ end
 
 bodies.are_alive = is_alive
 
--- A map goes while items of it are under way.
-function bodies.leave(run, node, scope)
+-- A map goes while items of it are under way, withdrawn by a node or ended by itself.
+function bodies.leave(run, node, scope, by)
   local map = read_map(run, node, scope)
   if not map or map.open == 0 then return end
-  put(run, 'b' .. node .. at_scope(scope), '1')
+  put(run, 'b' .. node .. at_scope(scope), integer(by))
   count(run, '', 1)
 end
 
@@ -203,7 +203,7 @@ local function park_map(step, run, item)
     or { total = 0, next = 0, open = 0, over = 0, failed = 0, first = 0, culprit = 0 }
   map.total = map.total + item.total
   map.closed = map.closed or item.closes
-  if item.stops and not map.stopped then bodies.leave(run, item.node, item.scope) end
+  if item.stops and not map.stopped then bodies.leave(run, item.node, item.scope, item.node) end
   map.stopped = map.stopped or item.stops
   write_map(run, item.node, item.scope, map)
   settle_and_count(step, run, { { item.node, item.scope, 1, 'F' } })

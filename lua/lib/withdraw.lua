@@ -16,7 +16,7 @@ local function withdraw(step, run, node, scope, by, work)
   if is_held(worker) then give_back_permits(step, run, edges_of(run, 'g' .. node), node) end
   if get(run, 'p' .. node .. at) then
     put(run, 'p' .. node .. at, false)
-    if work then bodies.leave(run, node, scope) end
+    if work then bodies.leave(run, node, scope, by) end
     put(run, 'M' .. node .. at, false)
   end
   step.cancelled[#step.cancelled + 1] = { node, scope, attempt, by }
