@@ -13,7 +13,7 @@ import { Database } from "../src/postgres/database.ts";
 import { migrate } from "../src/postgres/migrate.ts";
 import { type EngineProcess, startEngineProcess } from "./engine_process.ts";
 
-const HANDLERS = resolve(import.meta.dirname, "handlers.ts");
+const HANDLERS = resolve(import.meta.dirname, "handlers.mjs");
 export const NAMESPACE = "bench";
 
 export interface RigOptions {
