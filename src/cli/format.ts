@@ -43,6 +43,8 @@ export function coloured(status: NodeStatus | RunStatus, colors: Colors, text: s
     case "RUNNING":
     case "RETRYING":
       return colors.cyan(text);
+    case "WAITING":
+      return colors.magenta(text);
     case "CANCELLED":
     case "PAUSED":
       return colors.yellow(text);

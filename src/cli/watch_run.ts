@@ -30,7 +30,8 @@ export async function watchRun(run: WatchedRun, terminal: Terminal, signal: Abor
   const end = () => ending.abort();
   signal.addEventListener("abort", end, { once: true });
   if (signal.aborted) end();
-  const readRecord = async () => view.changed(progress.complete(await client.listNodes(runId)));
+  const readRecord = async () =>
+    view.changed(progress.complete(await client.listNodes(runId, { outputs: false })));
   const catchUp = async () => {
     await pause(CATCH_UP_MS, ending.signal);
     // A look that fails is no harm: the end is read again.

@@ -177,15 +177,19 @@ export interface NodeExecutionRow extends Row {
   child_run_id: string | null;
 }
 
-/** The executions of a run in order of time; large outputs are read from `blobs`. */
-export async function listNodes(database: Queryable, runId: string): Promise<NodeExecutionRow[]> {
+/** The executions of a run in order of time; large outputs are read from `blobs`. Without `outputs` all of them are null. */
+export async function listNodes(
+  database: Queryable,
+  runId: string,
+  outputs: boolean,
+): Promise<NodeExecutionRow[]> {
   const { rows } = await database.query<NodeExecutionRow>(
     `select e.node_id, e.scope, e.attempt, e.retry_count, e.status, e.reason, e.worker_id, e.started_at, e.ended_at,
-       e.duration_ms, coalesce(e.output, b.content) as output, e.error, e.from_nodes, e.child_run_id
+       e.duration_ms, case when $2 then coalesce(e.output, b.content) end as output, e.error, e.from_nodes, e.child_run_id
      from hitzero.node_executions e
-     left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
+     left join hitzero.blobs b on $2 and b.run_id = e.run_id and b.name = e.output_blob
      where e.run_id = $1 order by coalesce(e.started_at, e.ended_at), e.ended_at, e.node_id`,
-    [runId],
+    [runId, outputs],
   );
   return rows;
 }

@@ -45,7 +45,7 @@ async function show(invocation: Invocation<Flags>): Promise<number> {
   const runId = invocation.args[0] as string;
   const shown = await withClient(invocation, async (client): Promise<Shown> => {
     const run = await client.getRun(runId);
-    const nodes = await client.listNodes(runId);
+    const nodes = await client.listNodes(runId, { outputs: terminal.json });
     // Nodes without a row wait for others; only the workflow knows them.
     const { ir } = await client.find(run.workflow_name, run.workflow_version);
     const seen = new Set(nodes.map((node) => node.node_id));
