@@ -16,11 +16,12 @@
  *   edges of all other nodes are all evaluated. An absent priority is 0.
  * - A node whose condition fails has no output; its failure is routed like any other, and may be handled.
  * - An aggregate over a single predecessor's output that is no list has that one value; null has none.
- * - A run is halted by a command, or with `fail_fast` by its first unhandled failure, once that failure's own arrivals are
- *   settled. From then on no arrival is sent, no iteration and no item begins: an active execution may still be resolved (it was
+ * - A run is halted by a command, or with `fail_fast` by its first unhandled failure, once all that follows
+ *   from it in that move is settled. From then on no arrival is sent, no iteration and no item begins: an active execution may still be resolved (it was
  *   under way), or is cancelled; a node outside bodies that was not active by then never is, and is cancelled when the game ends;
  *   one inside bodies has no execution. What halts a run first decides how it ends.
- * - A loop node seen from outside is its last iteration's, whatever became of that one: null unless it completed.
+ * - The output of a loop node that is named from outside is that of the last iteration that it completed, also when it failed or was
+ *   skipped in a later one. As a terminal node it is what it is in its last iteration.
  * - A map begins its first items when it is activated. What it withdraws sends nothing inside its items.
  * - An execution that was activated after a node of its `unless` completed is skipped; one activated before may still run.
  * - A cancel that comes while a run is compensated changes nothing.

@@ -58,6 +58,11 @@ export class Scopes {
     return frame;
   }
 
+  /** The iterations or items among which a scope is, so far. */
+  iterationsOf({ body, parent }: Frame): Frame[] {
+    return this.all.filter((frame) => frame.body === body && frame.parent === parent);
+  }
+
   /** The scope of a node's execution that is seen from another: of a loop that was left, the last one. */
   lastFrameOf(id: string, from: Frame): Frame | undefined {
     let frame: Frame | undefined = outTo(id, from);

@@ -126,6 +126,7 @@ export class TokenGame implements Game {
     if ("failure" in outcome) this.#fail(execution, worded(outcome.failure, told.error), outcome.attempts);
     else this.#complete(execution, outcome);
     this.#tidy();
+    if (this.#workflow.fail_fast === true && this.#unhandled.length > 0) this.#halted ??= "fail_fast";
     return this.#results.get(key)!;
   }
 
@@ -355,10 +356,7 @@ export class TokenGame implements Game {
     if ([...routes.values()].some(({ kind }) => kind === "taken")) return;
     const item = enclosing(frame, "map");
     if (item !== undefined) item.failed = true;
-    else {
-      this.#unhandled.push(result);
-      if (this.#workflow.fail_fast === true) this.#halted ??= "fail_fast";
-    }
+    else this.#unhandled.push(result);
   }
 
   #forestall(execution: Execution, by: string): NodeResult {
@@ -386,7 +384,16 @@ export class TokenGame implements Game {
 
   #outputsSeenFrom(frame: Frame): JsonObject {
     const { nodes } = this.#structure;
-    return Object.fromEntries(nodes.map(({ id }) => [id, this.#lastResult(id, frame)?.output ?? null]));
+    return Object.fromEntries(nodes.map(({ id }) => [id, this.#outputSeenFrom(frame, id)]));
+  }
+
+  /** Of a loop that was left: of the last iteration that its loop node completed. */
+  #outputSeenFrom(from: Frame, id: string): Json {
+    const last = this.#scopes.lastFrameOf(id, from);
+    const isLeft = last !== undefined && !isWithin(from, last);
+    const frames = isLeft ? this.#scopes.iterationsOf(last) : [last].filter((frame) => frame !== undefined);
+    const results = frames.map(({ scope }) => this.#results.get(keyOf(id, scope)));
+    return results.findLast((result) => result?.status === "COMPLETED")?.output ?? null;
   }
 
   /** Does an execution's work and, if it succeeds, routes its output. A condition that fails turns the success into a failure. */
