@@ -30,7 +30,7 @@ afterAll(async () => {
 async function disagreements(simulated: SimulatedCase): Promise<string[]> {
   const subject = await subjects.submit(simulated);
   const ended = await engine.client.waitAll([subject.runId], {
-    pollMs: 25,
+    pollMs: 5,
     signal: AbortSignal.timeout(LIMIT_MS),
   });
   if (Object.keys(ended).length === 0) return ["the run hangs"];
