@@ -53,7 +53,7 @@ export function needOf(ir: IR, node: number, scope: string): Need {
 }
 
 /** Where the state of a node in the same scope is kept. */
-export function stateOf(node: number, scope: string): Need {
+function stateOf(node: number, scope: string): Need {
   return [node, scope === "" ? `n${node}` : `n${node}@${scope}`];
 }
 
@@ -91,7 +91,7 @@ const parseCompleted = (stored: StoredOutput | null): unknown =>
   stored?.startsWith("j") ? parseOutput(stored) : null;
 
 /** Makes a value once, when first asked. */
-export function lazily<T>(make: () => T): () => T {
+function lazily<T>(make: () => T): () => T {
   let known: { value: T } | undefined;
   return () => {
     known ??= { value: make() };

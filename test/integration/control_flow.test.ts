@@ -478,6 +478,27 @@ describe("sub-workflows", () => {
     expect(deeper.run.error?.code).toBe("CHILD_FAILED");
   });
 
+  test("without an input are given the data of their node, in a map too", async () => {
+    await engine.client.register({
+      name: "triple",
+      nodes: [{ id: "inner", type: "transform", config: { expression: "input * 3.0" } }],
+    });
+    const body = {
+      nodes: [
+        { id: "tens", type: "transform", config: { expression: "item * 10.0" } },
+        { id: "sub", type: "subworkflow", config: { workflow: "triple" } },
+      ],
+      edges: edges("tens -> sub"),
+    };
+    const { run: row } = await run({
+      nodes: [
+        { id: "each", type: "map", config: { items: "[1.0, 2.0]", body } },
+        { id: "plain", type: "map", config: { items: "[1.0, 2.0]", workflow: "triple" } },
+      ],
+    });
+    expect(row.output).toEqual({ each: [30, 60], plain: [3, 6] });
+  });
+
   test("are cancelled with their parent, and recursion is bounded", async () => {
     await engine.client.register({ name: "gated", nodes: [fn("inner", "gate")] });
     const runId = await submit({
