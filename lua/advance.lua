@@ -267,7 +267,8 @@ local function claim(item, run)
     put_active(run, field, nonce, delivery, attempt, '~', sources)
     return 'parked'
   end
-  for _, guard in ipairs(item.unless or {}) do
+  local begins = item.attempt == 1 and item.delivery == 1
+  for _, guard in ipairs(begins and item.unless or {}) do
     if string.sub(get(run, guard[2]) or '', 1, 1) == 'C' then
       local step, work = step_of(), {}
       count(run, item.scope, -1)

@@ -123,7 +123,7 @@ local function arrive(step, run, edge, from, scope, kind, origin, work)
     if fan_in > 1 then sources = taken_sources(run, target, scope)
     elseif kind == 't' and tonumber(from) then sources = { { tonumber(from), edge[9] or 0 } } end
     activate(step, run, edge, from, scope, sources)
-    if edge[11] == 1 then work[#work + 1] = { target, scope, 1, 'W' } end
+    if edge[11] == 1 then table.insert(work, 1, { target, scope, 1, 'W' }) end -- once all arrivals of the step are settled
   elseif verdict == 'failed' then
     skip(step, run, target, scope, 'upstream_failed', fan_in > 1 and first_origin(run, target, scope) or origin, work)
   elseif verdict == 'not_taken' then

@@ -203,7 +203,9 @@ export class Recorder {
   }
 
   async #finals(client: Queryable, hits: readonly ZeroHit[]) {
-    const wanted = hits.flatMap((hit) => nodesWanted(hit).map((nodeId) => ({ runId: hit.runId, nodeId })));
+    const wanted = hits.flatMap((hit) =>
+      nodesWanted(hit).map((nodeId) => ({ runId: hit.runId, nodeId, failed: hit.unhandled === nodeId })),
+    );
     const byRun = new Map<string, Map<string, RecordedOutput>>();
     for (const row of await readOutputs(client, wanted)) {
       const outputs = byRun.get(row.run_id) ?? new Map();

@@ -112,8 +112,7 @@ async function childOf(execution: Execution, services: WaitingServices) {
     });
   }
   const found = await services.findWorkflow(workflow, version === undefined ? undefined : Number(version));
-  const value =
-    input === undefined ? (execution.around.item ?? execution.data) : renderInput(execution, input);
+  const value = input === undefined ? execution.data : renderInput(execution, input);
   const limits = {
     maxBytes: MAX_INPUT_BYTES,
     maxDepth: MAX_JSON_DEPTH,

@@ -66,10 +66,8 @@ export const ALL_FEATURES: ReadonlySet<Feature> = new Set([
   "unless",
 ]);
 
-/** What the engine can do; grows with it. HITZERO_SIMULATION_FEATURES tells otherwise: `all`, or names with commas. */
-const ENGINE_FEATURES: ReadonlySet<Feature> = featuresNamed(
-  process.env.HITZERO_SIMULATION_FEATURES ?? "loops,rules,maps,waits,signals,children,semaphores,unless",
-);
+/** HITZERO_SIMULATION_FEATURES tells otherwise: `all`, or names with commas. */
+const ENGINE_FEATURES: ReadonlySet<Feature> = featuresNamed(process.env.HITZERO_SIMULATION_FEATURES ?? "all");
 
 function featuresNamed(names: string): ReadonlySet<Feature> {
   const asked = names.split(",");
