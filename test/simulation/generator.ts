@@ -66,7 +66,7 @@ export const ALL_FEATURES: ReadonlySet<Feature> = new Set([
   "unless",
 ]);
 
-/** HITZERO_SIMULATION_FEATURES tells otherwise: `all`, or names with commas. */
+/** What is generated: HITZERO_SIMULATION_FEATURES names it (with commas); by default everything. */
 const ENGINE_FEATURES: ReadonlySet<Feature> = featuresNamed(process.env.HITZERO_SIMULATION_FEATURES ?? "all");
 
 function featuresNamed(names: string): ReadonlySet<Feature> {
