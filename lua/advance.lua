@@ -160,7 +160,10 @@ local function finish(item, run, position)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
-  if kind == 'C' or kind == 'F' or kind == 'X' then return owed(item, run, position, rest) end
+  if kind == 'C' or kind == 'F' or kind == 'X' then
+    released[#released + 1] = kept_item(run, item)
+    return owed(item, run, position, rest)
+  end
   if kind ~= 'A' then return 'stale' end
   local outcome, stopping = item.outcome, is_stopping(run)
   if outcome == 'X' and not stopping then return 'stale' end

@@ -62,6 +62,13 @@ function bodies.enter(run, edge, scope)
   end
 end
 
+-- Was the loop that this edge enters entered before? The state of its first iteration may be cleared by now.
+function bodies.was_entered(run, edge, scope)
+  if not edge[9] or edge[9] == 0 then return false end
+  local id = last_component(strip_scope(scope, edge[9] - 1))
+  return get(run, 'i' .. edges_of(run, 'B')[id].n .. at_scope(strip_scope(scope, edge[9])))
+end
+
 local function clear_scope(run, node, scope)
   local info, at = edges_of(run, 'm' .. node), at_scope(scope)
   for _, inner in ipairs(info.nodes) do put(run, 'n' .. inner .. at, false) end

@@ -101,7 +101,8 @@ end
 -- One arrival at one target, in the target's scope.
 local function arrive(step, run, edge, from, scope, kind, origin, work)
   local target, fan_in, rule = edge[2], edge[4], edge[5]
-  if get(run, 'n' .. target .. at_scope(scope)) then return end -- fired early: a late arrival is absorbed
+  -- Fired early: a late arrival is absorbed.
+  if get(run, 'n' .. target .. at_scope(scope)) or bodies.was_entered(run, edge, scope) then return end
   local taken, not_taken, failed = 0, 0, 0
   if fan_in > 1 then
     put(run, 'e' .. edge[1] .. at_scope(scope), kind == 'f' and 'f' .. origin or kind)

@@ -45,12 +45,15 @@ const FILES: Record<string, string> = {
   "cel.json": workflow([node("a", { type: "transform", config: { expression: "data.x +" } })]),
   "reserved.json": workflow([node("constructor")]),
   "type.json": workflow([node("a", { type: "functoin" })]),
-  "loop.json": workflow(
+  "deploy.json": workflow(
     [
       node("a"),
-      node("again", { type: "loop", config: { loop_back_to: "a", max_iterations: 3, condition: "true" } }),
+      node("ship", {
+        type: "deploy",
+        config: { target_type: "model", model_id: "m", version: 1, environment: "staging" },
+      }),
     ],
-    [{ from: "a", to: "again" }],
+    [{ from: "a", to: "ship" }],
   ),
   "many.json": workflow(
     [node("a", { type: "functoin" }), node("constructor")],
@@ -112,7 +115,7 @@ const CASES: Case[] = [
   invalid("wrong CEL", "cel.json", "$.nodes[0].config.expression"),
   invalid("a reserved id", "reserved.json", "$.nodes[0].id", "reserved"),
   invalid("an unknown type", "type.json", "$.nodes[0].type", 'Did you mean "function"?'),
-  invalid("a loop", "loop.json", "NOT_SUPPORTED_YET", "$.nodes[1].type", "loop"),
+  invalid("a deployment", "deploy.json", "NOT_SUPPORTED_YET", "$.nodes[1].type", "deploy"),
   invalid("all faults at once", "many.json", "$.nodes[0].type", "$.nodes[1].id", "$.edges[0].to"),
   {
     name: "a missing file",

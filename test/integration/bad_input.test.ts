@@ -96,11 +96,15 @@ describe("refused, with code and path, and nothing left behind:", () => {
       "$.edges[2]",
     ],
     [
-      "a loop, by name",
+      "a deployment, by name",
       file({
         nodes: [
           node("a"),
-          { id: "b", type: "loop", config: { loop_back_to: "a", max_iterations: 2, condition: "true" } },
+          {
+            id: "b",
+            type: "deploy",
+            config: { target_type: "model", model_id: "m", version: 1, environment: "staging" },
+          },
         ],
       }),
       "NOT_SUPPORTED_YET",

@@ -191,6 +191,20 @@ describe("loops", () => {
     expect(log.filter((entry) => entry.startsWith("split"))).toEqual(["split@again:1", "split@again:2"]);
   });
 
+  test("are entered once, however late further arrivals come", async () => {
+    const { run: row } = await run({
+      nodes: [
+        fn("quick"),
+        fn("slow", "sleep", { ms: 250 }),
+        fn("entry", "note", {}, { trigger_rule: "one_success" }),
+        { id: "again", type: "loop", config: { loop_back_to: "entry", condition: "loop.iteration < 4" } },
+      ],
+      edges: edges("quick -> entry -> again", "slow -> entry"),
+    });
+    expect(row.status).toBe("COMPLETED");
+    expect(log).toEqual([1, 2, 3, 4].map((iteration) => `entry@again:${iteration}`));
+  });
+
   test("a failure inside travels out; a loop that is skipped is recorded once", async () => {
     const { run: row, rows } = await run({
       nodes: [

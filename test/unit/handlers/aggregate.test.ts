@@ -6,6 +6,7 @@ function run(config: object, data: unknown, predecessors: string[] = ["a"]): unk
   const ids = [...predecessors, "total"];
   return aggregate({
     data,
+    isJoin: predecessors.length > 1,
     node: { config, in: predecessors.map((_id, index) => index) },
     ir: { nodes: ids.map((id) => ({ id })) },
     sources: predecessors.map((_id, index) => index),
