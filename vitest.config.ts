@@ -17,7 +17,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          include: ["test/unit/**/*.test.ts", "test/simulation/reference.test.ts"],
+          include: ["test/unit/**/*.test.ts", "test/simulation/reference*.test.ts"],
         },
       },
       {
@@ -25,7 +25,7 @@ export default defineConfig({
         test: {
           name: "servers",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/unit/**", "test/simulation/reference.test.ts"],
+          exclude: ["test/unit/**", "test/simulation/reference*.test.ts"],
           globalSetup: ["test/support/global_setup.ts"],
         },
       },

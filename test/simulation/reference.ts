@@ -1,5 +1,5 @@
 /**
- * The reference interpreter: the meaning of a workflow (docs/semantics.md, docs/plan.md) as a token game, one execution at a time.
+ * The reference interpreter: the meaning of a workflow (docs/semantics.md) as a token game, one execution at a time.
  * It shares no code with src/ and knows nothing of Redis, batches or crashes, so that the engine can be compared with it.
  *
  * A game starts with its entry nodes enabled. Resolving an execution gives it an outcome, sends one arrival along each of its
