@@ -47,8 +47,8 @@ export const QUICK = {
   chainRuns: 20,
   fanRuns: 4,
   singleRuns: 40,
-  mapRuns: 2,
-  mapItems: 300,
+  mapRuns: 1,
+  mapItems: 120,
   latencyRuns: 5,
   sizeRuns: 20,
 };

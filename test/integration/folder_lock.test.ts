@@ -7,7 +7,7 @@ import { tryFolderLock, withFolderLock } from "../../src/local/folder_lock.ts";
 import { until } from "../support/until.ts";
 
 /** Of the build: processes that compile TypeScript take three times as long to start. */
-const LOCK_MODULE = fileURLToPath(new URL("../../dist/local/folder_lock.js", import.meta.url));
+const LOCK_MODULE = fileURLToPath(new URL("../.built/folder_lock.js", import.meta.url));
 
 const newFolder = () => mkdtemp(join(inject("runFolder"), "lock-"));
 

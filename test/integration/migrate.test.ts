@@ -15,7 +15,7 @@ import { until } from "../support/until.ts";
 
 const PARTITIONS_SQL = "create table hitzero.partitions (partition int primary key);";
 /** Of the build: processes that compile TypeScript take three times as long to start. */
-const MIGRATE_MODULE = fileURLToPath(new URL("../../dist/postgres/migrate.js", import.meta.url));
+const MIGRATE_MODULE = fileURLToPath(new URL("../.built/migrate.js", import.meta.url));
 
 /** A folder of migrations with the given texts as 001_first.sql, 002_next.sql, …; without any, the package's own. */
 async function folderOf(...texts: string[]): Promise<string> {

@@ -20,8 +20,8 @@
  *   from it in that move is settled. From then on no arrival is sent, no iteration and no item begins: an active execution may still be resolved (it was
  *   under way), or is cancelled; a node outside bodies that was not active by then never is, and is cancelled when the game ends;
  *   one inside bodies has no execution. What halts a run first decides how it ends.
- * - The output of a loop node that is named from outside is that of the last iteration that it completed, also when it failed or was
- *   skipped in a later one. As a terminal node it is what it is in its last iteration.
+ * - The output of a loop node that is named from outside is that of the last iteration in which it ran, also when it was skipped in a
+ *   later one; none if it failed there. As a terminal node it is what it is in its last iteration.
  * - A map begins its first items when it is activated. What it withdraws sends nothing inside its items.
  * - An execution that was activated after a node of its `unless` completed is skipped; one activated before may still run.
  * - A cancel that comes while a run is compensated changes nothing.

@@ -387,13 +387,14 @@ export class TokenGame implements Game {
     return Object.fromEntries(nodes.map(({ id }) => [id, this.#outputSeenFrom(frame, id)]));
   }
 
-  /** Of a loop that was left: of the last iteration that its loop node completed. */
+  /** Of a loop that was left: of the last iteration in which its loop node ran. */
   #outputSeenFrom(from: Frame, id: string): Json {
     const last = this.#scopes.lastFrameOf(id, from);
     const isLeft = last !== undefined && !isWithin(from, last);
     const frames = isLeft ? this.#scopes.iterationsOf(last) : [last].filter((frame) => frame !== undefined);
     const results = frames.map(({ scope }) => this.#results.get(keyOf(id, scope)));
-    return results.findLast((result) => result?.status === "COMPLETED")?.output ?? null;
+    const ran = results.findLast((result) => result?.status === "COMPLETED" || result?.status === "FAILED");
+    return ran?.output ?? null;
   }
 
   /** Does an execution's work and, if it succeeds, routes its output. A condition that fails turns the success into a failure. */

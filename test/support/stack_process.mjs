@@ -1,13 +1,13 @@
 /**
  * A user of local servers in a process of its own, for tests that kill it: `node stack_process.mjs FOLDER`.
- * In JavaScript and from the build, as a process that compiles TypeScript takes three times as long to start.
+ * In JavaScript, from what the global set-up built.
  *
  * Prints its servers as one line of JSON once they run. Then a line on standard input tells it how to go: `stop` in order,
  * `exit` without stopping.
  */
 
 import { createInterface } from "node:readline";
-import { startLocalServers } from "../../dist/local/stack.js";
+import { startLocalServers } from "../.built/stack.js";
 
 const servers = await startLocalServers({ dir: process.argv[2] ?? "" });
 process.stdout.write(`${JSON.stringify({ redisUrl: servers.redisUrl, databaseUrl: servers.databaseUrl })}\n`);
