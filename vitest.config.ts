@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/support/longest_first.ts";
 
 /** `unit` needs no server; `servers` starts a Redis and a Postgres of its own for the whole run. */
 export default defineConfig({
@@ -6,7 +7,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     pool: "forks",
-    maxWorkers: 3,
+    maxWorkers: 4,
+    sequence: { sequencer: LongestFirst },
     // Modules are loaded once per worker, not once per file: they keep no state that a later file would see.
     isolate: false,
     // Keeps what was compiled from TypeScript, by its text, for both projects and the next run.

@@ -1,0 +1,30 @@
+/** Starts the files that take longest first, so that none of them is left over at the end, when the other workers have nothing to do. */
+import { BaseSequencer, type TestSpecification } from "vitest/node";
+
+/** Longest first, as measured. */
+const LONG = [
+  "simulation/faults",
+  "integration/recovery",
+  "integration/leases",
+  "e2e/pack",
+  "e2e/bench",
+  "simulation/engine",
+  "integration/local_servers",
+  "e2e/kill",
+  "e2e/up",
+  "e2e/workers",
+  "integration/drain",
+  "e2e/demo",
+  "simulation/generator",
+  "e2e/run",
+];
+
+export class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification) => {
+      const index = LONG.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
+      return index < 0 ? LONG.length : index;
+    };
+    return (await super.sort(files)).sort((a, b) => place(a) - place(b));
+  }
+}
