@@ -149,7 +149,7 @@ end
 local function fail_unhandled(item, run)
   local scope = item.scope == '' and '' or item_scope(run, item.scope)
   if scope == '' then
-    run.unhandled = run.unhandled or integer(item.node)
+    run.unhandled = run.unhandled or integer(item.node) .. at_scope(item.scope)
   elseif not get(run, 'u@' .. scope) then
     put(run, 'u@' .. scope, integer(item.node))
   end

@@ -37,7 +37,10 @@ local function journal_record(step, run, first_event, more)
   record.cancelled = #step.cancelled > 0 and step.cancelled or nil
   record.compensating = step.compensating
   record.zero, record.halted = step.zero, step.halted or (step.zero and run.halted) or nil
-  if step.zero == 'F' and run.unhandled then record.unhandled = tonumber(run.unhandled) end
+  if step.zero == 'F' and run.unhandled then
+    local node, scope = string.match(run.unhandled, '^(%d+)@?(.*)$')
+    record.unhandled, record.unhandled_at = tonumber(node), scope
+  end
   return cjson.encode(record)
 end
 

@@ -1,7 +1,7 @@
 -- One run's state, read through a cache and written once at the end: decide first, then write.
 --
 -- run (hash): d IR digest · g generation · c counter · q number of the last event · s status (R, C, F, X) · u first unhandled
---   failure (node index) · i input · x why it was halted (cancel, time_out, fail_fast, stuck) · p 1 while paused · k last command applied
+--   failure (`node@scope`) · i input · x why it was halted (cancel, time_out, fail_fast, stuck) · p 1 while paused · k last command applied
 --   m executions that may hold a worker at once · h those that do (only with m) · y<name> permits of a semaphore that are taken
 --   n<node><@scope>  the execution: `A:nonce:delivery:attempt:worker:source,source…` active (worker empty: queued, timed or waiting;
 --                    ~ put aside while the run is paused, % put aside until another gives its permit back;

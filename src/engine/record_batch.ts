@@ -415,7 +415,7 @@ class BatchBuilder {
       ir,
       status,
       at: entry.at,
-      ...(unhandled === undefined ? {} : { unhandled }),
+      ...(unhandled === undefined ? {} : { unhandled, unhandledAt: step.unhandled_at ?? "" }),
       ...(step.halted === undefined ? {} : { halted: step.halted }),
     });
     this.#event(step.id, seq, entry, level, type, null, message, {});

@@ -35,6 +35,8 @@ export interface ZeroHit {
   halted?: NonNullable<Step["halted"]>;
   /** The first node that failed unhandled. */
   unhandled?: string;
+  /** Its scope. */
+  unhandledAt?: string;
 }
 
 export interface RecordBatch {

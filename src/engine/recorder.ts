@@ -204,7 +204,7 @@ export class Recorder {
 
   async #finals(client: Queryable, hits: readonly ZeroHit[]) {
     const wanted = hits.flatMap((hit) =>
-      nodesWanted(hit).map((nodeId) => ({ runId: hit.runId, nodeId, failed: hit.unhandled === nodeId })),
+      nodesWanted(hit).map((nodeId) => ({ runId: hit.runId, nodeId, scope: hit.unhandledAt ?? null })),
     );
     const byRun = new Map<string, Map<string, RecordedOutput>>();
     for (const row of await readOutputs(client, wanted)) {

@@ -284,19 +284,20 @@ export interface RecordedOutput extends Row {
   error: ExecutionError | null;
 }
 
-/** Reads what the run's own output or error is made of: how nodes came out, or (`failed`) how one failed. */
+/** Reads what the run's own output or error is made of: how nodes came out last, or in one scope. */
 export async function readOutputs(
   client: Queryable,
-  wanted: readonly { runId: string; nodeId: string; failed: boolean }[],
+  wanted: readonly { runId: string; nodeId: string; scope: string | null }[],
 ): Promise<RecordedOutput[]> {
   if (wanted.length === 0) return [];
   const { rows } = await client.query<RecordedOutput>(
     // Inside a loop a node has many executions: the last one that ended by itself counts.
     `select distinct on (e.run_id, e.node_id) e.run_id, e.node_id, e.status, coalesce(e.output, b.content) as output, e.error
-     from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, failed boolean)
+     from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text)
      join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId"
+       and (wanted.scope is null or e.scope = wanted.scope)
      left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
-     order by e.run_id, e.node_id, (wanted.failed and e.status = 'FAILED') desc, (e.status in ('COMPLETED', 'FAILED')) desc, e.ended_at desc nulls last, length(e.scope) desc, e.scope desc`,
+     order by e.run_id, e.node_id, (e.status in ('COMPLETED', 'FAILED')) desc, e.ended_at desc nulls last, length(e.scope) desc, e.scope desc`,
     [JSON.stringify(wanted)],
   );
   return rows;

@@ -47,8 +47,9 @@ const step = z.object({
   zero: z.enum(["C", "F", "X"]).optional(),
   /** Why the run was halted: where it was, and again with the zero-hit. */
   halted: z.enum(["cancel", "time_out", "fail_fast", "stuck"]).optional(),
-  /** First unhandled failure (node index), with zero F. */
+  /** First unhandled failure (node index, scope), with zero F. */
   unhandled: z.number().optional(),
+  unhandled_at: z.string().optional(),
 });
 const finished = step.extend({
   node: z.number(),
