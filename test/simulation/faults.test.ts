@@ -11,7 +11,7 @@ import { Campaign } from "./campaign.ts";
 import { RoughEngine } from "./rough_engine.ts";
 
 const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 500);
-const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? 2026);
 
 const campaign = new Campaign({ seed, rough: true });
 const outcomes = new Map<string, number>();
