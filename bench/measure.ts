@@ -46,10 +46,10 @@ export const QUICK = {
   samples: 1,
   chainRuns: 20,
   fanRuns: 4,
-  singleRuns: 40,
+  singleRuns: 20,
   mapRuns: 1,
   mapItems: 120,
-  latencyRuns: 5,
+  latencyRuns: 2,
   sizeRuns: 20,
 };
 

@@ -120,7 +120,7 @@ test("a join's fate is the same in the script and in the table", async () => {
       expect((await scriptVerdicts(rule, arrivals)).map(inWords)).toEqual(tableVerdicts(rule, arrivals));
     }),
     {
-      numRuns: 150,
+      numRuns: 80,
       examples: RULES.flatMap((rule) =>
         (["t", "n", "f"] as const).map((letter) => [rule, [letter]] as [TriggerRule, Letter[]]),
       ),

@@ -53,7 +53,7 @@ describe("compareRecord over random runs", () => {
             if (node.status === "SKIPPED" && !node.reason?.startsWith("unless")) node.resolved_order = null;
         expect(disagreements(sample, record)).toEqual([]);
       }),
-      { numRuns: 120 },
+      { numRuns: 60 },
     );
   });
 
@@ -64,7 +64,7 @@ describe("compareRecord over random runs", () => {
         const result = play(sample.workflow, sample.input, sample.behaviours, undefined, wording);
         expect(disagreements(sample, recorded(result))).toEqual([]);
       }),
-      { numRuns: 120 },
+      { numRuns: 60 },
     );
   });
 
@@ -115,7 +115,7 @@ describe("compareRecord over random runs", () => {
         spoil[what]!(record.nodes[pick % record.nodes.length]!, record);
         expect(disagreements(sample, record)).not.toEqual([]);
       }),
-      { numRuns: 80 },
+      { numRuns: 40 },
     );
   });
 });

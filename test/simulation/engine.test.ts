@@ -9,7 +9,7 @@ import { type SimulatedCase, simulatedCase } from "./generator.ts";
 import { Subjects } from "./subjects.ts";
 import { Watch } from "./watch.ts";
 
-const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 60);
+const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 30);
 const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? 2026);
 
 /** A run that takes longer hangs. */
