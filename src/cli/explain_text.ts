@@ -69,7 +69,7 @@ function bodyLines(body: ExplainedBody, indent: string): string[] {
         ];
   return [
     `${indent}${kind} ${node}  ${span}: ${facts.join(", ")}`,
-    `${indent}  ${plural(nodes.length, "node")}: ${listed(nodes)}`,
+    ...(nodes.length > 0 ? [`${indent}  ${plural(nodes.length, "node")}: ${listed(nodes)}`] : []),
     ...body.bodies.flatMap((inner) => bodyLines(inner, `${indent}  `)),
   ];
 }

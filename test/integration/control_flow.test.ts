@@ -36,6 +36,10 @@ const handlers = {
   fail: () => {
     throw new Error("it broke");
   },
+  linger: async ({ nodeId, scope, params }: Context) => {
+    await new Promise((resolve) => setTimeout(resolve, params.ms));
+    log.push(`${nodeId}@${scope}`);
+  },
   sleep: ({ params }: Context) => new Promise((resolve) => setTimeout(() => resolve(params.ms), params.ms)),
   inside: async () => {
     inside += 1;
@@ -176,7 +180,7 @@ describe("loops", () => {
       nodes: [
         fn("split", "note"),
         fn("quick", "note"),
-        fn("slow", "sleep", { ms: 150 }),
+        fn("slow", "linger", { ms: 150 }),
         fn("first", "note", {}, { trigger_rule: "one_success" }),
         {
           id: "again",
@@ -188,7 +192,8 @@ describe("loops", () => {
       edges: edges("split -> quick -> first -> again -> end", "split -> slow -> first"),
     });
     expect(row.status).toBe("COMPLETED");
-    expect(log.filter((entry) => entry.startsWith("split"))).toEqual(["split@again:1", "split@again:2"]);
+    const inOrder = log.filter((entry) => entry.startsWith("split") || entry.startsWith("slow"));
+    expect(inOrder).toEqual(["split@again:1", "slow@again:1", "split@again:2", "slow@again:2"]);
   });
 
   test("are entered once, however late further arrivals come", async () => {
