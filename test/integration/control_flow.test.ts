@@ -196,6 +196,29 @@ describe("loops", () => {
     expect(inOrder).toEqual(["split@again:1", "slow@again:1", "split@again:2", "slow@again:2"]);
   });
 
+  test("a join inside waits for the arrivals of its own iteration, and of its own item", async () => {
+    const body = {
+      nodes: [
+        fn("split"),
+        fn("quick", "note"),
+        fn("slow", "linger", { ms: 40 }),
+        fn("join", "note"),
+        { id: "again", type: "loop", config: { loop_back_to: "split", condition: "loop.iteration < 3" } },
+      ],
+      edges: edges("split -> quick -> join -> again", "split -> slow -> join"),
+    };
+    const { run: row } = await run({
+      nodes: [{ id: "each", type: "map", config: { items: "[1, 2]", body } }],
+    });
+    expect(row.status).toBe("COMPLETED");
+    for (const item of [0, 1]) {
+      const own = log.filter((entry) => entry.includes(`each:${item}/`) && !entry.startsWith("quick"));
+      expect(own).toEqual(
+        [1, 2, 3].flatMap((pass) => ["slow", "join"].map((id) => `${id}@each:${item}/again:${pass}`)),
+      );
+    }
+  });
+
   test("are entered once, however late further arrivals come", async () => {
     const { run: row } = await run({
       nodes: [
