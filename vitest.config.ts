@@ -4,8 +4,9 @@ import { LongestFirst } from "./test/support/longest_first.ts";
 /** `unit` needs no server; `servers` starts a Redis and a Postgres of its own for the whole run. */
 export default defineConfig({
   test: {
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Longer than any wait within a test (test/support/until.ts), which says what it waited for.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     pool: "forks",
     maxWorkers: 4,
     sequence: { sequencer: LongestFirst },

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startEngine, type TestEngine } from "../support/engine.ts";
-import { until } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
 import { makeFolder } from "./cli.ts";
 import { runHere } from "./here.ts";
 
@@ -58,7 +58,7 @@ describe("run signal", () => {
     const given = await cli(...give, "--id", id, "--wait");
     expect([given.code, given.stderr]).toEqual([0, ""]);
     expect(given.stdout).toContain("signal approve was given to ask");
-    const run = await engine.client.wait(runId, { signal: AbortSignal.timeout(20_000) });
+    const run = await engine.client.wait(runId, { signal: withinLimit() });
     expect(run.output).toMatchObject({ approved: true, by: "ann" });
     expect(await json(...give, "--id", id)).toEqual({
       run_id: runId,

@@ -1,7 +1,7 @@
 /** Loops, maps, waits, signals, sub-workflows, withdrawal, compensation and guards through the whole engine. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startEngine, type TestEngine } from "../support/engine.ts";
-import { until } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
 
 type Context = {
   nodeId: string;
@@ -81,7 +81,7 @@ async function submit(document: object, input: unknown = {}): Promise<string> {
 }
 
 async function ended(runId: string) {
-  const run = await engine.client.wait(runId, { signal: AbortSignal.timeout(20_000) });
+  const run = await engine.client.wait(runId, { signal: withinLimit() });
   const nodes = await engine.client.listNodes(runId);
   const key = (row: { node_id: string; scope: string }) =>
     row.scope === "" ? row.node_id : `${row.node_id}@${row.scope}`;

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as handlers from "../../examples/handlers.ts";
 import { parseWorkflowText } from "../../src/workflow/parse.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
+import { withinLimit } from "../support/until.ts";
 
 interface Example {
   nodes: { id: string; config: object }[];
@@ -26,7 +27,7 @@ async function submit(document: unknown, input: unknown): Promise<string> {
 }
 
 async function ended(runId: string) {
-  const run = await engine.client.wait(runId, { signal: AbortSignal.timeout(30_000) });
+  const run = await engine.client.wait(runId, { signal: withinLimit() });
   const rows = await engine.client.listNodes(runId);
   const statuses = rows.map(({ node_id, scope, status }) => `${node_id}@${scope} ${status}`);
   return { run, statuses };

@@ -10,13 +10,12 @@ import {
 } from "../../scripts/generate_patterns.ts";
 import type { NodeExecutionRow, RunRow } from "../../src/index.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
-import { until } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
 
 const files = readPatternFiles();
 
 /** Runs that are under way at once. */
 const AT_ONCE = 12;
-const LIMIT_MS = 30_000;
 
 interface Outcome {
   run: RunRow;
@@ -59,16 +58,16 @@ async function perform({ file, pattern, document }: PatternFile): Promise<Outcom
       seen = Object.fromEntries(Object.keys(when).map((key) => [key, rows.get(key)?.status]));
       return Object.entries(when).every(([key, status]) => seen[key] === status);
     };
-    await until(isReady, `step ${index} of ${file}`, LIMIT_MS).catch((error: Error) => {
+    await until(isReady, `step ${index} of ${file}`).catch((error: Error) => {
       throw new Error(`${error.message}: wanted ${JSON.stringify(when)}, seen ${JSON.stringify(seen)}`);
     });
     const { commandId } = cancel
       ? await client.cancel(runId)
       : await client.signal(runId, { name: signal as string, payload });
-    const timeLimit = AbortSignal.timeout(LIMIT_MS);
+    const timeLimit = withinLimit();
     expect(await client.waitForCommand(commandId, { signal: timeLimit, pollMs: 10 })).toBe("applied");
   }
-  const run = await client.wait(runId, { signal: AbortSignal.timeout(LIMIT_MS) });
+  const run = await client.wait(runId, { signal: withinLimit() });
   return { run, rows: await rowsOf(runId) };
 }
 

@@ -5,6 +5,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startEngine, type TestEngine } from "../support/engine.ts";
+import { withinLimit } from "../support/until.ts";
 import { type SimulatedCase, simulatedCase } from "./generator.ts";
 import { Subjects } from "./subjects.ts";
 import { Watch } from "./watch.ts";
@@ -13,7 +14,6 @@ const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 30);
 const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? 2026);
 
 /** A run that takes longer hangs. */
-const LIMIT_MS = 15_000;
 
 let engine: TestEngine;
 let subjects: Subjects;
@@ -31,7 +31,7 @@ async function disagreements(simulated: SimulatedCase): Promise<string[]> {
   const subject = await subjects.submit(simulated);
   const ended = await engine.client.waitAll([subject.runId], {
     pollMs: 5,
-    signal: AbortSignal.timeout(LIMIT_MS),
+    signal: withinLimit(),
   });
   if (Object.keys(ended).length === 0) return ["the run hangs"];
   const [compared] = await subjects.compare([subject], watch);

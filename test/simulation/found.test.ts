@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from "vitest";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
+import { withinLimit } from "../support/until.ts";
 
 let engine: TestEngine | undefined;
 afterEach(async () => {
@@ -50,16 +51,14 @@ test("a run that is cancelled before it started is final, and the partition's re
   // What a submitter leaves behind that dies right after its commit.
   await acceptRuns(database, { workflow, runs: [{ runId, partition: 0, input: "{}" }], tags: [] });
   await client.cancel(runId);
-  expect(await client.waitAll([runId], { signal: AbortSignal.timeout(10_000) })).toEqual({ CANCELLED: 1 });
+  expect(await client.waitAll([runId], { signal: withinLimit() })).toEqual({ CANCELLED: 1 });
   const { runIds } = await client.submit(workflow, {});
-  expect(await client.waitAll(runIds, { signal: AbortSignal.timeout(10_000) })).toEqual({ COMPLETED: 1 });
+  expect(await client.waitAll(runIds, { signal: withinLimit() })).toEqual({ COMPLETED: 1 });
   const { rows } = await database.query("select outcome from hitzero.commands where run_id = $1", [runId]);
   expect(rows).toEqual([{ outcome: "applied" }]);
 });
 
-test("an accepted run that never started is started while others keep the reader busy", {
-  timeout: 60_000,
-}, async () => {
+test("an accepted run that never started is started while others keep the reader busy", async () => {
   engine = await startEngine({ workers: 2, concurrency: 8, handlers: { noop: () => 1 } });
   const { client, database } = engine;
   const ids = Array.from({ length: 40 }, (_value, index) => `n${index}`);
@@ -78,7 +77,7 @@ test("an accepted run that never started is started while others keep the reader
     }
   };
   const busy = Promise.all([keepBusy(), keepBusy(), keepBusy()]);
-  const counts = await client.waitAll([runId], { signal: AbortSignal.timeout(20_000) });
+  const counts = await client.waitAll([runId], { signal: withinLimit() });
   over = true;
   await busy;
   expect(counts).toEqual({ COMPLETED: 1 });

@@ -4,6 +4,7 @@
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { LIMIT_MS, withinLimit } from "../support/until.ts";
 import { type EngineRecord, readRecords } from "./engine_record.ts";
 import { LOST_STEPS } from "./faults.ts";
 import { simulatedCase } from "./generator.ts";
@@ -13,7 +14,7 @@ import { Watch } from "./watch.ts";
 
 const RUNS = 60;
 /** No lease ends within the test. */
-const LEASE_MS = 60_000;
+const LEASE_MS = 2 * LIMIT_MS;
 const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? 2026);
 
 const watch = new Watch();
@@ -33,7 +34,7 @@ test(`lost steps and lost replies cost no delivery, and no handler is called twi
   const runIds: string[] = [];
   for (const simulated of fc.sample(simulatedCase(), { numRuns: RUNS, seed }))
     runIds.push((await subjects.submit(simulated)).runId);
-  await engine.client.waitAll(runIds, { signal: AbortSignal.timeout(30_000) });
+  await engine.client.waitAll(runIds, { signal: withinLimit() });
   await subjects.end();
   const records = await readRecords(engine.database, runIds);
   for (const runId of runIds) {

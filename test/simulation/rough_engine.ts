@@ -24,6 +24,8 @@ const UNCLAIMED_MS = 300;
 /** A token that was handed out more often is left alone, as a dead letter would follow. */
 const DELIVERIES_TO_SPOIL = 2;
 const GHOSTS_KEPT = 500;
+/** A mishap follows the last one after so long, though nothing was called. */
+const LONGEST_PEACE_MS = 200;
 
 /** The handlers of the worker of this name. */
 export type HandlersOf = (worker: string) => Record<string, unknown>;
@@ -158,8 +160,16 @@ export class RoughEngine {
     while (!this.#ceasing.signal.aborted) {
       const mishap = this.#dice.pick(mishaps, ({ weight }) => weight) as Mishap;
       this.faults.count(mishap.name, await mishap.act());
-      await sleep(this.#dice.between(5, 40));
+      await this.#untilCalled(this.#dice.between(1, 9));
     }
+  }
+
+  /** Mishaps keep pace with the engine, so that on a slow machine it does not get more of them than it can mend. */
+  async #untilCalled(times: number): Promise<void> {
+    const enough = this.faults.calls + times;
+    const limit = Date.now() + LONGEST_PEACE_MS;
+    do await sleep(5);
+    while (this.faults.calls < enough && Date.now() < limit && !this.#ceasing.signal.aborted);
   }
 
   async #hireWorker(): Promise<void> {
