@@ -25,12 +25,12 @@ interface Game {
   digest: string;
 }
 
-async function startGame(ir: IR, input = "{}", own = connection): Promise<Game> {
+async function startGame(ir: IR, input = "{}", own = connection, more: object = {}): Promise<Game> {
   const partition = new Partition(own, testNamespace(), 0);
   await partition.open({ epoch: "1", create: true, queues: ["default"] });
   const game = { partition, runId: crypto.randomUUID(), ir, digest: newNonce() };
   await partition.loadIR(game.digest, ir);
-  expect(await start(game, input)).toBe("started");
+  expect(await start(game, input, more)).toBe("started");
   return game;
 }
 
@@ -379,6 +379,41 @@ describe("tokens", () => {
     const game = await startGame(irOf("a", []), '{"n":1}');
     const { reply, payloads } = await claim(game, await tokens(game));
     expect(payloads[reply.tokens[0]?.input as number]).toBe('j{"n":1}');
+  });
+});
+
+describe("permits", () => {
+  /** Both wait for the only permit, which the holder gives up. */
+  async function twoWait(ir: IR): Promise<{ game: Game; holder: Waiting }> {
+    const game = await startGame(ir, "{}", connection, { permits: 1 });
+    const entries = await tokens(game);
+    const limited = entries.map((token) => ({ ...token, limited: true }));
+    for (const [index, token] of limited.entries()) {
+      const { reply } = await claim(game, [token]);
+      expect(reply.claims).toEqual([{ word: index === 0 ? "run" : "parked" }]);
+    }
+    return { game, holder: limited[0] as Waiting };
+  }
+
+  test("the one that was handed its turn is withdrawn: it is the next one's turn", async () => {
+    const ir = irOf("holder withdrawn last", []);
+    Object.assign(ir.nodes[0] as object, { cancels: [1], cancels_at: "done" });
+    const { game, holder } = await twoWait(ir);
+    await advance(game, [finished(game, holder, { limited: true, withdraws: true })]);
+    const handedBack = (await tokens(game)).map(({ node }) => ir.nodes[node]?.id);
+    expect(handedBack).toContain("last");
+  });
+
+  test("the one that was handed its turn is skipped as a guard is met: it is the next one's turn", async () => {
+    const ir = irOf("holder guarded last", []);
+    const { game, holder } = await twoWait(ir);
+    await advance(game, [finished(game, holder, { limited: true })]);
+    const [guarded] = await tokens(game);
+    const { reply } = await advance(game, [], {
+      claims: [{ ...guarded, limited: true, needs: [], unless: [[0, "n0"]] }],
+    });
+    expect(reply.claims).toEqual([{ word: "cancelled" }]);
+    expect((await tokens(game)).map(({ node }) => ir.nodes[node]?.id)).toEqual(["last"]);
   });
 });
 
