@@ -45,6 +45,22 @@ test("a node that is activated through a skipped one sees its ancestors' outputs
   expect(outputs).toEqual({ a: { score: 7 }, b: null, c: 7 });
 });
 
+test("a terminal loop node that is skipped in its last iteration has no part in the run's output", async () => {
+  engine = await startEngine({});
+  const workflow = await engine.client.register({
+    name: "skipped-at-last",
+    nodes: [
+      { id: "a", type: "transform", config: { expression: "loop.iteration" } },
+      { id: "again", type: "loop", config: { loop_back_to: "a", max_iterations: 3 } },
+      { id: "z", type: "transform", config: { expression: "1" } },
+    ],
+    edges: [{ from: "a", to: "again", condition: "output < 2" }],
+  });
+  const { runIds } = await engine.client.submit(workflow, {});
+  const { status, output } = await engine.client.wait(runIds[0] as string);
+  expect({ status, output }).toEqual({ status: "COMPLETED", output: { z: 1 } });
+});
+
 test("a run that is cancelled before it started is final, and the partition's record goes on", async () => {
   engine = await startEngine({ handlers: { noop: () => 1 } });
   const { client, database } = engine;
