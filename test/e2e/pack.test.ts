@@ -127,7 +127,7 @@ test("handlers in TypeScript import types and errors from hitzero, and its types
   );
   const flags = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--target", "es2023"];
   const checked = await run(process.execPath, [
-    join(ROOT, "node_modules/typescript/bin/tsc"),
+    join(ROOT, "node_modules/typescript7/bin/tsc"),
     ...flags,
     "--types",
     "node",

@@ -15,7 +15,7 @@ export interface Subject extends SimulatedCase {
 }
 
 /** Between looks at who waits for a signal. */
-const POLL_MS = 50;
+const POLL_MS = 100;
 
 interface Waiting {
   run_id: string;
