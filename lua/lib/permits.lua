@@ -1,5 +1,6 @@
 -- Permits: of the run (max_parallel_nodes) and of its semaphores. An execution that finds them taken is put aside in a list of the run;
--- whoever gives some up hands the first one back to its stream that could run now.
+-- whoever gives some up hands the first ones back to their streams that could run now. Until such a one takes its permits, nobody else
+-- looks after those who wait: if it is withdrawn or skipped before, it hands on in its turn.
 --
 -- guards (ir, g<node>): {holds [[name, permits]]}
 
@@ -39,8 +40,9 @@ local function put_aside(run, guarded, kept)
   list[#list + 1] = { text = (guarded and 'g' or '-') .. kept, new = true }
 end
 
--- Answers the kept token that may go on.
+-- Answers the kept token that may go on, whether it holds semaphores, and its node.
 local function next_aside(run)
+  if run.permits > 0 and run.holding >= run.permits then return nil end
   local list, index = aside(run), 1
   while index <= #list do
     local parked = list[index]
@@ -58,18 +60,31 @@ local function next_aside(run)
       if not parked.new then run.aside_removed[#run.aside_removed + 1] = parked.text end
       if waits then
         put_active(run, field, nonce, delivery, attempt, run.paused and '~' or '', sources)
-        return kept
+        return kept, guarded, node
       end
     end
   end
 end
 
+-- Those who wait go on, one for each permit that this node gives up or leaves to them.
+local function hand_on(step, run, guarded, node)
+  if run.permits == 0 and not guarded or is_stopping(run) then return end
+  local called = {}
+  for _ = 1, guarded and math.max(1, #holds_of(run, node)) or 1 do
+    local kept, its_guarded, its_node = next_aside(run)
+    if not kept then break end
+    take_permits(run, its_guarded, its_node) -- until all are called, so that none is promised twice
+    called[#called + 1] = { its_guarded, its_node }
+    if not run.paused then
+      local queue, text = string.match(kept, '^([^|]*)|(.*)$')
+      step.queued[#step.queued + 1] = { queue = queue, text = text }
+    end
+  end
+  for _, one in ipairs(called) do move_permits(run, one[1], one[2], -1) end
+end
+
 local function give_back_permits(step, run, guarded, node)
   if run.permits == 0 and not guarded then return end
   move_permits(run, guarded, node, -1)
-  local kept = next_aside(run)
-  if kept and not run.paused then
-    local queue, text = string.match(kept, '^([^|]*)|(.*)$')
-    step.queued[#step.queued + 1] = { queue = queue, text = text }
-  end
+  hand_on(step, run, guarded, node)
 end
