@@ -3,7 +3,7 @@
  * and the recorder's transaction writes it.
  */
 import { presentable } from "../base/text.ts";
-import type { EventRecord, ExecutionRecord } from "../postgres/record.ts";
+import type { CommandBelow, EventRecord, ExecutionRecord } from "../postgres/record.ts";
 import type { Commanded, Finished, JournalEntry, JournalEvent, Step } from "../token/journal.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
 import { childRunId } from "./child_runs.ts";
@@ -45,7 +45,7 @@ class BatchBuilder {
     deadLetters: [],
     blobs: [],
     children: [],
-    cancelUnder: { parents: [], children: [] },
+    below: [],
     burials: [],
     withdrawn: [],
     compensating: [],
@@ -86,6 +86,19 @@ class BatchBuilder {
         activated: step.activated,
       });
       this.#change(step.id, undefined, "PENDING", "RUNNING", entry.at, null);
+      if (event.step.paused) {
+        this.#event(
+          step.id,
+          seq++,
+          entry,
+          "INFO",
+          "run_paused",
+          null,
+          "the run is paused as its parent is",
+          {},
+        );
+        this.#paused(step.id, entry);
+      }
     }
     if (event.kind === "finished") this.#finished(event.step, seq++, entry, ir, event.detail, event.output);
     this.#rest(step, seq, entry, ir);
@@ -297,7 +310,7 @@ class BatchBuilder {
       ...(buries ? { buries } : {}),
     });
     this.#change(runId, [id, scope], "PENDING", "CANCELLED", entry.at, reason);
-    if (type === "subworkflow") this.batch.cancelUnder.children.push(childRunId(runId, id, scope));
+    if (type === "subworkflow") this.#below("cancel").children.push(childRunId(runId, id, scope));
     if (buries) this.batch.burials.push({ runId, burial: [index, scope] });
     if (by !== undefined) this.batch.withdrawn.push({ runId, node: index, scope });
   }
@@ -360,7 +373,25 @@ class BatchBuilder {
 
   #halted(runId: string, ir: IR): void {
     this.batch.sweeps.push({ runId, halted: true });
-    if (ir.nodes.some(({ type }) => type === "subworkflow")) this.batch.cancelUnder.parents.push(runId);
+    this.#handDown("cancel", runId, ir);
+  }
+
+  #handDown(kind: CommandBelow["kind"], runId: string, ir: IR): void {
+    if (ir.nodes.some(({ type }) => type === "subworkflow")) this.#below(kind).parents.push(runId);
+  }
+
+  /** The last of the commands to child runs, if it is of this kind, or a new one. */
+  #below(kind: CommandBelow["kind"]): CommandBelow {
+    const last = this.batch.below.at(-1);
+    if (last?.kind === kind) return last;
+    const next = { kind, parents: [], children: [] };
+    this.batch.below.push(next);
+    return next;
+  }
+
+  #paused(runId: string, entry: JournalEntry): void {
+    this.batch.statuses.push({ runId, status: "PAUSED" });
+    this.#change(runId, undefined, "RUNNING", "PAUSED", entry.at, null);
   }
 
   #commanded(step: Commanded, entry: JournalEntry, ir: IR): void {
@@ -388,10 +419,9 @@ class BatchBuilder {
         ...(step.kind === "signal" ? { name: step.name, fate: step.fate } : {}),
       },
     );
-    if (step.kind === "pause") {
-      this.batch.statuses.push({ runId: step.id, status: "PAUSED" });
-      this.#change(step.id, undefined, "RUNNING", "PAUSED", entry.at, null);
-    } else if (step.kind !== "cancel" && step.kind !== "signal") {
+    if (step.kind === "pause" || step.kind === "resume") this.#handDown(step.kind, step.id, ir);
+    if (step.kind === "pause") this.#paused(step.id, entry);
+    else if (step.kind !== "cancel" && step.kind !== "signal") {
       this.batch.statuses.push({ runId: step.id, status: "RUNNING" });
       if (step.kind === "resume") this.#change(step.id, undefined, "PAUSED", "RUNNING", entry.at, null);
     }

@@ -1,6 +1,7 @@
 /** Waits, signals and sub-workflows through the whole engine. */
 import { describe, expect, test } from "vitest";
 import type { RunRow } from "../../src/index.ts";
+import { recordChildren } from "../../src/postgres/record.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys } from "../../src/redis/keys.ts";
 import { edges, fn, useFlow } from "../support/flow.ts";
@@ -229,6 +230,102 @@ describe("sub-workflows", () => {
     expect((await flow.ended(stopped)).statuses).toEqual({ sub: "CANCELLED", stop: "COMPLETED" });
     const withdrawn = (await childrenOf(stopped))[0]?.run_id as string;
     expect((await flow.client.wait(withdrawn, { signal: withinLimit() })).status).toBe("CANCELLED");
+  });
+
+  const stepped = {
+    name: "stepped",
+    nodes: [fn("first", "gate"), fn("second", "note")],
+    edges: edges("first -> second"),
+  };
+  const sub = (workflow: string) => ({ id: "sub", type: "subworkflow", config: { workflow } });
+  const isPaused = async (runId: string | undefined) =>
+    runId !== undefined && (await flow.client.getRun(runId)).status === "PAUSED";
+  const commandsOf = async (runId: string) => {
+    const { rows } = await flow.engine.database.query<{ told: string }>(
+      "select kind || ' ' || outcome as told from hitzero.commands where run_id = $1 order by command_seq",
+      [runId],
+    );
+    return rows.map(({ told }) => told);
+  };
+
+  test("are paused and resumed with their parent, however deep", async () => {
+    await flow.client.register(stepped);
+    await flow.client.register({ name: "middle", nodes: [sub("stepped")] });
+    const runId = await flow.submit({ nodes: [sub("middle")] });
+    await until(() => flow.gates.has("first"), "the innermost runs");
+    const [middle] = await childrenOf(runId);
+    const [inner] = await childrenOf(middle?.run_id as string);
+    await flow.client.pause(runId);
+    await until(() => isPaused(inner?.run_id), "the pause went down");
+    flow.gates.get("first")?.();
+    await flow.reaches(inner?.run_id as string, { first: "COMPLETED" });
+    expect([await isPaused(middle?.run_id), flow.log]).toEqual([true, []]);
+    await flow.client.resume(runId);
+    expect((await flow.ended(runId)).run.status).toBe("COMPLETED");
+    expect(flow.log).toEqual(["second"]);
+    for (const run of [runId, middle?.run_id, inner?.run_id]) {
+      expect(await commandsOf(run as string)).toEqual(["pause applied", "resume applied"]);
+    }
+  });
+
+  test("may be paused by themselves; their parent's resume ends that, too", async () => {
+    const runId = await flow.submit({ nodes: [sub("stepped")] });
+    await until(() => flow.gates.has("first"), "the child runs");
+    const child = (await childrenOf(runId))[0]?.run_id as string;
+    await flow.client.pause(child);
+    await until(() => isPaused(child), "it is paused");
+    expect(await isPaused(runId)).toBe(false);
+    await flow.client.pause(runId);
+    await until(() => isPaused(runId), "so is its parent");
+    await flow.client.resume(runId);
+    flow.gates.get("first")?.();
+    expect((await flow.ended(runId)).run.status).toBe("COMPLETED");
+    expect(await commandsOf(child)).toEqual([
+      "pause applied",
+      "pause refused: the run is paused already",
+      "resume applied",
+    ]);
+  });
+
+  test("that begin while their parent is paused begin paused, also when their start was lost at first", async () => {
+    const { version, digest } = await flow.client.register({ name: "lost", nodes: [fn("only", "note")] });
+    const runId = await flow.submit({
+      nodes: [fn("hold", "gate"), sub("stepped")],
+      edges: edges("hold -> sub"),
+    });
+    await flow.reaches(runId, { hold: "RUNNING" });
+    const { database } = flow.engine;
+    // The worker stays within the first phase of the sub-workflow node until its run is paused.
+    await database.transaction(async (client) => {
+      await client.query("lock table hitzero.workflows in access exclusive mode");
+      flow.gates.get("hold")?.();
+      await until(async () => {
+        const { rows } = await database.query(
+          "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        );
+        return rows.length > 0;
+      }, "the worker looks for the sub-workflow");
+      await flow.client.pause(runId);
+      await until(() => isPaused(runId), "the run is paused");
+    });
+    await until(async () => isPaused((await childrenOf(runId))[0]?.run_id), "its child begins");
+    const lost = crypto.randomUUID();
+    const parent = { parentRunId: runId, parentNodeId: "sub", parentScope: "lost" };
+    await recordChildren(database, [
+      { runId: lost, ...parent, workflow: "lost", version, digest, input: "{}" },
+    ]);
+    await database.query(
+      "update hitzero.runs set submitted_at = now() - interval '1 minute' where run_id = $1",
+      [lost],
+    );
+    await until(() => isPaused(lost), "the lost one begins");
+    expect([flow.log, [...flow.gates.keys()]]).toEqual([[], ["hold"]]);
+    await flow.client.resume(runId);
+    await until(() => flow.gates.has("first"), "the child goes on");
+    flow.gates.get("first")?.();
+    expect((await flow.ended(runId)).run.status).toBe("COMPLETED");
+    await until(() => flow.log.length === 2, "the lost one, too");
+    expect(flow.log.sort()).toEqual(["only", "second"]);
   });
 
   test("that are cancelled by themselves fail their node; recursion is bounded", async () => {

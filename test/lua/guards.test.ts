@@ -76,11 +76,14 @@ class Play {
     return words(await advance(this.game, [finished(this.game, this.token(key), how)]))[0] as string;
   }
 
-  /** Claims all that came, in order. */
+  /** Claims all that came, in one call. */
   async takesUp(): Promise<Record<string, string>> {
-    const taken: Record<string, string> = {};
-    for (const key of await this.came()) taken[key] = await this.claims(key);
-    return taken;
+    const keys = await this.came();
+    const { reply } = await claim(
+      this.game,
+      keys.map((key) => this.token(key)),
+    );
+    return Object.fromEntries(keys.map((key, index) => [key, reply.claims[index]?.word as string]));
   }
 }
 

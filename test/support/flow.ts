@@ -81,11 +81,19 @@ export function useFlow() {
   beforeAll(async () => {
     engine = await startEngine({ workers: 2, concurrency: 8, handlers });
   });
-  afterAll(() => engine?.stop());
+  /** What a failed test left behind would keep its worker from stopping. */
+  const openGates = () => {
+    for (const open of gates.values()) open();
+    gates.clear();
+  };
+  afterAll(async () => {
+    openGates();
+    await engine?.stop();
+  });
   beforeEach(() => {
     log.length = 0;
     aborted.length = 0;
-    gates.clear();
+    openGates();
     inside.most = 0;
   });
 
