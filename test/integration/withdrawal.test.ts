@@ -66,8 +66,19 @@ describe("items of a map that is gone", () => {
   });
 });
 
+/** Hears what the workers are told. */
+async function listen(): Promise<{ announced: string[]; close: () => void }> {
+  const { redisUrl, namespace } = flow.engine.settings;
+  const listener = await RedisConnection.open(redisUrl);
+  const announced: string[] = [];
+  listener.redis.on("message", (_channel: string, message: string) => announced.push(message));
+  await listener.redis.subscribe(controlChannel(namespace));
+  return { announced, close: () => listener.close() };
+}
+
 describe("withdrawal, compensation, guards", () => {
-  test("a quorum that is reached cancels the rest", async () => {
+  test("a quorum that is reached cancels the rest, and their workers are told", async () => {
+    const { announced, close } = await listen();
     const { run: row, statuses } = await flow.run({
       nodes: [
         fn("a", "note", {}, { compensate_with: { function_name: "note" } }),
@@ -86,6 +97,9 @@ describe("withdrawal, compensation, guards", () => {
       d: "SKIPPED",
       join: "COMPLETED",
     });
+    await until(() => announced.some((told) => told.includes(row.run_id)), "the workers are told");
+    await until(() => flow.aborted.includes("c"), "its handler stops");
+    close();
   });
 
   test("after a failure what completed is undone in reverse order; what cannot be undone is recorded", async () => {
@@ -130,11 +144,7 @@ describe("withdrawal, compensation, guards", () => {
   });
 
   test("and after a cancel, too: that the run is halted does not reach what undoes it, nor does another cancel", async () => {
-    const { redisUrl, namespace } = flow.engine.settings;
-    const listener = await RedisConnection.open(redisUrl);
-    const announced: string[] = [];
-    listener.redis.on("message", (_channel: string, message: string) => announced.push(message));
-    await listener.redis.subscribe(controlChannel(namespace));
+    const { announced, close } = await listen();
     const runId = await flow.submit({
       nodes: [
         fn("book", "value", { value: "ticket" }, { compensate_with: { function_name: "gate" } }),
@@ -151,7 +161,7 @@ describe("withdrawal, compensation, guards", () => {
       "refused: the run is over",
     );
     await until(() => announced.includes(runId), "the workers are told again that it is halted");
-    listener.close();
+    close();
     flow.gates.get("book.compensate")?.();
     const { run: row, statuses } = await flow.ended(runId);
     expect(row.status).toBe("CANCELLED");

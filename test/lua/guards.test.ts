@@ -6,6 +6,7 @@ import {
   applyCommand,
   compensateNext,
   fatesOf,
+  fireTimers,
   giveSignal,
   reclaimExpired,
   sweepRun,
@@ -225,6 +226,24 @@ describe("withdrawal", () => {
     await run.takesUp();
     await run.ends("a");
     expect(await run.takesUp()).toEqual({ join: "run", b: "stale" });
+  });
+
+  test("by a node that waits comes when its time has come, before its second phase", async () => {
+    const run = await play({
+      nodes: [
+        { id: "w", type: "wait", config: { duration_ms: 1 }, cancels: ["x"] },
+        { id: "x", type: "signal", config: { name: "go" }, cancels: ["w"] },
+      ],
+    });
+    const { partition } = run.game;
+    await run.takesUp();
+    await run.ends("x", { outcome: "W", park: { kind: "s", signal: "go" } });
+    await run.ends("w", { outcome: "W", park: { kind: "w", due: connection.now() - 1 } });
+    await fireTimers(partition, async () => {});
+    expect(await run.takesUp()).toEqual({ w: "run" });
+    expect(await state(run.game, "n1")).toMatch(/^X:/);
+    await run.ends("w");
+    expect(await state(run.game, "s")).toBe("C");
   });
 
   test("of a loop reaches the iteration that it is in", async () => {
