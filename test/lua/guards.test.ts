@@ -63,7 +63,7 @@ class Play {
 
   /** What came into the ready stream since it was asked last. */
   async came(): Promise<string[]> {
-    const list = await tokens(this.game);
+    const list = (await tokens(this.game)).filter(({ kind }) => kind === "execution");
     for (const token of list) this.#tokens.set(this.#keyOf(token), token);
     return list.map((token) => this.#keyOf(token));
   }
@@ -326,6 +326,30 @@ describe("a map", () => {
     const fields = await redis.hkeys(game.partition.keys.run(game.runId));
     expect(fields.filter((field) => /[@#]|^[Mp]\d/.test(field))).toEqual([]);
     expect(await redis.scard(game.partition.keys.scopes(game.runId))).toBe(0);
+  });
+});
+
+describe("a map that ended early", () => {
+  test("begins no more items, though most of them are still to begin", async () => {
+    const run = await play({
+      nodes: [
+        {
+          id: "m",
+          type: "map",
+          config: { items: "[]", open: true, name: "more", body: { nodes: [fn("a")] } },
+        },
+      ],
+    });
+    const parks = (park: object) =>
+      run.ends("m", { outcome: "W", park: { kind: "m", signal: "more", blobs: [], ...park } });
+    await run.takesUp();
+    await parks({ total: 200 });
+    expect((await run.came()).length).toBeLessThan(200);
+    const signal = { seq: 1, name: "more", transient: false, payload: "{}" };
+    await giveSignal(run.game.partition, run.game, signal);
+    expect(await run.takesUp()).toEqual({ m: "run" });
+    await parks({ total: 0, stops: true });
+    expect(await run.came()).toEqual(["m"]);
   });
 });
 
