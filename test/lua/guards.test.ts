@@ -165,6 +165,28 @@ describe("a permit", () => {
     expect(await run.takesUp()).toMatchObject({ b: "run" });
   });
 
+  test("passes over items whose map is gone, before these are withdrawn", async () => {
+    const run = await play({
+      semaphores: { lab: 1 },
+      nodes: [
+        lab("y"),
+        { id: "m", type: "map", config: { items: "[]", body: { nodes: [lab("a")] } } },
+        fn("x", "echo", {}, { cancels: ["m"] }),
+        fn("k"),
+        lab("b"),
+      ],
+      edges: edges("k -> b"),
+    });
+    await run.takesUp();
+    await run.ends("m", { outcome: "W", park: { kind: "m", total: 1, closes: true, blobs: [] } });
+    expect(await run.takesUp()).toEqual({ "a@m:0": "parked" });
+    await run.ends("k");
+    expect(await run.takesUp()).toEqual({ b: "parked" });
+    await run.ends("x");
+    await run.ends("y");
+    expect(await run.takesUp()).toEqual({ b: "run" });
+  });
+
   test("two that are given back together let two go on; one alone is not enough for who needs both", async () => {
     const of = (id: string, ...holds: string[]) => fn(id, "echo", {}, { holds });
     const run = await play({
@@ -384,6 +406,24 @@ describe("signals", () => {
     expect(await woken(run)).toEqual({ b: "S1" });
     await give(run, 2);
     expect(await woken(run)).toEqual({ a: "S2" });
+  });
+
+  test("pass over items whose map is gone, before these are withdrawn", async () => {
+    const run = await play({
+      nodes: [
+        { id: "m", type: "map", config: { items: "[]", body: { nodes: [waits("w")] } } },
+        fn("x", "echo", {}, { cancels: ["m"] }),
+        waits("a"),
+      ],
+    });
+    await run.takesUp();
+    await run.ends("m", { outcome: "W", park: { kind: "m", total: 1, closes: true, blobs: [] } });
+    await run.takesUp();
+    await parks(run, "w@m:0");
+    await parks(run, "a");
+    await run.ends("x");
+    await give(run, 1);
+    expect(await woken(run)).toEqual({ a: "S1" });
   });
 
   test("are given once, though the answer is lost", async () => {
