@@ -277,8 +277,8 @@ local function claim(item, run)
     if string.sub(get(run, guard[2]) or '', 1, 1) == 'C' then
       local step, work = step_of(), {}
       count(run, item.scope, -1)
+      pass_permits_on(step, run, item.guarded, item.node)
       skip(step, run, item.node, item.scope, 'unless', integer(guard[1]), work)
-      hand_on(step, run, item.guarded, item.node)
       settle_and_count(step, run, { { item.node, item.scope, 1, 'N' } })
       journal_alone(step, run, first_event)
       return 'cancelled'

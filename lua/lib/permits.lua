@@ -1,6 +1,5 @@
 -- Permits: of the run (max_parallel_nodes) and of its semaphores. An execution that finds them taken is put aside in a list of the run;
--- whoever gives some up hands the first ones back to their streams that could run now. Until such a one takes its permits, nobody else
--- looks after those who wait: if it is withdrawn or skipped before, it hands on in its turn.
+-- whoever gives some up hands the first ones back to their streams that could run now. Those take their permits when they are claimed.
 --
 -- guards (ir, g<node>): {holds [[name, permits]]}
 
@@ -40,9 +39,8 @@ local function put_aside(run, guarded, kept)
   list[#list + 1] = { text = (guarded and 'g' or '-') .. kept, new = true }
 end
 
--- Answers the kept token that may go on, whether it holds semaphores, and its node.
+-- Answers the kept token of the first one that may go on, whether its node is guarded, and the node.
 local function next_aside(run)
-  if run.permits > 0 and run.holding >= run.permits then return nil end
   local list, index = aside(run), 1
   while index <= #list do
     local parked = list[index]
@@ -66,25 +64,30 @@ local function next_aside(run)
   end
 end
 
--- Those who wait go on, one for each permit that this node gives up or leaves to them.
-local function hand_on(step, run, guarded, node)
-  if run.permits == 0 and not guarded or is_stopping(run) then return end
-  local called = {}
-  for _ = 1, guarded and math.max(1, #holds_of(run, node)) or 1 do
+-- Hands back as many as the permits of this node can make run.
+local function hand_back(step, run, node)
+  local most, promised = run.permits > 0 and 1 or #holds_of(run, node), {}
+  for _ = 1, most do
     local kept, its_guarded, its_node = next_aside(run)
     if not kept then break end
-    take_permits(run, its_guarded, its_node) -- until all are called, so that none is promised twice
-    called[#called + 1] = { its_guarded, its_node }
+    move_permits(run, its_guarded, its_node, 1)
+    promised[#promised + 1] = { its_guarded, its_node }
     if not run.paused then
       local queue, text = string.match(kept, '^([^|]*)|(.*)$')
       step.queued[#step.queued + 1] = { queue = queue, text = text }
     end
   end
-  for _, one in ipairs(called) do move_permits(run, one[1], one[2], -1) end
+  for _, one in ipairs(promised) do move_permits(run, one[1], one[2], -1) end
 end
 
 local function give_back_permits(step, run, guarded, node)
   if run.permits == 0 and not guarded then return end
   move_permits(run, guarded, node, -1)
-  hand_on(step, run, guarded, node)
+  hand_back(step, run, node)
+end
+
+-- For an execution that was handed back, perhaps, and will never take its permits: others may have them.
+local function pass_permits_on(step, run, guarded, node)
+  if run.permits == 0 and not guarded then return end
+  hand_back(step, run, node)
 end

@@ -13,8 +13,9 @@ local function withdraw(step, run, node, scope, by, work)
   count(run, scope, -1)
   run.events = run.events + 1
   run.changed = true
-  if is_held(worker) then give_back_permits(step, run, edges_of(run, 'g' .. node), node)
-  elseif worker == '' then hand_on(step, run, edges_of(run, 'g' .. node), node) end
+  local guarded = edges_of(run, 'g' .. node)
+  if is_held(worker) then give_back_permits(step, run, guarded, node)
+  elseif worker ~= '%' then pass_permits_on(step, run, guarded, node) end
   if get(run, 'p' .. node .. at) then
     put(run, 'p' .. node .. at, false)
     if work then bodies.leave(run, node, scope, by) end

@@ -1,18 +1,19 @@
 /** What a run comes to: its output, or its error. */
 import { HitzeroError } from "../base/errors.ts";
 import { presentable } from "../base/text.ts";
-import type { FinalRecord, RecordedOutput } from "../postgres/record.ts";
+import type { FinalRecord, RecordedOutput, WantedOutput } from "../postgres/record.ts";
 import type { IR } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { STUCK_MS } from "./limits.ts";
 import type { ZeroHit } from "./record_types.ts";
 
 /** The executions whose outputs (or error) the final status is made of. */
-export function nodesWanted(hit: ZeroHit): string[] {
-  if (hit.unhandled !== undefined) return [hit.unhandled];
-  if (hit.status !== "COMPLETED") return [];
-  const indexes = hit.ir.output === undefined ? hit.ir.terminals : hit.ir.output_needs;
-  return indexes.map((index) => hit.ir.nodes[index]?.id as string);
+export function outputsWanted({ runId, ir, status, unhandled, unhandledAt }: ZeroHit): WantedOutput[] {
+  if (unhandled !== undefined) return [{ runId, nodeId: unhandled, scope: unhandledAt ?? null, last: false }];
+  if (status !== "COMPLETED") return [];
+  const last = ir.output === undefined;
+  const indexes = last ? ir.terminals : ir.output_needs;
+  return indexes.map((index) => ({ runId, nodeId: ir.nodes[index]?.id as string, scope: null, last }));
 }
 
 function terminalOutput(ir: IR, outputs: ReadonlyMap<string, RecordedOutput>): unknown {

@@ -57,10 +57,14 @@ function stateOf(node: number, scope: string): Need {
   return [node, scope === "" ? `n${node}` : `n${node}@${scope}`];
 }
 
+/** Performed to undo another one, when its run is over but for that: neither a halt nor the end of a map concerns it. */
+export const isCompensation = (held: HeldExecution): boolean => nodeOf(held).compensates !== undefined;
+
 /** Fields of the run's state on which an execution hangs: its own, and those of the maps around it. */
-export function lifelines({ ir, nodeIndex, scope }: HeldExecution): { own: string; maps: string[] } {
+export function lifelines(held: HeldExecution): { own: string; maps: string[] } {
+  const { ir, nodeIndex, scope } = held;
   const maps: string[] = [];
-  for (let node = nodeIndex, at = scope; at !== ""; ) {
+  for (let node = nodeIndex, at = isCompensation(held) ? "" : scope; at !== ""; ) {
     const place = itemIndexOf(ir, node, at);
     if (place === undefined) break;
     maps.push(place.scope === "" ? `M${place.map}` : `M${place.map}@${place.scope}`);

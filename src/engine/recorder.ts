@@ -40,7 +40,7 @@ import type { Partition } from "../redis/partition.ts";
 import { type Burial, compensateNext, dropTimeLimits, type Withdrawn, wakeParent } from "../redis/upkeep.ts";
 import { decodeJournalEntry, type JournalEntry, type JournalEvent } from "../token/journal.ts";
 import type { IR } from "../workflow/ir.ts";
-import { finalOf, nodesWanted } from "./final_output.ts";
+import { finalOf, outputsWanted } from "./final_output.ts";
 import type { IRCache } from "./ir_cache.ts";
 import { READER_LEASE_MS, RECORD_BATCH } from "./limits.ts";
 import { buildRecordBatch, runIdsOf } from "./record_batch.ts";
@@ -217,9 +217,7 @@ export class Recorder {
   }
 
   async #finals(client: Queryable, hits: readonly ZeroHit[]) {
-    const wanted = hits.flatMap((hit) =>
-      nodesWanted(hit).map((nodeId) => ({ runId: hit.runId, nodeId, scope: hit.unhandledAt ?? null })),
-    );
+    const wanted = hits.flatMap(outputsWanted);
     const byRun = new Map<string, Map<string, RecordedOutput>>();
     for (const row of await readOutputs(client, wanted)) {
       const outputs = byRun.get(row.run_id) ?? new Map();

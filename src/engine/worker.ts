@@ -28,7 +28,7 @@ import { decodeToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { perform, RUN_HALTED } from "./execute.ts";
-import { claimTraits, type HeldExecution, lifelines, nodeOf, traitsOf } from "./held.ts";
+import { claimTraits, type HeldExecution, isCompensation, lifelines, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, type ClaimEntry, type FinishedEntry, Lane } from "./lane.ts";
 import { DEFAULT_CONCURRENCY, HAND_OVER_BOUND, HEARTBEAT_MS, LEASE_MS, MOMENT_MS } from "./limits.ts";
@@ -403,7 +403,7 @@ export class Worker {
   /** Tells the handlers of a halted run to stop, but for what undoes its work. */
   #halt(runId: string): void {
     for (const { held, lost } of this.#running) {
-      if (held.runId === runId && nodeOf(held).compensates === undefined) lost.abort(halted());
+      if (held.runId === runId && !isCompensation(held)) lost.abort(halted());
     }
   }
 

@@ -299,20 +299,29 @@ export interface RecordedOutput extends Row {
   error: ExecutionError | null;
 }
 
+export interface WantedOutput {
+  runId: string;
+  nodeId: string;
+  /** Null: any. */
+  scope: string | null;
+  /** Of a loop node: its last execution, whatever became of it; else the last one that ran. */
+  last: boolean;
+}
+
 /** Reads what the run's own output or error is made of: how nodes came out last, or in one scope. */
 export async function readOutputs(
   client: Queryable,
-  wanted: readonly { runId: string; nodeId: string; scope: string | null }[],
+  wanted: readonly WantedOutput[],
 ): Promise<RecordedOutput[]> {
   if (wanted.length === 0) return [];
   const { rows } = await client.query<RecordedOutput>(
-    // Inside a loop a node has many executions: the last one that ended by itself counts.
+    // The longer of two iterations' names is the later one, as numbers are.
     `select distinct on (e.run_id, e.node_id) e.run_id, e.node_id, e.status, coalesce(e.output, b.content) as output, e.error
-     from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text)
+     from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text, last boolean)
      join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId"
        and (wanted.scope is null or e.scope = wanted.scope)
      left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
-     order by e.run_id, e.node_id, (e.status in ('COMPLETED', 'FAILED')) desc, e.ended_at desc nulls last, length(e.scope) desc, e.scope desc`,
+     order by e.run_id, e.node_id, (not wanted.last and e.status in ('COMPLETED', 'FAILED')) desc, length(e.scope) desc, e.scope desc`,
     [JSON.stringify(wanted)],
   );
   return rows;

@@ -1,32 +1,28 @@
 /** The benchmark counts right. What it measures is no matter of tests. */
-import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
-import { resolve } from "node:path";
 import { expect, test } from "vitest";
+import { bench } from "../../bench/command.ts";
 import { QUICK, type Results, SCENARIOS } from "../../bench/measure.ts";
 import { percentile, spreadOf } from "../../bench/statistics.ts";
 import { makeFolder } from "./cli.ts";
 import { processesIn } from "./processes.ts";
 
-const MAIN = resolve(import.meta.dirname, "../../bench/main.ts");
-
-function bench(args: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, ["--import", "tsx", MAIN, ...args]);
+/** The command without a process of its own; what it measures are processes. */
+async function run(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   let [stdout, stderr] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    stdout += text;
-  });
-  child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    stderr += text;
-  });
-  return new Promise((done) => child.once("close", (code) => done({ code, stdout, stderr })));
+  const code = await bench(
+    args,
+    { write: (text) => (stdout += text) },
+    { write: (text) => (stderr += text) },
+  );
+  return { code, stdout, stderr };
 }
 
 test("a quick benchmark finds every row on record and leaves nothing behind", {
   timeout: 180_000,
 }, async () => {
   const folder = await makeFolder();
-  const { code, stdout, stderr } = await bench(["--quick", "--json", "--dir", folder]);
+  const { code, stdout, stderr } = await run(["--quick", "--json", "--dir", folder]);
   expect({ code, stderr }).toMatchObject({ code: 0 });
   const results = JSON.parse(stdout) as Results;
   expect(results.plan).toMatchObject({ ...QUICK, workers: 1, scenarios: [...SCENARIOS] });
@@ -50,7 +46,7 @@ test("a quick benchmark finds every row on record and leaves nothing behind", {
 });
 
 test("a wrong flag is refused before anything starts", async () => {
-  const { code, stderr } = await bench(["--scenario", "everything"]);
+  const { code, stderr } = await run(["--scenario", "everything"]);
   expect(code).not.toBe(0);
   expect(stderr).toContain("Allowed choices are chain, fan, single, map, latency, sizes");
 });

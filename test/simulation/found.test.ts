@@ -1,8 +1,14 @@
 /** What the simulation found: each engine fault as a small case of its own. */
-import { afterEach, expect, test } from "vitest";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, describe, expect, test } from "vitest";
+import type { HandlerContext } from "../../src/index.ts";
 import { acceptRuns } from "../../src/postgres/runs.ts";
+import { RedisConnection } from "../../src/redis/connection.ts";
+import { controlChannel } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
-import { withinLimit } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
+
+const LEASE_MS = 300;
 
 let engine: TestEngine | undefined;
 afterEach(async () => {
@@ -37,6 +43,22 @@ test("a node that is activated through a skipped one sees its ancestors' outputs
     ],
   });
   expect(outputs).toEqual({ a: { score: 7 }, b: null, c: 7 });
+});
+
+test("a terminal loop node that is skipped in its last iteration has no part in the run's output", async () => {
+  engine = await startEngine({});
+  const workflow = await engine.client.register({
+    name: "skipped-at-last",
+    nodes: [
+      { id: "a", type: "transform", config: { expression: "loop.iteration" } },
+      { id: "again", type: "loop", config: { loop_back_to: "a", max_iterations: 3 } },
+      { id: "z", type: "transform", config: { expression: "1" } },
+    ],
+    edges: [{ from: "a", to: "again", condition: "output < 2" }],
+  });
+  const { runIds } = await engine.client.submit(workflow, {});
+  const { status, output } = await engine.client.wait(runIds[0] as string);
+  expect({ status, output }).toEqual({ status: "COMPLETED", output: { z: 1 } });
 });
 
 test("a run that is cancelled before it started is final, and the partition's record goes on", async () => {
@@ -81,4 +103,77 @@ test("an accepted run that never started is started while others keep the reader
   over = true;
   await busy;
   expect(counts).toEqual({ COMPLETED: 1 });
+});
+
+describe("a compensation lasts longer than what it undoes", () => {
+  const booked = {
+    id: "book",
+    type: "function",
+    config: { function_name: "noop" },
+    compensate_with: { function_name: "undo" },
+    retry: { max_attempts: 2, backoff_ms: 1 },
+  };
+  let announce: (settings: TestEngine["settings"], runId: string) => Promise<void>;
+
+  /** Undoing fails at first, after several renewals; each of these looks whether the execution is still wanted. */
+  async function start(document: object): Promise<string> {
+    let tries = 0;
+    const undo = async ({ runId, signal }: HandlerContext) => {
+      tries += 1;
+      await announce((engine as TestEngine).settings, runId);
+      await sleep(2 * LEASE_MS, undefined, { signal });
+      if (tries === 1) throw new Error("not yet");
+    };
+    const fail = () => {
+      throw new Error("as told");
+    };
+    const hang = ({ signal }: HandlerContext) => sleep(600_000, undefined, { signal });
+    engine = await startEngine({ handlers: { noop: () => 1, undo, fail, hang }, leaseMs: LEASE_MS });
+    const { runIds } = await engine.client.submit(await engine.client.register(document), {});
+    return runIds[0] as string;
+  }
+
+  const undone = async (runId: string) => {
+    const { rows } = await (engine as TestEngine).database.query(
+      `select e.status, e.attempt, count(l.*) filter (where l.event_type = 'node_redelivered')::int as redelivered
+       from hitzero.node_executions e left join hitzero.event_log l using (run_id, node_id)
+       where e.run_id = $1 and node_id = 'book.compensate' group by e.status, e.attempt`,
+      [runId],
+    );
+    return rows;
+  };
+  const atOnce = [{ status: "COMPLETED", attempt: 2, redelivered: 0 }];
+
+  test("a map that is over does not withdraw the compensation of its items", async () => {
+    announce = async () => {};
+    const runId = await start({
+      name: "undone",
+      nodes: [
+        { id: "each", type: "map", config: { items: "[1]", body: { nodes: [booked] } } },
+        { id: "pay", type: "function", config: { function_name: "fail" } },
+      ],
+      edges: [{ from: "each", to: "pay" }],
+    });
+    const { status } = await (engine as TestEngine).client.wait(runId, { signal: withinLimit() });
+    expect([status, await undone(runId)]).toEqual(["FAILED", atOnce]);
+  });
+
+  test("the halt of a run, announced again and again, does not stop its compensation", async () => {
+    announce = async ({ redisUrl, namespace }, runId) => {
+      const connection = await RedisConnection.open(redisUrl);
+      await connection.redis.publish(controlChannel(namespace), runId);
+      connection.close();
+    };
+    const runId = await start({
+      name: "undone",
+      nodes: [booked, { id: "pay", type: "function", config: { function_name: "hang" } }],
+      edges: [{ from: "book", to: "pay" }],
+    });
+    const { client } = engine as TestEngine;
+    const isPaying = async () => (await client.listNodes(runId)).some(({ node_id }) => node_id === "pay");
+    await until(isPaying, "pay is performed");
+    await client.cancel(runId);
+    const { status } = await client.wait(runId, { signal: withinLimit() });
+    expect([status, await undone(runId)]).toEqual(["CANCELLED", atOnce]);
+  });
 });
