@@ -211,7 +211,9 @@ local function finish(item, run, position)
 
   local handed = {}
   for index, token in ipairs(step.handed) do handed[index] = integer(token.node) .. at_scope(token.scope) end
-  put(run, field, table.concat({ outcome, nonce, integer(delivery), table.concat(handed, ',') }, ':'))
+  if get(run, field) then -- else its item is over and cleared
+    put(run, field, table.concat({ outcome, nonce, integer(delivery), table.concat(handed, ',') }, ':'))
+  end
   for _, token in ipairs(step.handed) do
     hand_out(token, item.needs and item.needs[integer(token.node)], position - 1, item.node)
   end

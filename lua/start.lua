@@ -2,7 +2,8 @@
 -- Starts one accepted run: its entry nodes get tokens. Refused on low memory (no allow-oom flag), after its deadline, and
 -- when the run was ever started here before (its state or its tombstone stands).
 -- KEYS  1 meta · 2 journal · 3 run · 4 tombstone · 5 IR · 6 timers · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, queues, settle_queue, permits, times_out?}
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, queues, settle_queue, permits, times_out?,
+--         paused?}: paused when its parent is: what it begins with is put aside
 --       2 the run's input: j<JSON>
 -- reply started | exists | gone | late | ir_missing | refused
 -- The deadline is judged by this server's clock (the one script that reads it): a call that was held up on its way
@@ -35,6 +36,10 @@ put(run, 'd', call.digest)
 put(run, 'g', run.generation)
 put(run, 'i', ARGV[2])
 if run.permits > 0 then put(run, 'm', integer(run.permits)) end
+if call.paused then
+  run.paused, run.events = true, 2
+  put(run, 'p', '1')
+end
 local step = new_step(call)
 settle_and_count(step, run, { { 'root', '', 1, '=' .. string.rep('t', #edges_of(run, 'oroot')) } })
 
@@ -43,5 +48,5 @@ emit_queued(step)
 if call.times_out then
   redis.call('ZADD', KEYS[6], integer(call.times_out), '!|time_out|' .. call.id .. '|' .. run.generation)
 end
-append_journal(meta, call, { 's', journal_record(step, run, 1, {}) })
+append_journal(meta, call, { 's', journal_record(step, run, 1, { paused = call.paused }) })
 return answer('started')

@@ -3,11 +3,12 @@
  * and the recorder's transaction writes it.
  */
 import { presentable } from "../base/text.ts";
-import type { EventRecord, ExecutionRecord } from "../postgres/record.ts";
+import type { CommandBelow } from "../postgres/record.ts";
 import type { Commanded, Finished, JournalEntry, JournalEvent, Step } from "../token/journal.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
+import { BatchRows, executionKey } from "./batch_rows.ts";
 import { childRunId } from "./child_runs.ts";
-import type { RecordBatch, StateChange } from "./record_types.ts";
+import type { RecordBatch } from "./record_types.ts";
 
 export type FindIR = (runId: string) => IR | undefined;
 
@@ -24,6 +25,7 @@ const HALTS: Record<string, string | undefined> = { time_out: "it timed out", st
 
 /** An execution without anything to show. */
 const NOTHING = {
+  reason: null,
   workerId: null,
   startedAt: null,
   endedAt: null,
@@ -33,35 +35,14 @@ const NOTHING = {
   fromNodes: [] as string[],
 };
 
-class BatchBuilder {
-  readonly batch: RecordBatch = {
-    executions: [],
-    events: [],
-    starts: [],
-    zeroHits: [],
-    statuses: [],
-    commands: [],
-    sweeps: [],
-    deadLetters: [],
-    blobs: [],
-    children: [],
-    cancelUnder: { parents: [], children: [] },
-    burials: [],
-    withdrawn: [],
-    compensating: [],
-    changes: [],
-  };
-  /** One row for each execution: the last word in the batch. */
-  readonly #executions = new Map<string, ExecutionRecord>();
+/** Turns entries into rows, in the terms of the workflow file. */
+class EntryReader {
+  readonly #rows: BatchRows;
   readonly #noted: Set<string>;
 
-  constructor(noted: Set<string>) {
+  constructor(rows: BatchRows, noted: Set<string>) {
+    this.#rows = rows;
     this.#noted = noted;
-  }
-
-  finish(): RecordBatch {
-    this.batch.executions = [...this.#executions.values()];
-    return this.batch;
   }
 
   add(event: JournalEvent, entry: JournalEntry, ir: IR): void {
@@ -81,11 +62,24 @@ class BatchBuilder {
     const { step } = event;
     let seq = step.q;
     if (event.kind === "started") {
-      this.batch.starts.push({ runId: step.id, at: entry.at });
-      this.#event(step.id, seq++, entry, "INFO", "run_started", null, "the run started", {
+      this.#rows.batch.starts.push({ runId: step.id, at: entry.at });
+      this.#rows.event(step.id, seq++, entry, "INFO", "run_started", null, "the run started", {
         activated: step.activated,
       });
-      this.#change(step.id, undefined, "PENDING", "RUNNING", entry.at, null);
+      this.#rows.change(step.id, undefined, "PENDING", "RUNNING", entry.at, null);
+      if (event.step.paused) {
+        this.#rows.event(
+          step.id,
+          seq++,
+          entry,
+          "INFO",
+          "run_paused",
+          null,
+          "the run is paused as its parent is",
+          {},
+        );
+        this.#paused(step.id, entry);
+      }
     }
     if (event.kind === "finished") this.#finished(event.step, seq++, entry, ir, event.detail, event.output);
     this.#rest(step, seq, entry, ir);
@@ -96,7 +90,7 @@ class BatchBuilder {
     let seq = from;
     for (const cancelled of step.cancelled) this.#cancelled(step.id, seq++, entry, ir, cancelled);
     for (const skipped of step.skipped) this.#skipped(step.id, seq++, entry, ir, skipped);
-    if (step.compensating) this.batch.compensating.push({ runId: step.id, ir });
+    if (step.compensating) this.#rows.batch.compensating.push({ runId: step.id, ir });
     if (step.zero) this.#zero(step, seq, entry, ir);
   }
 
@@ -112,8 +106,8 @@ class BatchBuilder {
     const status = ({ C: "COMPLETED", F: "FAILED", X: "CANCELLED" } as const)[step.outcome];
     const blob = output.startsWith("b") ? output.slice(1) : null;
     if (blob !== null)
-      this.batch.blobs.push({ runId: step.id, name: blob, nodeId: node.id, scope: step.scope });
-    this.#execution({
+      this.#rows.batch.blobs.push({ runId: step.id, name: blob, nodeId: node.id, scope: step.scope });
+    this.#rows.execution({
       runId: step.id,
       nodeId: node.id,
       scope: step.scope,
@@ -136,7 +130,7 @@ class BatchBuilder {
         X: ["INFO", "node_cancelled", `${node.id} was cancelled after ${duration} ms`],
       } as const
     )[step.outcome];
-    this.#event(step.id, seq, entry, level, type, [node.id, step.scope], message, {
+    this.#rows.event(step.id, seq, entry, level, type, [node.id, step.scope], message, {
       attempt: step.attempt,
       delivery: step.delivery,
       arrivals: step.arrivals,
@@ -147,7 +141,7 @@ class BatchBuilder {
     });
     if (detail.error?.code === "DEAD_LETTER") {
       const { worker } = detail;
-      this.batch.deadLetters.push({
+      this.#rows.batch.deadLetters.push({
         ...{ runId: step.id, nodeId: node.id, scope: step.scope },
         deliveries: step.delivery - 1,
         workerId: worker,
@@ -157,7 +151,7 @@ class BatchBuilder {
     if (step.halted === "fail_fast") this.#halted(step.id, ir);
     const key = executionKey(step.id, node.id, step.scope);
     const previous = this.#noted.delete(key) ? "RUNNING" : "PENDING";
-    this.#change(
+    this.#rows.change(
       step.id,
       [node.id, step.scope],
       previous,
@@ -175,31 +169,35 @@ class BatchBuilder {
   ): void {
     const node = nodeOf(ir, step.node);
     const { error } = detail;
-    this.#execution({
+    this.#rows.execution({
+      ...NOTHING,
       runId: step.id,
       nodeId: node.id,
       scope: step.scope,
       attempt: step.attempt,
       status: "RETRYING",
-      reason: null,
       workerId: detail.worker,
       startedAt: detail.started_at,
-      endedAt: null,
-      output: null,
-      outputBlob: null,
       error: error ?? null,
       fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
     });
     const due = new Date(step.due).toISOString();
     const message = `${node.id} failed in attempt ${step.attempt} of ${node.retry.max_attempts}: ${error?.message}; the next is due ${due}`;
-    this.#event(step.id, step.q, entry, "WARN", "node_retrying", [node.id, step.scope], message, {
+    this.#rows.event(step.id, step.q, entry, "WARN", "node_retrying", [node.id, step.scope], message, {
       attempt: step.attempt,
       delivery: step.delivery,
       due,
       error,
     });
     const previous = this.#noted.delete(executionKey(step.id, node.id, step.scope)) ? "RUNNING" : "PENDING";
-    this.#change(step.id, [node.id, step.scope], previous, "RETRYING", detail.ended_at, error?.code ?? null);
+    this.#rows.change(
+      step.id,
+      [node.id, step.scope],
+      previous,
+      "RETRYING",
+      detail.ended_at,
+      error?.code ?? null,
+    );
   }
 
   #redelivered(
@@ -209,7 +207,7 @@ class BatchBuilder {
   ): void {
     const { id } = nodeOf(ir, step.node);
     const message = `the worker of ${id} was lost; it is handed out for the ${step.delivery}. time`;
-    this.#event(step.id, step.q, entry, "WARN", "node_redelivered", [id, step.scope], message, {
+    this.#rows.event(step.id, step.q, entry, "WARN", "node_redelivered", [id, step.scope], message, {
       attempt: step.attempt,
       delivery: step.delivery,
     });
@@ -217,45 +215,35 @@ class BatchBuilder {
 
   #running(running: Extract<JournalEvent, { kind: "running" }>["running"], ir: IR): void {
     const node = nodeOf(ir, running.node);
-    this.#execution({
+    this.#rows.execution({
+      ...NOTHING,
       runId: running.id,
       nodeId: node.id,
       scope: running.scope,
       attempt: running.attempt,
       status: "RUNNING",
-      reason: null,
       workerId: running.worker,
       startedAt: running.started_at,
-      endedAt: null,
-      output: null,
-      outputBlob: null,
-      error: null,
-      fromNodes: [],
     });
     this.#noted.add(executionKey(running.id, node.id, running.scope));
-    this.#change(running.id, [node.id, running.scope], "PENDING", "RUNNING", running.started_at, null);
+    this.#rows.change(running.id, [node.id, running.scope], "PENDING", "RUNNING", running.started_at, null);
   }
 
   #skipped(runId: string, seq: number, entry: JournalEntry, ir: IR, skipped: Step["skipped"][number]): void {
     const [index, scope, kind, origin] = skipped;
     const node = nodeOf(ir, index);
     const reason = origin === undefined ? kind : `${kind}: ${nodeOf(ir, origin).id}`;
-    this.#execution({
+    this.#rows.execution({
+      ...NOTHING,
       runId,
       nodeId: node.id,
       scope,
       attempt: 0,
       status: "SKIPPED",
       reason,
-      workerId: null,
-      startedAt: null,
       endedAt: entry.at,
-      output: null,
-      outputBlob: null,
-      error: null,
-      fromNodes: [],
     });
-    this.#event(
+    this.#rows.event(
       runId,
       seq,
       entry,
@@ -265,7 +253,7 @@ class BatchBuilder {
       `${node.id} skipped: ${reason}`,
       { reason },
     );
-    this.#change(runId, [node.id, scope], "PENDING", "SKIPPED", entry.at, reason);
+    this.#rows.change(runId, [node.id, scope], "PENDING", "SKIPPED", entry.at, reason);
   }
 
   #cancelled(
@@ -279,7 +267,7 @@ class BatchBuilder {
     const { id, type, map_body } = nodeOf(ir, index);
     const buries = map_body !== undefined && by !== undefined;
     const reason = by === undefined ? "run_halted" : `withdrawn: ${nodeOf(ir, by).id}`;
-    this.#execution({
+    this.#rows.execution({
       ...NOTHING,
       runId,
       nodeId: id,
@@ -291,15 +279,15 @@ class BatchBuilder {
     });
     const message =
       by === undefined ? `${id} was cancelled before it ran` : `${id} was withdrawn by ${nodeOf(ir, by).id}`;
-    this.#event(runId, seq, entry, "INFO", "node_cancelled", [id, scope], message, {
+    this.#rows.event(runId, seq, entry, "INFO", "node_cancelled", [id, scope], message, {
       attempt,
       reason,
       ...(buries ? { buries } : {}),
     });
-    this.#change(runId, [id, scope], "PENDING", "CANCELLED", entry.at, reason);
-    if (type === "subworkflow") this.batch.cancelUnder.children.push(childRunId(runId, id, scope));
-    if (buries) this.batch.burials.push({ runId, burial: [index, scope] });
-    if (by !== undefined) this.batch.withdrawn.push({ runId, node: index, scope });
+    this.#rows.change(runId, [id, scope], "PENDING", "CANCELLED", entry.at, reason);
+    if (type === "subworkflow") this.#rows.below("cancel").children.push(childRunId(runId, id, scope));
+    if (buries) this.#rows.batch.burials.push({ runId, burial: [index, scope] });
+    if (by !== undefined) this.#rows.batch.withdrawn.push({ runId, node: index, scope });
   }
 
   #parked({ step, detail }: Extract<JournalEvent, { kind: "parked" }>, entry: JournalEntry, ir: IR): void {
@@ -312,7 +300,7 @@ class BatchBuilder {
       m: `its items${items ? ` (${items.total} more)` : ""}`,
       c: `run ${child?.run_id}`,
     }[step.park];
-    this.#execution({
+    this.#rows.execution({
       ...NOTHING,
       runId: step.id,
       nodeId: id,
@@ -326,16 +314,16 @@ class BatchBuilder {
       ...(child ? { childRunId: child.run_id } : {}),
     });
     for (const name of items?.blobs ?? []) {
-      this.batch.blobs.push({ runId: step.id, name, nodeId: id, scope: step.scope });
+      this.#rows.batch.blobs.push({ runId: step.id, name, nodeId: id, scope: step.scope });
     }
     if (child) {
       const { run_id, ...rest } = child;
       const parent = { parentRunId: step.id, parentNodeId: id, parentScope: step.scope };
-      this.batch.children.push({ runId: run_id, ...parent, ...rest });
+      this.#rows.batch.children.push({ runId: run_id, ...parent, ...rest });
     }
-    if (detail.complete) this.batch.burials.push({ runId: step.id, burial: [step.node, step.scope] });
+    if (detail.complete) this.#rows.batch.burials.push({ runId: step.id, burial: [step.node, step.scope] });
     const isAsked = detail.complete !== undefined;
-    this.#event(
+    this.#rows.event(
       step.id,
       step.q,
       entry,
@@ -354,17 +342,26 @@ class BatchBuilder {
       },
     );
     const previous = this.#noted.delete(executionKey(step.id, id, step.scope)) ? "RUNNING" : "PENDING";
-    this.#change(step.id, [id, step.scope], previous, "WAITING", detail.ended_at, waitsFor);
+    this.#rows.change(step.id, [id, step.scope], previous, "WAITING", detail.ended_at, waitsFor);
     this.#rest(step, step.q + 1, entry, ir);
   }
 
   #halted(runId: string, ir: IR): void {
-    this.batch.sweeps.push({ runId, halted: true });
-    if (ir.nodes.some(({ type }) => type === "subworkflow")) this.batch.cancelUnder.parents.push(runId);
+    this.#rows.batch.sweeps.push({ runId, halted: true });
+    this.#handDown("cancel", runId, ir);
+  }
+
+  #handDown(kind: CommandBelow["kind"], runId: string, ir: IR): void {
+    if (ir.nodes.some(({ type }) => type === "subworkflow")) this.#rows.below(kind).parents.push(runId);
+  }
+
+  #paused(runId: string, entry: JournalEntry): void {
+    this.#rows.batch.statuses.push({ runId, status: "PAUSED" });
+    this.#rows.change(runId, undefined, "RUNNING", "PAUSED", entry.at, null);
   }
 
   #commanded(step: Commanded, entry: JournalEntry, ir: IR): void {
-    if (step.seq > 0) this.batch.commands.push(step.seq);
+    if (step.seq > 0) this.#rows.batch.commands.push(step.seq);
     const [type, message] = (
       {
         cancel: ["run_cancelling", "the run is being cancelled"],
@@ -375,7 +372,7 @@ class BatchBuilder {
         signal: ["signal_given", signalMessage(step, ir)],
       } as const
     )[step.kind];
-    this.#event(
+    this.#rows.event(
       step.id,
       step.q,
       entry,
@@ -388,14 +385,13 @@ class BatchBuilder {
         ...(step.kind === "signal" ? { name: step.name, fate: step.fate } : {}),
       },
     );
-    if (step.kind === "pause") {
-      this.batch.statuses.push({ runId: step.id, status: "PAUSED" });
-      this.#change(step.id, undefined, "RUNNING", "PAUSED", entry.at, null);
-    } else if (step.kind !== "cancel" && step.kind !== "signal") {
-      this.batch.statuses.push({ runId: step.id, status: "RUNNING" });
-      if (step.kind === "resume") this.#change(step.id, undefined, "PAUSED", "RUNNING", entry.at, null);
+    if (step.kind === "pause" || step.kind === "resume") this.#handDown(step.kind, step.id, ir);
+    if (step.kind === "pause") this.#paused(step.id, entry);
+    else if (step.kind !== "cancel" && step.kind !== "signal") {
+      this.#rows.batch.statuses.push({ runId: step.id, status: "RUNNING" });
+      if (step.kind === "resume") this.#rows.change(step.id, undefined, "PAUSED", "RUNNING", entry.at, null);
     }
-    if (step.kind === "resume" && !step.zero) this.batch.sweeps.push({ runId: step.id, halted: false });
+    if (step.kind === "resume" && !step.zero) this.#rows.batch.sweeps.push({ runId: step.id, halted: false });
     else if (step.kind !== "pause" && step.kind !== "signal" && !step.zero) this.#halted(step.id, ir);
     this.#rest(step, step.q + 1, entry, ir);
   }
@@ -410,7 +406,7 @@ class BatchBuilder {
         X: ["CANCELLED", "INFO", "run_cancelled", "the run is cancelled"],
       } as const
     )[step.zero as "C" | "F" | "X"];
-    this.batch.zeroHits.push({
+    this.#rows.batch.zeroHits.push({
       runId: step.id,
       ir,
       status,
@@ -418,55 +414,7 @@ class BatchBuilder {
       ...(unhandled === undefined ? {} : { unhandled, unhandledAt: step.unhandled_at ?? "" }),
       ...(step.halted === undefined ? {} : { halted: step.halted }),
     });
-    this.#event(step.id, seq, entry, level, type, null, message, {});
-  }
-
-  #execution(record: ExecutionRecord): void {
-    this.#executions.set(executionKey(record.runId, record.nodeId, record.scope), record);
-  }
-
-  #event(
-    runId: string,
-    seq: number,
-    entry: JournalEntry,
-    level: EventRecord["level"],
-    eventType: string,
-    node: [string, string] | null,
-    message: string,
-    data: object,
-  ): void {
-    const [nodeId, scope] = node ?? [null, null];
-    this.batch.events.push({
-      runId,
-      seq,
-      level,
-      eventType,
-      nodeId,
-      scope,
-      at: entry.at,
-      message,
-      data: { journal: entry.seq, ...data },
-    });
-  }
-
-  #change(
-    runId: string,
-    node: [string, string] | undefined,
-    previous: StateChange["previous_state"],
-    next: StateChange["new_state"],
-    at: number,
-    reason: string | null,
-    durationMs?: number,
-  ): void {
-    this.batch.changes.push({
-      instance_id: runId,
-      ...(node ? { node_id: node[0], scope: node[1] } : {}),
-      previous_state: previous,
-      new_state: next,
-      reason,
-      timestamp: new Date(at).toISOString(),
-      ...(durationMs === undefined ? {} : { duration_ms: durationMs }),
-    });
+    this.#rows.event(step.id, seq, entry, level, type, null, message, {});
   }
 }
 
@@ -481,10 +429,6 @@ function nodeOf(ir: IR, index: number): IRNode {
   return ir.nodes[index] as IRNode;
 }
 
-function executionKey(runId: string, nodeId: string, scope: string): string {
-  return `${runId}/${nodeId}/${scope}`;
-}
-
 /**
  * What these entries mean. `noted` holds the executions that are on record as RUNNING; it is kept between batches. Events of
  * runs that `findIR` does not know are left out; the caller reports them.
@@ -494,12 +438,13 @@ export function buildRecordBatch(
   findIR: FindIR,
   noted: Set<string>,
 ): RecordBatch {
-  const builder = new BatchBuilder(noted);
+  const rows = new BatchRows();
+  const reader = new EntryReader(rows, noted);
   for (const entry of entries) {
     for (const event of entry.events) {
       const ir = findIR(event.kind === "running" ? event.running.id : event.step.id);
-      if (ir) builder.add(event, entry, ir);
+      if (ir) reader.add(event, entry, ir);
     }
   }
-  return builder.finish();
+  return rows.finish();
 }

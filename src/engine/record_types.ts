@@ -2,6 +2,7 @@
 import type {
   BlobRecord,
   ChildRecord,
+  CommandBelow,
   DeadLetterRecord,
   EventRecord,
   ExecutionRecord,
@@ -56,8 +57,8 @@ export interface RecordBatch {
   blobs: Omit<BlobRecord, "content">[];
   /** Runs that executions wait for. */
   children: ChildRecord[];
-  /** Runs that are halted, and child runs that nobody waits for any more: what is under them is to be cancelled. */
-  cancelUnder: { parents: string[]; children: string[] };
+  /** What halted, paused and resumed runs hand down to their child runs, and cancels of those that nobody waits for any more. */
+  below: CommandBelow[];
   /** Maps that are gone while items of them may be under way. */
   burials: { runId: string; burial: Burial }[];
   /** Executions that somebody may be performing, and nobody wants. */

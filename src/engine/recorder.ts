@@ -13,7 +13,8 @@ import { type Database, isDataFault, type Queryable } from "../postgres/database
 import { moveOffset, type PartitionRow } from "../postgres/partitions.ts";
 import {
   type ChildRecord,
-  cancelChildren,
+  type CommandBelow,
+  commandChildren,
   type EndedChild,
   nodesOnRecord,
   type RecordedOutput,
@@ -21,6 +22,7 @@ import {
   readEndedChildren,
   readInput,
   readOutputs,
+  readPaused,
   readUnrecorded,
   recordBlobs,
   recordChildren,
@@ -71,7 +73,7 @@ export class Recorder {
   /** Maps that are gone, of whose items the rest is to be withdrawn. */
   readonly burials: { runId: string; burial: Burial }[] = [];
   /** Child runs to be started. */
-  readonly children: ChildRecord[] = [];
+  readonly children: (ChildRecord & { paused: boolean })[] = [];
   readonly #partition: Partition;
   readonly #database: Database;
   readonly #irs: IRCache;
@@ -157,7 +159,7 @@ export class Recorder {
         };
       }),
     );
-    await this.#database.transaction(async (client) => {
+    const pausedParents = await this.#database.transaction(async (client) => {
       const written = await recordExecutions(client, batch.executions);
       if (written !== batch.executions.length) {
         this.#log.error(
@@ -171,8 +173,18 @@ export class Recorder {
       await recordDeadLetters(client, batch.deadLetters);
       await recordStatuses(client, batch.statuses);
       await closeCommands(client, batch.commands, "applied");
+      // A child that is new begins as its parent is by now: a pause reaches those before it, a cancel it too.
+      const paused = await readPaused(
+        client,
+        batch.children.map(({ parentRunId }) => parentRunId),
+      );
+      const isCancel = ({ kind }: CommandBelow) => kind === "cancel";
+      await commandChildren(
+        client,
+        batch.below.filter((command) => !isCancel(command)),
+      );
       await recordChildren(client, batch.children);
-      await cancelChildren(client, batch.cancelUnder);
+      await commandChildren(client, batch.below.filter(isCancel));
       const halted = batch.zeroHits.filter((hit) => hit.halted !== undefined);
       await recordNeverActivated(
         client,
@@ -187,12 +199,14 @@ export class Recorder {
       await recordFinals(client, finals);
       for (const final of finals) batch.changes.push(finalChange(final));
       await moveOffset(client, this.row, { seq: last.seq, call: last.call }, READER_LEASE_MS);
+      return paused;
     });
     for (const { runId, halted } of batch.sweeps) this.sweeps.set(runId, halted);
     this.unswept ||= batch.sweeps.length > 0;
-    const { parents, children } = batch.cancelUnder;
-    this.commanded ||= parents.length + children.length > 0;
-    this.children.push(...batch.children);
+    this.commanded ||= batch.below.length > 0;
+    for (const child of batch.children) {
+      this.children.push({ ...child, paused: pausedParents.has(child.parentRunId) });
+    }
     this.withdrawn.push(...batch.withdrawn);
     this.burials.push(...batch.burials);
     for (const { runId } of batch.zeroHits) this.sweeps.delete(runId);

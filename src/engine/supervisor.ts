@@ -20,7 +20,6 @@ import {
   renewLease,
   takeLease,
 } from "../postgres/partitions.ts";
-import type { ChildRecord } from "../postgres/record.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
@@ -218,15 +217,16 @@ export class Supervisor {
   }
 
   /** Runs that executions wait for. One that is missed here is started as an accepted run that never started. */
-  async #startChildren(partition: Partition, irs: IRCache, children: ChildRecord[]): Promise<void> {
+  async #startChildren(partition: Partition, irs: IRCache, children: Recorder["children"]): Promise<void> {
     for (let child = children.shift(); child; child = children.shift()) {
-      const { runId, digest, input } = child;
+      const { runId, digest, input, paused } = child;
       await startRun(partition, await irs.get(digest), {
         runId,
         generation: 1,
         digest,
         epoch: partition.epoch,
         input,
+        paused,
       });
     }
   }
@@ -241,6 +241,7 @@ export class Supervisor {
         digest: run.ir_digest,
         epoch: partition.epoch,
         input: run.input,
+        paused: run.parent_paused,
       });
       if (word === "started")
         this.#log.info({ run_id: run.run_id }, "an accepted run that never started is started");

@@ -400,7 +400,7 @@ export class Worker {
     };
   }
 
-  /** Tells the handlers of a halted run to stop. */
+  /** Tells the handlers of a halted run to stop, but for what undoes its work. */
   #halt(runId: string): void {
     for (const { held, lost } of this.#running) {
       if (held.runId === runId && !isCompensation(held)) lost.abort(halted());

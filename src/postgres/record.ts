@@ -38,6 +38,13 @@ export interface ChildRecord {
   input: string;
 }
 
+/** What child runs are told: those of these parents, and those named. */
+export interface CommandBelow {
+  kind: "cancel" | "pause" | "resume";
+  parents: string[];
+  children: string[];
+}
+
 /** A child run that is over, with the execution that waits for it. */
 export interface EndedChild extends Row {
   run_id: string;
@@ -235,19 +242,27 @@ export async function recordChildren(client: Queryable, children: readonly Child
   );
 }
 
-/** Gives a cancel to the unfinished children of these runs, and to these children themselves. */
-export async function cancelChildren(
-  client: Queryable,
-  { parents, children }: { parents: readonly string[]; children: readonly string[] },
-): Promise<void> {
-  if (parents.length + children.length === 0) return;
-  await client.query(
-    `insert into hitzero.commands (command_id, run_id, partition, kind)
-     select gen_random_uuid(), run_id, partition, 'cancel' from hitzero.runs
-     where parent_node_id is not null and (parent_run_id = any ($1::uuid[]) or run_id = any ($2::uuid[]))
-       and status in ('PENDING', 'RUNNING', 'PAUSED')`,
-    [parents, children],
+/** Gives these commands, in order, to the child runs among those meant that are not over. */
+export async function commandChildren(client: Queryable, commands: readonly CommandBelow[]): Promise<void> {
+  for (const { kind, parents, children } of commands) {
+    await client.query(
+      `insert into hitzero.commands (command_id, run_id, partition, kind)
+       select gen_random_uuid(), run_id, partition, $3 from hitzero.runs
+       where parent_node_id is not null and (parent_run_id = any ($1::uuid[]) or run_id = any ($2::uuid[]))
+         and status in ('PENDING', 'RUNNING', 'PAUSED')`,
+      [parents, children, kind],
+    );
+  }
+}
+
+/** Which of these runs are paused? */
+export async function readPaused(client: Queryable, runIds: readonly string[]): Promise<Set<string>> {
+  if (runIds.length === 0) return new Set();
+  const { rows } = await client.query<{ run_id: string }>(
+    "select run_id from hitzero.runs where run_id = any ($1::uuid[]) and status = 'PAUSED'",
+    [runIds],
   );
+  return new Set(rows.map((row) => row.run_id));
 }
 
 /** Which of these runs are children that are over? */

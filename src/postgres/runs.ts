@@ -199,6 +199,8 @@ export interface AcceptedRun {
   ir_digest: string;
   generation: number;
   input: string;
+  /** It is the child of a run that is paused. */
+  parent_paused: boolean;
 }
 
 /** Accepted runs of a partition that were not started within `graceMs`, oldest first. `input` is JSON text. */
@@ -209,9 +211,11 @@ export async function listUnstarted(
   limit: number,
 ): Promise<AcceptedRun[]> {
   const { rows } = await database.query<AcceptedRun & Row>(
-    `select run_id, ir_digest, generation, coalesce(input, 'null')::text as input from hitzero.runs
-     where partition = $1 and status = 'PENDING' and submitted_at < now() - $2 * interval '1 millisecond'
-     order by submitted_at limit $3`,
+    `select r.run_id, r.ir_digest, r.generation, coalesce(r.input, 'null')::text as input,
+       r.parent_node_id is not null and coalesce(p.status = 'PAUSED', false) as parent_paused
+     from hitzero.runs r left join hitzero.runs p on p.run_id = r.parent_run_id
+     where r.partition = $1 and r.status = 'PENDING' and r.submitted_at < now() - $2 * interval '1 millisecond'
+     order by r.submitted_at limit $3`,
     [partition, graceMs, limit],
   );
   return rows;

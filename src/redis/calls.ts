@@ -127,6 +127,8 @@ export interface StartCall extends RunItem {
   permits: number;
   /** Limit of the whole run, ms; 0: none. */
   timeoutMs: number;
+  /** It begins paused, as its parent is. */
+  paused?: boolean;
 }
 
 export interface RunningNote {

@@ -141,6 +141,7 @@ export class Partition {
       queues: this.#queues(list, call.queues),
       settle_queue: call.queues[0],
       permits: call.permits,
+      paused: call.paused || undefined,
       times_out: call.timeoutMs > 0 ? this.connection.now() + call.timeoutMs : undefined,
     };
     return (await this.call("start", list.keys, [JSON.stringify(json), `j${call.input}`], startReply)).word;

@@ -51,6 +51,10 @@ const step = z.object({
   unhandled: z.number().optional(),
   unhandled_at: z.string().optional(),
 });
+const started = step.extend({
+  /** A child run whose parent is paused begins so. */
+  paused: z.boolean().optional(),
+});
 const finished = step.extend({
   node: z.number(),
   scope: z.string(),
@@ -147,7 +151,7 @@ export type Finished = z.infer<typeof finished>;
 export type Running = z.infer<typeof running>;
 
 export type JournalEvent =
-  | { kind: "started"; step: Step }
+  | { kind: "started"; step: z.infer<typeof started> }
   | { kind: "running"; running: Running }
   /** The attempt failed; the next one is due later. */
   | { kind: "retrying"; step: z.infer<typeof retrying>; detail: ExecutionDetail }
@@ -175,7 +179,7 @@ export function decodeJournalEntry(id: string, fields: readonly string[]): Journ
   for (let index = 4; index < fields.length; index += 2) {
     const name = fields[index];
     const body: unknown = JSON.parse(fields[index + 1] as string);
-    if (name === "s") events.push({ kind: "started", step: step.parse(body) });
+    if (name === "s") events.push({ kind: "started", step: started.parse(body) });
     else if (name === "n") events.push({ kind: "running", running: running.parse(body) });
     else if (name === "c") events.push({ kind: "commanded", step: commanded.parse(body) });
     else if (name === "l") events.push({ kind: "redelivered", step: redelivered.parse(body) });

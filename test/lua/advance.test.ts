@@ -2,115 +2,35 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FinishedItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { queuesOf } from "../../src/redis/pack.ts";
-import { newNonce, Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
-import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
-import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
+import { decodeToken } from "../../src/token/token.ts";
 import type { IR } from "../../src/workflow/ir.ts";
 import { irOf } from "../support/ir.ts";
-import { redisUrl, startPrivateRedis, testNamespace } from "../support/redis.ts";
+import { redisUrl, startPrivateRedis } from "../support/redis.ts";
+import {
+  advance,
+  beginGame,
+  claim,
+  finished,
+  type Game,
+  ids,
+  journal,
+  start,
+  state,
+  stepsOf,
+  tokens,
+  type Waiting,
+  WORKER,
+  words,
+} from "./game.ts";
 
-const WORKER = "worker-1";
 let connection: RedisConnection;
 beforeAll(async () => {
   connection = await RedisConnection.open(redisUrl());
 });
 afterAll(() => connection.close());
 
-interface Game {
-  partition: Partition;
-  runId: string;
-  ir: IR;
-  digest: string;
-}
-
-async function startGame(ir: IR, input = "{}", own = connection, more: object = {}): Promise<Game> {
-  const partition = new Partition(own, testNamespace(), 0);
-  await partition.open({ epoch: "1", create: true, queues: ["default"] });
-  const game = { partition, runId: crypto.randomUUID(), ir, digest: newNonce() };
-  await partition.loadIR(game.digest, ir);
-  expect(await start(game, input, more)).toBe("started");
-  return game;
-}
-
-function start(game: Game, input = "{}", more: object = {}) {
-  return game.partition.start({
-    runId: game.runId,
-    generation: 1,
-    digest: game.digest,
-    epoch: "1",
-    input,
-    queues: queuesOf(game.ir),
-    deadline: connection.now() + 5_000,
-    permits: 0,
-    timeoutMs: 0,
-    ...more,
-  });
-}
-
-type Waiting = ExecutionToken & { entry: string; queue: string };
-
-async function tokens(game: Game): Promise<Waiting[]> {
-  const found = await readReady(
-    game.partition.connection,
-    [{ partition: game.partition, queue: "default" }],
-    WORKER,
-    { count: 10_000, blockMs: 1 },
-  );
-  return found.map(({ text, entry, queue }) => ({ ...(decodeToken(text) as ExecutionToken), entry, queue }));
-}
-
-function finished(game: Game, token: ExecutionToken, how: Partial<FinishedItem> = {}): FinishedItem {
-  const out = game.ir.nodes[token.node]?.out.length ?? 0;
-  return {
-    ...token,
-    queue: "default",
-    outcome: "C",
-    arrivals: `=${"t".repeat(out)}`,
-    unhandled: false,
-    halt: false,
-    limited: false,
-    hand: false,
-    needs: {},
-    detail: JSON.stringify({ worker: WORKER, started_at: 1, ended_at: 2 }),
-    output: `j"${game.ir.nodes[token.node]?.id}"`,
-    outputInJournal: true,
-    keep: true,
-    ...how,
-  };
-}
-
-function advance(game: Game, items: FinishedItem[], more: object = {}) {
-  return game.partition.advance({
-    worker: WORKER,
-    leaseMs: 30_000,
-    take: items.length,
-    reads: ["default"],
-    queues: queuesOf(game.ir),
-    finished: items,
-    claims: [],
-    ...more,
-  });
-}
-
-const claim = (game: Game, list: Waiting[]) =>
-  advance(game, [], { claims: list.map((token) => ({ ...token, needs: [] })) });
-
-async function journal(game: Game) {
-  const raw = await game.partition.readJournal(0, 10_000);
-  return raw.map(([id, fields]) => decodeJournalEntry(id, fields));
-}
-
-const stepsOf = (events: readonly JournalEvent[]): Step[] =>
-  events.flatMap((event) =>
-    event.kind === "started" || event.kind === "settled" || event.kind === "finished" ? [event.step] : [],
-  );
-const state = (game: Game, field: string) =>
-  connection.redis.hget(game.partition.keys.run(game.runId), field);
-const words = (answer: Awaited<ReturnType<typeof advance>>) => answer.reply.finished.map(({ word }) => word);
-const ids = (game: Game, list: readonly { node: number }[]) =>
-  list.map(({ node }) => game.ir.nodes[node]?.id);
+const startGame = (ir: IR, input = "{}", own = connection) => beginGame(own, ir, input);
 
 /** Plays a game through the stream; `outcome` may fail nodes. Answers the ids in order of their resolution. */
 async function play(game: Game, how: (id: string) => Partial<FinishedItem> = () => ({})): Promise<string[]> {
@@ -379,41 +299,6 @@ describe("tokens", () => {
     const game = await startGame(irOf("a", []), '{"n":1}');
     const { reply, payloads } = await claim(game, await tokens(game));
     expect(payloads[reply.tokens[0]?.input as number]).toBe('j{"n":1}');
-  });
-});
-
-describe("permits", () => {
-  /** Both wait for the only permit, which the holder gives up. */
-  async function twoWait(ir: IR): Promise<{ game: Game; holder: Waiting }> {
-    const game = await startGame(ir, "{}", connection, { permits: 1 });
-    const entries = await tokens(game);
-    const limited = entries.map((token) => ({ ...token, limited: true }));
-    for (const [index, token] of limited.entries()) {
-      const { reply } = await claim(game, [token]);
-      expect(reply.claims).toEqual([{ word: index === 0 ? "run" : "parked" }]);
-    }
-    return { game, holder: limited[0] as Waiting };
-  }
-
-  test("the one that was handed its turn is withdrawn: it is the next one's turn", async () => {
-    const ir = irOf("holder withdrawn last", []);
-    Object.assign(ir.nodes[0] as object, { cancels: [1], cancels_at: "done" });
-    const { game, holder } = await twoWait(ir);
-    await advance(game, [finished(game, holder, { limited: true, withdraws: true })]);
-    const handedBack = (await tokens(game)).map(({ node }) => ir.nodes[node]?.id);
-    expect(handedBack).toContain("last");
-  });
-
-  test("the one that was handed its turn is skipped as a guard is met: it is the next one's turn", async () => {
-    const ir = irOf("holder guarded last", []);
-    const { game, holder } = await twoWait(ir);
-    await advance(game, [finished(game, holder, { limited: true })]);
-    const [guarded] = await tokens(game);
-    const { reply } = await advance(game, [], {
-      claims: [{ ...guarded, limited: true, needs: [], unless: [[0, "n0"]] }],
-    });
-    expect(reply.claims).toEqual([{ word: "cancelled" }]);
-    expect((await tokens(game)).map(({ node }) => ir.nodes[node]?.id)).toEqual(["last"]);
   });
 });
 

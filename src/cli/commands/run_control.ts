@@ -25,12 +25,12 @@ const DESCRIPTIONS: Record<Control, { does: string; waits: string; text: string 
   pause: {
     does: "pause a run: nodes that run may end, no other begins",
     waits: "wait until the pause is on record",
-    text: "A run that has not started yet is paused as soon as it starts. `run resume` ends the pause.",
+    text: "A run that has not started yet is paused as soon as it starts. Its child runs are paused, too. `run resume` ends the pause.",
   },
   resume: {
     does: "end a run's pause",
     waits: "wait until the end of the pause is on record",
-    text: "What was held back is handed out again.",
+    text: "What was held back is handed out again. Its child runs go on, too, whoever paused them.",
   },
 };
 

@@ -1,4 +1,5 @@
 /** Small workflows for the tests of the workflow layer. */
+import { expect } from "vitest";
 import type { Fault } from "../../../src/base/errors.ts";
 import { InvalidInputError } from "../../../src/base/errors.ts";
 import { compile } from "../../../src/workflow/compile.ts";
@@ -69,4 +70,23 @@ export function workflowWith(
   const document = workflow(ids, edges, more);
   const byId = new Map(nodes.map((node) => [node.id, node]));
   return { ...document, nodes: document.nodes.map((node) => byId.get(node.id) ?? node) };
+}
+
+export const transform = (id: string, expression: unknown) => ({
+  id,
+  type: "transform",
+  config: { expression },
+});
+
+export const edge = (from: string, to: string, more: Record<string, unknown> = {}) => ({ from, to, ...more });
+
+/** A document, a fault that it has, and words of its message. */
+export type Case = [code: string, path: string, document: unknown, says?: string];
+
+export function expectFault(code: string, path: string, document: unknown, says = ""): void {
+  const faults = faultsOf(document);
+  const fault = faults.find((candidate) => candidate.code === code && candidate.path === path);
+  expect(fault, JSON.stringify(faults)).toBeDefined();
+  expect(fault?.message).toContain(says);
+  expect(fault?.hint).not.toBe("");
 }

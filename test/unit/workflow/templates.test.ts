@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { compile } from "../../../src/workflow/compile.ts";
 import { readTemplate } from "../../../src/workflow/templates.ts";
@@ -180,26 +179,5 @@ describe("an http node", () => {
       include_set_cookie: false,
     });
     expect(ir.nodes[0]?.retry.max_attempts).toBe(3);
-  });
-
-  it("has documented codes", () => {
-    const documentation = readFileSync(new URL("../../../docs/errors.md", import.meta.url), "utf8");
-    const codes = [...new Set(CASES.map(([code]) => code))];
-    const ofRuns = [
-      "HTTP_STATUS",
-      "HTTP_NETWORK",
-      "HTTP_ADDRESS_REFUSED",
-      "HTTP_REDIRECT",
-      "HTTP_URL_INVALID",
-    ];
-    const others = [
-      "HTTP_HEADER_INVALID",
-      "HTTP_TEMPLATE_VALUE",
-      "HTTP_BODY_INVALID",
-      "SECRET_MISSING",
-      "SECRET_REFUSED",
-    ];
-    for (const code of [...codes, ...ofRuns, ...others, "BAD_SETTING"])
-      expect(documentation).toContain(`\`${code}\``);
   });
 });

@@ -1,0 +1,122 @@
+/** One run played by hand through the scripts: its tokens, and the calls that workers and the reader make. */
+import { expect } from "vitest";
+import { claimTraits, traitsOf } from "../../src/engine/held.ts";
+import type { FinishedItem } from "../../src/redis/calls.ts";
+import type { RedisConnection } from "../../src/redis/connection.ts";
+import { PARKING, queuesOf } from "../../src/redis/pack.ts";
+import { newNonce, Partition } from "../../src/redis/partition.ts";
+import { readReady } from "../../src/redis/ready.ts";
+import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
+import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
+import type { IR, IRNode } from "../../src/workflow/ir.ts";
+import { testNamespace } from "../support/redis.ts";
+
+export const WORKER = "worker-1";
+
+export interface Game {
+  partition: Partition;
+  runId: string;
+  ir: IR;
+  digest: string;
+}
+
+export type Waiting = ExecutionToken & { entry: string; queue: string };
+
+/** Starts a run in a partition of its own. */
+export async function beginGame(connection: RedisConnection, ir: IR, input = "{}"): Promise<Game> {
+  const partition = new Partition(connection, testNamespace(), 0);
+  await partition.open({ epoch: "1", create: true, queues: ["default"] });
+  const game = { partition, runId: crypto.randomUUID(), ir, digest: newNonce() };
+  await partition.loadIR(game.digest, ir);
+  expect(await start(game, input)).toBe("started");
+  return game;
+}
+
+export function start(game: Game, input = "{}", more: object = {}) {
+  return game.partition.start({
+    runId: game.runId,
+    generation: 1,
+    digest: game.digest,
+    epoch: "1",
+    input,
+    queues: queuesOf(game.ir),
+    deadline: game.partition.connection.now() + 5_000,
+    permits: game.ir.max_parallel_nodes,
+    timeoutMs: 0,
+    ...more,
+  });
+}
+
+/** Takes what lies in the ready stream. */
+export async function tokens(game: Game): Promise<Waiting[]> {
+  const found = await readReady(
+    game.partition.connection,
+    [{ partition: game.partition, queue: "default" }],
+    WORKER,
+    { count: 10_000, blockMs: 1 },
+  );
+  return found.map(({ text, entry, queue }) => ({ ...(decodeToken(text) as ExecutionToken), entry, queue }));
+}
+
+export function finished(game: Game, token: ExecutionToken, how: Partial<FinishedItem> = {}): FinishedItem {
+  const node = game.ir.nodes[token.node] as IRNode;
+  return {
+    ...token,
+    ...traitsOf(game.ir),
+    queue: "default",
+    outcome: "C",
+    arrivals: `=${"t".repeat(node.out.length)}`,
+    unhandled: false,
+    halt: false,
+    hand: false,
+    needs: {},
+    guarded: node.holds !== undefined,
+    waits: PARKING.has(node.type),
+    withdraws: node.cancels_at === "done",
+    ...(node.compensation === undefined ? {} : { compensation: node.compensation }),
+    detail: JSON.stringify({ worker: WORKER, started_at: 1, ended_at: 2 }),
+    output: `j"${node.id}"`,
+    outputInJournal: true,
+    keep: true,
+    ...how,
+  };
+}
+
+export function advance(game: Game, items: FinishedItem[], more: object = {}) {
+  return game.partition.advance({
+    worker: WORKER,
+    leaseMs: 30_000,
+    take: items.length,
+    reads: ["default"],
+    queues: queuesOf(game.ir),
+    finished: items,
+    claims: [],
+    ...more,
+  });
+}
+
+export const claim = (game: Game, list: readonly Waiting[], more: object = {}) =>
+  advance(game, [], {
+    claims: list.map((token) => ({ ...token, ...claimTraits(game.ir, token.node, token.scope) })),
+    ...more,
+  });
+
+export async function journal(game: Game) {
+  const raw = await game.partition.readJournal(0, 10_000);
+  return raw.map(([id, fields]) => decodeJournalEntry(id, fields));
+}
+
+export const stepsOf = (events: readonly JournalEvent[]): Step[] =>
+  events.flatMap((event) =>
+    event.kind === "started" || event.kind === "settled" || event.kind === "finished" ? [event.step] : [],
+  );
+
+export const state = (game: Game, field: string) =>
+  game.partition.connection.redis.hget(game.partition.keys.run(game.runId), field);
+
+/** What became of the finished items of a call. */
+export const words = (answer: Awaited<ReturnType<typeof advance>>) =>
+  answer.reply.finished.map(({ word }) => word);
+
+export const ids = (game: Game, list: readonly { node: number }[]) =>
+  list.map(({ node }) => game.ir.nodes[node]?.id);

@@ -1,0 +1,521 @@
+/** Permits, milestones, withdrawal, signals and compensation in the scripts, each call by hand. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { FinishedItem } from "../../src/redis/calls.ts";
+import { RedisConnection } from "../../src/redis/connection.ts";
+import {
+  applyCommand,
+  compensateNext,
+  fatesOf,
+  fireTimers,
+  giveSignal,
+  reclaimExpired,
+  sweepRun,
+} from "../../src/redis/upkeep.ts";
+import { compile } from "../../src/workflow/compile.ts";
+import { edges, fn } from "../support/flow.ts";
+import { redisUrl } from "../support/redis.ts";
+import {
+  advance,
+  beginGame,
+  claim,
+  finished,
+  type Game,
+  state,
+  tokens,
+  type Waiting,
+  words,
+} from "./game.ts";
+
+let connection: RedisConnection;
+beforeAll(async () => {
+  connection = await RedisConnection.open(redisUrl());
+});
+afterAll(() => connection.close());
+
+const begin = (document: object) =>
+  beginGame(connection, compile({ name: "game", edges: [], ...document }).ir);
+
+const FAILED: Partial<FinishedItem> = {
+  outcome: "F",
+  arrivals: "X",
+  unhandled: true,
+  output: 'e{"error":{}}',
+  outputInJournal: false,
+};
+
+/** A game of which the test says who does what, by id; the tokens that came are kept until they are claimed. */
+class Play {
+  readonly game: Game;
+  readonly #tokens = new Map<string, Waiting>();
+
+  constructor(game: Game) {
+    this.game = game;
+  }
+
+  #keyOf({ node, scope }: Waiting) {
+    const id = this.game.ir.nodes[node]?.id as string;
+    return scope === "" ? id : `${id}@${scope}`;
+  }
+
+  token(key: string): Waiting {
+    return this.#tokens.get(key) as Waiting;
+  }
+
+  /** What came into the ready stream since it was asked last. */
+  async came(): Promise<string[]> {
+    const list = (await tokens(this.game)).filter(({ kind }) => kind === "execution");
+    for (const token of list) this.#tokens.set(this.#keyOf(token), token);
+    return list.map((token) => this.#keyOf(token));
+  }
+
+  async claims(key: string, more: object = {}): Promise<string> {
+    const answer = await claim(this.game, [this.token(key)], more);
+    return answer.reply.claims[0]?.word as string;
+  }
+
+  async ends(key: string, how: Partial<FinishedItem> = {}): Promise<string> {
+    return words(await advance(this.game, [finished(this.game, this.token(key), how)]))[0] as string;
+  }
+
+  /** Claims all that came, in one call. */
+  async takesUp(): Promise<Record<string, string>> {
+    const keys = await this.came();
+    const { reply } = await claim(
+      this.game,
+      keys.map((key) => this.token(key)),
+    );
+    return Object.fromEntries(keys.map((key, index) => [key, reply.claims[index]?.word as string]));
+  }
+}
+
+const play = async (document: object) => new Play(await begin(document));
+const lab = (id: string, more: object = {}) => fn(id, "echo", {}, { holds: ["lab"], ...more });
+
+describe("a permit", () => {
+  test("goes to those who wait for it in the order in which they came", async () => {
+    const run = await play({ semaphores: { lab: 1 }, nodes: [lab("a"), lab("b"), lab("c")] });
+    expect(await run.takesUp()).toEqual({ a: "run", b: "parked", c: "parked" });
+    await run.ends("a");
+    expect(await run.takesUp()).toEqual({ b: "run" });
+    await run.ends("b");
+    expect(await run.takesUp()).toEqual({ c: "run" });
+  });
+
+  test.each<[string, Partial<FinishedItem>]>([
+    ["completion", {}],
+    ["failure", FAILED],
+    ["the back-off of a retry", { outcome: "R", due: 9_999_999_999_999 }],
+  ])("is given back at %s", async (_when, how) => {
+    const run = await play({ semaphores: { lab: 1 }, nodes: [lab("a"), lab("b")] });
+    await run.takesUp();
+    expect(await run.ends("a", how)).toBe("done");
+    expect(await run.takesUp()).toEqual({ b: "run" });
+  });
+
+  test("is given back at withdrawal, by those who hold one only", async () => {
+    const run = await play({
+      semaphores: { lab: 1 },
+      nodes: [
+        lab("a"),
+        lab("b"),
+        lab("c"),
+        fn("x", "echo", {}, { cancels: ["b"] }),
+        fn("y", "echo", {}, { cancels: ["a"] }),
+      ],
+    });
+    expect(await run.takesUp()).toMatchObject({ a: "run", b: "parked", c: "parked" });
+    await run.ends("x");
+    expect([await run.came(), await state(run.game, "ylab")]).toEqual([[], "1"]);
+    await run.ends("y");
+    expect(await run.takesUp()).toEqual({ c: "run" });
+  });
+
+  test.each([
+    ["semaphore", { semaphores: { lab: 1 } }, lab],
+    ["max_parallel_nodes", { max_parallel_nodes: 1 }, (id: string, more = {}) => fn(id, "echo", {}, more)],
+  ])("of %s is handed on by one that is withdrawn before it takes it", async (_which, limit, node) => {
+    const run = await play({ ...limit, nodes: [node("a", { cancels: ["b"] }), node("b"), node("c")] });
+    await run.takesUp();
+    await run.ends("a");
+    expect(await run.takesUp()).toMatchObject({ c: "run" });
+  });
+
+  test("is handed on by one that is skipped because a milestone has passed", async () => {
+    const run = await play({
+      semaphores: { lab: 1 },
+      nodes: [lab("a"), lab("b", { unless: ["a"] }), lab("c")],
+    });
+    await run.takesUp();
+    await run.ends("a");
+    expect(await run.takesUp()).toEqual({ b: "cancelled" });
+    expect(await run.takesUp()).toEqual({ c: "run" });
+  });
+
+  test("of a lost worker is free again, and handed on", async () => {
+    const run = await play({
+      semaphores: { lab: 1 },
+      nodes: [lab("a"), lab("b"), fn("x", "echo", {}, { cancels: ["a"] })],
+    });
+    await run.came();
+    expect(await run.claims("a", { leaseMs: -1_000 })).toBe("run");
+    expect(await run.claims("b")).toBe("parked");
+    expect(await reclaimExpired(run.game.partition)).toBe(1);
+    expect(await state(run.game, "ylab")).toBe("0");
+    await run.ends("x");
+    expect(await run.takesUp()).toMatchObject({ b: "run" });
+  });
+
+  test("passes over items whose map is gone, before these are withdrawn", async () => {
+    const run = await play({
+      semaphores: { lab: 1 },
+      nodes: [
+        lab("y"),
+        { id: "m", type: "map", config: { items: "[]", body: { nodes: [lab("a")] } } },
+        fn("x", "echo", {}, { cancels: ["m"] }),
+        fn("k"),
+        lab("b"),
+      ],
+      edges: edges("k -> b"),
+    });
+    await run.takesUp();
+    await run.ends("m", { outcome: "W", park: { kind: "m", total: 1, closes: true, blobs: [] } });
+    expect(await run.takesUp()).toEqual({ "a@m:0": "parked" });
+    await run.ends("k");
+    expect(await run.takesUp()).toEqual({ b: "parked" });
+    await run.ends("x");
+    await run.ends("y");
+    expect(await run.takesUp()).toEqual({ b: "run" });
+  });
+
+  test("two that are given back together let two go on; one alone is not enough for who needs both", async () => {
+    const of = (id: string, ...holds: string[]) => fn(id, "echo", {}, { holds });
+    const run = await play({
+      semaphores: { p: 1, q: 1 },
+      nodes: [of("a", "p", "q"), of("b", "p"), of("c", "q"), of("d", "p", "q"), of("e", "p")],
+    });
+    expect(await run.takesUp()).toMatchObject({ a: "run", b: "parked", c: "parked", d: "parked" });
+    await run.ends("a");
+    expect(await run.takesUp()).toEqual({ b: "run", c: "run" });
+    await run.ends("b");
+    expect(await run.takesUp()).toEqual({ e: "run" });
+    await run.ends("c");
+    expect(await run.came()).toEqual([]);
+    await run.ends("e");
+    expect(await run.takesUp()).toEqual({ d: "run" });
+  });
+});
+
+describe("a milestone", () => {
+  const nodes = [fn("a"), fn("b", "echo", {}, { unless: ["a"] })];
+
+  test("that failed or was withdrawn has not passed", async () => {
+    const run = await play({ nodes });
+    await run.came();
+    await run.ends("a", FAILED);
+    expect(await run.claims("b")).toBe("run");
+    const other = await play({ nodes: [...nodes, fn("x", "echo", {}, { cancels: ["a"] })] });
+    await other.came();
+    await other.ends("x");
+    expect(await other.claims("b")).toBe("run");
+  });
+
+  test("is asked for before the first attempt only", async () => {
+    const run = await play({ nodes });
+    await run.came();
+    expect(await run.claims("b", { leaseMs: -1_000 })).toBe("run");
+    expect(await reclaimExpired(run.game.partition)).toBe(1);
+    await run.ends("a");
+    expect(await run.takesUp()).toEqual({ b: "run" });
+  });
+});
+
+describe("withdrawal", () => {
+  test.each([
+    [
+      "a quorum",
+      [fn("a"), fn("b"), fn("join", "echo", {}, { trigger_rule: { quorum: 1 }, cancel_rest: true })],
+    ],
+    [
+      "a node",
+      [
+        fn("a", "echo", {}, { cancels: ["b"] }),
+        fn("b"),
+        fn("join", "echo", {}, { trigger_rule: "one_success" }),
+      ],
+    ],
+  ])("by %s comes after all arrivals of the step: it reaches what they have begun", async (_who, nodes) => {
+    const run = await play({ nodes, edges: edges("a -> join", "a -> b -> join") });
+    await run.takesUp();
+    await run.ends("a");
+    expect(await run.takesUp()).toEqual({ join: "run", b: "stale" });
+  });
+
+  test("by a node that waits comes when its time has come, before its second phase", async () => {
+    const run = await play({
+      nodes: [
+        { id: "w", type: "wait", config: { duration_ms: 1 }, cancels: ["x"] },
+        { id: "x", type: "signal", config: { name: "go" }, cancels: ["w"] },
+      ],
+    });
+    const { partition } = run.game;
+    await run.takesUp();
+    await run.ends("x", { outcome: "W", park: { kind: "s", signal: "go" } });
+    await run.ends("w", { outcome: "W", park: { kind: "w", due: connection.now() - 1 } });
+    await fireTimers(partition, async () => {});
+    expect(await run.takesUp()).toEqual({ w: "run" });
+    expect(await state(run.game, "n1")).toMatch(/^X:/);
+    await run.ends("w");
+    expect(await state(run.game, "s")).toBe("C");
+  });
+
+  test("of a loop reaches the iteration that it is in", async () => {
+    const run = await play({
+      nodes: [
+        fn("a"),
+        { id: "again", type: "loop", config: { loop_back_to: "a", max_iterations: 9, timeout_path: "end" } },
+        fn("end"),
+        fn("x", "echo", {}, { cancels: ["again"] }),
+      ],
+      edges: edges("a -> again -> end"),
+    });
+    await run.takesUp();
+    await run.ends("a@again:1");
+    await run.takesUp();
+    await run.ends("again@again:1", { again: true, arrivals: "", keepAt: "" });
+    expect(await run.takesUp()).toEqual({ "a@again:2": "run" });
+    await run.ends("x");
+    expect([await run.came(), await state(run.game, "s")]).toEqual([[], "C"]);
+  });
+
+  test("of a map leaves its items dead: none is begun, none counts, and the run waits until they are withdrawn", async () => {
+    const run = await play({
+      nodes: [
+        { id: "m", type: "map", config: { items: "[1, 2]", body: { nodes: [fn("a")] } } },
+        fn("x", "echo", {}, { cancels: ["m"] }),
+      ],
+    });
+    const { game } = run;
+    await run.takesUp();
+    await run.ends("m", { outcome: "W", park: { kind: "m", total: 2, closes: true, blobs: [] } });
+    expect(await run.came()).toEqual(["a@m:0", "a@m:1"]);
+    expect(await run.claims("a@m:0")).toBe("run");
+    await run.ends("x");
+    expect([await run.claims("a@m:1"), await run.ends("a@m:0")]).toEqual(["stale", "stale"]);
+    expect(await state(game, "s")).toBe("R");
+    const node = game.ir.nodes.findIndex(({ id }) => id === "m");
+    await sweepRun(game.partition, game, [[node, ""]]);
+    expect(await state(game, "s")).toBe("C");
+  });
+});
+
+describe("a map", () => {
+  test("begins an item when one ends, however it ends; a failure in it is its own matter; nothing of the items is left behind", async () => {
+    const nodes = [fn("a"), fn("b", "echo", {}, { unless: ["c"] }), fn("c")];
+    const run = await play({
+      nodes: [
+        {
+          id: "m",
+          type: "map",
+          config: {
+            items: "[]",
+            max_concurrency: 2,
+            tolerated_failures: 2,
+            body: { nodes, edges: edges("a -> b") },
+          },
+        },
+      ],
+    });
+    const { game } = run;
+    await run.takesUp();
+    await run.ends("m", { outcome: "W", park: { kind: "m", total: 4, closes: true, blobs: [] } });
+    const item = async (index: number, how: Partial<FinishedItem>) => {
+      await run.takesUp();
+      await run.ends(`c@m:${index}`);
+      await run.ends(`a@m:${index}`, how);
+      return run.takesUp();
+    };
+    await run.takesUp();
+    expect(await item(1, FAILED)).toEqual({ "a@m:2": "run", "c@m:2": "run" });
+    expect(await item(0, FAILED)).toEqual({ "a@m:3": "run", "c@m:3": "run" });
+    expect(await item(2, {})).toEqual({ "b@m:2": "cancelled" });
+    expect(await item(3, {})).toEqual({ "b@m:3": "cancelled" });
+    expect(await run.takesUp()).toEqual({ m: "run" });
+    const ended = JSON.parse((await state(game, "p0"))?.slice(1) as string);
+    expect(ended).toEqual({ total: 4, failed: 2, first: 0, culprit: 1 });
+    await run.ends("m");
+    expect([await state(game, "s"), await state(game, "u")]).toEqual(["C", null]);
+    const { redis } = connection;
+    const fields = await redis.hkeys(game.partition.keys.run(game.runId));
+    expect(fields.filter((field) => /[@#]|^[Mp]\d/.test(field))).toEqual([]);
+    expect(await redis.scard(game.partition.keys.scopes(game.runId))).toBe(0);
+  });
+});
+
+describe("a map that ended early", () => {
+  test("begins no more items, though most of them are still to begin", async () => {
+    const run = await play({
+      nodes: [
+        {
+          id: "m",
+          type: "map",
+          config: { items: "[]", open: true, name: "more", body: { nodes: [fn("a")] } },
+        },
+      ],
+    });
+    const parks = (park: object) =>
+      run.ends("m", { outcome: "W", park: { kind: "m", signal: "more", blobs: [], ...park } });
+    await run.takesUp();
+    await parks({ total: 200 });
+    expect((await run.came()).length).toBeLessThan(200);
+    const signal = { seq: 1, name: "more", transient: false, payload: "{}" };
+    await giveSignal(run.game.partition, run.game, signal);
+    expect(await run.takesUp()).toEqual({ m: "run" });
+    await parks({ total: 0, stops: true });
+    expect(await run.came()).toEqual(["m"]);
+  });
+});
+
+describe("signals", () => {
+  const waits = (id: string, name = "go", more: object = {}) => ({
+    id,
+    type: "signal",
+    config: { name, ...more },
+  });
+  const parks = (run: Play, key: string) =>
+    run.ends(key, { outcome: "W", park: { kind: "s", signal: "go" } });
+  let seq = 0;
+  const give = (run: Play, payload: number, more: object = {}) => {
+    seq += 1;
+    const signal = { seq, name: "go", transient: false, payload: String(payload), ...more };
+    return giveSignal(run.game.partition, run.game, signal);
+  };
+  const woken = async (run: Play) => {
+    const keys = await run.came();
+    const fields = keys.map((key) =>
+      state(run.game, `p${run.game.ir.nodes.findIndex(({ id }) => id === key)}`),
+    );
+    return Object.fromEntries((await Promise.all(fields)).map((by, index) => [keys[index], by]));
+  };
+
+  test("go to the oldest waiter, each to one, and wake it once", async () => {
+    const run = await play({ nodes: [waits("a"), waits("b")] });
+    await run.takesUp();
+    await parks(run, "b");
+    await parks(run, "a");
+    await give(run, 1);
+    expect(await woken(run)).toEqual({ b: "S1" });
+    await give(run, 2);
+    expect(await woken(run)).toEqual({ a: "S2" });
+  });
+
+  test("pass over items whose map is gone, before these are withdrawn", async () => {
+    const run = await play({
+      nodes: [
+        { id: "m", type: "map", config: { items: "[]", body: { nodes: [waits("w")] } } },
+        fn("x", "echo", {}, { cancels: ["m"] }),
+        waits("a"),
+      ],
+    });
+    await run.takesUp();
+    await run.ends("m", { outcome: "W", park: { kind: "m", total: 1, closes: true, blobs: [] } });
+    await run.takesUp();
+    await parks(run, "w@m:0");
+    await parks(run, "a");
+    await run.ends("x");
+    await give(run, 1);
+    expect(await woken(run)).toEqual({ a: "S1" });
+  });
+
+  test("are given once, though the answer is lost", async () => {
+    const run = await play({ nodes: [waits("a"), waits("b")] });
+    await run.takesUp();
+    await parks(run, "a");
+    await parks(run, "b");
+    expect([await give(run, 1, { seq: 900_001 }), await give(run, 1, { seq: 900_001 })]).toEqual([
+      "applied",
+      "repeated",
+    ]);
+    expect(await woken(run)).toEqual({ a: "S1" });
+  });
+
+  test("that come early are kept in order, 1,000 at most, and taken once", async () => {
+    const run = await play({ nodes: [waits("a"), waits("b"), waits("c")] });
+    await run.takesUp();
+    await give(run, 1);
+    await parks(run, "a");
+    expect(await woken(run)).toEqual({ a: "S1" });
+    await parks(run, "b");
+    expect(await woken(run)).toEqual({});
+    await give(run, 2);
+    expect(await woken(run)).toEqual({ b: "S2" });
+    expect(await give(run, 3, { transient: true })).toBe("applied");
+    expect(await state(run.game, "sgo")).toBeNull();
+    const kept = Array.from({ length: 999 }, (_value, index) => [String(index), false]);
+    await run.game.partition.connection.redis.hset(
+      run.game.partition.keys.run(run.game.runId),
+      "sgo",
+      JSON.stringify({ e: kept }),
+    );
+    expect([await give(run, 4), await give(run, 5)]).toEqual(["applied", "full"]);
+    await parks(run, "c");
+    expect(await woken(run)).toEqual({ c: "S0" });
+  });
+});
+
+describe("compensation", () => {
+  test("of a cancelled run goes on; what else is performed for it is told to stop", async () => {
+    const undo = { compensate_with: { function_name: "echo" } };
+    const run = await play({
+      nodes: [fn("a", "echo", {}, undo), fn("b"), fn("x", "echo", {}, { cancels: ["y"] }), fn("y")],
+    });
+    const { game } = run;
+    const { partition, runId } = game;
+    const fate = async (key: string) => {
+      const [fateOf] = await fatesOf(partition, [
+        { ...run.token(key), own: `n${run.token(key).node}`, maps: [] },
+      ]);
+      return fateOf;
+    };
+    await run.takesUp();
+    await run.ends("a");
+    await run.ends("x");
+    expect([await fate("b"), await fate("y")]).toEqual(["goes_on", "withdrawn"]);
+    expect(await applyCommand(partition, runId, "cancel", 1)).toBe("applied");
+    expect(await fate("b")).toBe("halted");
+    await run.ends("b", { outcome: "X", arrivals: "" });
+    await compensateNext(partition, runId, ["default"]);
+    expect(await run.takesUp()).toEqual({ "a.compensate": "run" });
+    expect(await fate("a.compensate")).toBe("goes_on");
+    expect(await applyCommand(partition, runId, "cancel", 2)).toBe("final");
+    await run.ends("a.compensate");
+    expect(await state(game, "s")).toBe("X");
+  });
+
+  test("begins when nothing is outstanding any more, one at a time however often it is asked for", async () => {
+    const undo = { compensate_with: { function_name: "echo" } };
+    const run = await play({
+      nodes: [fn("a", "echo", {}, undo), fn("b", "echo", {}, undo), fn("f"), fn("g")],
+    });
+    const { game } = run;
+    const next = () => compensateNext(game.partition, game.runId, ["default"]);
+    await run.takesUp();
+    await run.ends("a");
+    await run.ends("b");
+    await run.ends("f", FAILED);
+    await next();
+    expect([await run.came(), await state(game, "z")]).toEqual([[], null]);
+    await run.ends("g");
+    await next();
+    await next();
+    expect(await run.takesUp()).toEqual({ "b.compensate": "run" });
+    await run.ends("b.compensate", FAILED);
+    await next();
+    await next();
+    expect(await run.takesUp()).toEqual({ "a.compensate": "run" });
+    expect(await state(game, "s")).toBe("R");
+    await run.ends("a.compensate");
+    expect(await state(game, "s")).toBe("F");
+    await next();
+    expect(await run.came()).toEqual([]);
+  });
+});
