@@ -36,7 +36,7 @@ put(run, 'g', run.generation)
 put(run, 'i', ARGV[2])
 if run.permits > 0 then put(run, 'm', integer(run.permits)) end
 local step = new_step(call)
-settle_and_count(step, run, { { 'root', '', 1, '=' .. string.rep('t', #edges_of(run, 'oroot')) } })
+settle_and_count(step, run, { { 'root', '', 1, 'T' } })
 
 write_run(run)
 emit_queued(step)

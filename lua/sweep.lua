@@ -40,10 +40,11 @@ local function buried_by(base)
   local scope = base
   while scope ~= '' do
     local id = last_component(scope)
-    local node = edges_of(run, 'B')[id].n
+    local body = body_of(run, id)
+    local node = body.n
     local outer = strip_scope(scope, 1)
-    local map = edges_of(run, 'B')[id].k == 'map' and read_map(run, node, outer)
-    if edges_of(run, 'B')[id].k == 'map' and (not map or map.stopped) then
+    local map = body.k == 'map' and read_map(run, node, outer)
+    if body.k == 'map' and (not map or map.stopped) then
       gone = tonumber(get(run, 'b' .. node .. at_scope(outer))) or node
     end
     scope = outer

@@ -20,6 +20,8 @@ export const CALLS_IN_FLIGHT = 8;
 export const LAST_TRIES = 8;
 /** Tokens that may be handed over in a row before one goes through the stream: others get their turn. */
 export const HAND_OVER_BOUND = 50;
+/** Items of a map are handed over in a row for this long: then tokens that wait in the stream get their turn. */
+export const ITEMS_HANDED_MS = 100;
 /** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */
 export const LEASE_MS = 10_000;
 /** Shorter leases are for tests: every pause of a process would look like its loss. */

@@ -31,7 +31,14 @@ import { perform, RUN_HALTED } from "./execute.ts";
 import { claimTraits, type HeldExecution, lifelines, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, type ClaimEntry, type FinishedEntry, Lane } from "./lane.ts";
-import { DEFAULT_CONCURRENCY, HAND_OVER_BOUND, HEARTBEAT_MS, LEASE_MS, MOMENT_MS } from "./limits.ts";
+import {
+  DEFAULT_CONCURRENCY,
+  HAND_OVER_BOUND,
+  HEARTBEAT_MS,
+  ITEMS_HANDED_MS,
+  LEASE_MS,
+  MOMENT_MS,
+} from "./limits.ts";
 import { ItemReader } from "./map_items.ts";
 import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
@@ -374,7 +381,10 @@ export class Worker {
       log: this.#logFor(held.runId, node?.id ?? ""),
       lost: running.lost.signal,
       services: this.#servicesOf(lane),
-      mayHandOver: !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND,
+      mayHandOver: () => {
+        const next = !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND;
+        return { next, items: next && Date.now() - held.since < ITEMS_HANDED_MS };
+      },
     });
     running.performed = true;
     this.#progressAt = performance.now();

@@ -16,7 +16,7 @@ import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, star
 import { runScript, type ScriptName } from "./scripts.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
-export const LAYOUT = "2";
+export const LAYOUT = "3";
 
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";
@@ -304,6 +304,8 @@ export class Partition {
       arrivals: item.arrivals,
       unhandled: item.unhandled || undefined,
       hand: item.hand || undefined,
+      hand_items: item.handItems || undefined,
+      forgets: item.forgets,
       halt: item.halt ? "fail_fast" : undefined,
       again: item.again || undefined,
       keep_at: item.keepAt,
