@@ -48,6 +48,7 @@ export async function readNoted(redis: Redis): Promise<Held> {
   for (const [, , taken, args] of noted) {
     const [command = "", first = ""] = args;
     const isScript = /^eval/i.test(command);
+    // Redis notes the commands that scripts call by themselves, too.
     const name = isScript ? (names.get(first) ?? "first load") : command.toLowerCase();
     const into = isScript ? scripts : commands;
     into.set(name, [...(into.get(name) ?? []), taken / 1_000]);

@@ -103,7 +103,7 @@ if run.exists and run.status == 'R' then
   if changed > 0 then settle_and_count(step, run, {}) end
   write_run(run)
   emit_queued(step)
-  for _, kept in ipairs(timed) do redis.call('ZREM', KEYS[3], kept) end
+  if #timed > 0 then redis.call('ZREM', KEYS[3], unpack(timed)) end
   if run.events >= first_event then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
 end
 return { cjson.encode({ word = 'ok', changed = changed }) }

@@ -166,7 +166,7 @@ local function settle_map(step, run, node, scope)
 end
 
 -- What else an entry of an item costs, in edges.
-local ENTRY_COST = 7
+local ENTRY_COST = 1
 local ENTRIES_AT_ONCE = 20
 
 -- Entries of an item begin, a part of them at a time.

@@ -33,16 +33,29 @@ local modes, bodies = {}, { write = function() end }
 
 local function integer(number) return string.format('%.0f', number) end
 
-local function at_scope(scope)
-  if scope == '' then return '' end
-  return '@' .. scope
+-- What is read off a scope, once in each call: `@` and the scope, the scope around it, id and number (text) of its innermost component.
+local known_scopes = { [''] = { at = '', outer = '' } }
+
+local function parts_of(scope)
+  local parts = known_scopes[scope]
+  if not parts then
+    local outer, last = string.match(scope, '^(.*)/([^/]*)$')
+    local id, number = string.match(last or scope, '^(.*):(%d+)$')
+    parts = { at = '@' .. scope, outer = outer or '', id = id, number = number }
+    known_scopes[scope] = parts
+  end
+  return parts
 end
 
--- id and number (text) of the innermost component
-local function last_component(scope) return string.match(scope, '([^/]+):(%d+)$') end
+local function at_scope(scope) return parts_of(scope).at end
+
+local function last_component(scope)
+  local parts = parts_of(scope)
+  return parts.id, parts.number
+end
 
 local function strip_scope(scope, count)
-  for _ = 1, count do scope = string.match(scope, '^(.*)/[^/]*$') or '' end
+  for _ = 1, count do scope = parts_of(scope).outer end
   return scope
 end
 

@@ -22,7 +22,10 @@ export const LAYOUT = "3";
 export const GROUP = "workers";
 
 /** Edges that one call settles at most; the rest becomes a settle token. */
-export const SETTLE_LIMIT = 250;
+export const SETTLE_LIMIT = 100;
+
+/** Keys of finished runs that one call clears. */
+const KEYS_FORGOTTEN_AT_ONCE = 500;
 
 /** Longer than any start may be under way. */
 export const TOMBSTONE_MS = 300_000;
@@ -200,22 +203,28 @@ export class Partition {
     recorded: number,
     finished: readonly { runId: string; blobs: readonly string[] }[],
   ): Promise<void> {
+    const keys = finished.flatMap(({ runId, blobs }) => [
+      { tombstone: this.keys.tombstone(runId) },
+      ...[this.keys.run(runId), this.keys.parked(runId), this.keys.scopes(runId)].map((key) => ({ key })),
+      ...blobs.map((blob) => ({ key: this.keys.blob(runId, blob) })),
+    ]);
+    // The journal last: what is left undone is found in it.
+    let first = 0;
+    for (; first + KEYS_FORGOTTEN_AT_ONCE < keys.length; first += KEYS_FORGOTTEN_AT_ONCE)
+      await this.#forget(keys.slice(first, first + KEYS_FORGOTTEN_AT_ONCE), 0);
+    await this.#forget(keys.slice(first), recorded);
+  }
+
+  async #forget(keys: readonly { tombstone?: string; key?: string }[], recorded: number): Promise<void> {
     const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch)]);
-    const tombstones: number[] = [];
-    const unlink: number[] = [];
-    for (const { runId, blobs } of finished) {
-      tombstones.push(list.position(this.keys.tombstone(runId)));
-      for (const key of [this.keys.run(runId), this.keys.parked(runId), this.keys.scopes(runId)]) {
-        unlink.push(list.position(key));
-      }
-      for (const blob of blobs) unlink.push(list.position(this.keys.blob(runId, blob)));
-    }
+    const positions = (of: "tombstone" | "key") =>
+      keys.flatMap((one) => (one[of] === undefined ? [] : [list.position(one[of])]));
     const json = {
       ...(await this.fence(this.epoch)),
       recorded,
       tombstone_ms: TOMBSTONE_MS,
-      tombstones,
-      unlink,
+      tombstones: positions("tombstone"),
+      unlink: positions("key"),
     };
     await this.call("forget", list.keys, [JSON.stringify(json)], okReply);
   }
