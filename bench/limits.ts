@@ -9,7 +9,7 @@ import { untilAllFinal } from "./record_check.ts";
 import type { Rig } from "./rig.ts";
 import { beginNoting, type Held, readNoted } from "./script_calls.ts";
 import { percentile } from "./statistics.ts";
-import { iterations, maps, openMap, SHAPES, skips, type Workload, waits } from "./workloads.ts";
+import { fans, iterations, maps, openMap, SHAPES, skips, type Workload, waits } from "./workloads.ts";
 
 export interface LimitSizes {
   items: number;
@@ -69,6 +69,7 @@ export async function measureLimits(
   };
   await add(maps("limit-items", 1, items));
   await add(iterations(sizes.iterations, sizes.itemsOfEach));
+  await add(fans(1, nodes, "limit-fan"));
   for (const shape of SHAPES) await add(skips(shape, nodes));
   await add(openMap(items), Math.floor(items / 5));
   await add(waits("limit-waits-cancelled", nodes), nodes);

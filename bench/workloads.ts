@@ -66,15 +66,15 @@ export function chains(runs: number): Workload {
   };
 }
 
-export function fans(runs: number): Workload {
+export function fans(runs: number, width = FAN_WIDTH, name = "fan"): Workload {
   return {
-    name: "fan",
-    title: `1 → ${FAN_WIDTH} → 1`,
-    steps: FAN_WIDTH + 2,
+    name,
+    title: `1 → ${width.toLocaleString("en")} → 1`,
+    steps: width + 2,
     runs,
     // Each of the middle adds one to the first's one.
-    count: 2 * FAN_WIDTH,
-    document: (name) => fan(name, FAN_WIDTH),
+    count: 2 * width,
+    document: (workflow) => fan(workflow, width),
   };
 }
 
