@@ -388,9 +388,12 @@ export class Worker {
     });
     running.performed = true;
     this.#progressAt = performance.now();
-    for (const { name, value } of performed.blobs) {
-      const { signal } = this.#abandoned;
-      if (!(await storeOutput(lane.partition, held.runId, name, value, this.#log, signal))) return;
+    const { signal } = this.#abandoned;
+    for (let first = 0; first < performed.blobs.length; first += BLOBS_AT_ONCE) {
+      const stored = performed.blobs
+        .slice(first, first + BLOBS_AT_ONCE)
+        .map(({ name, value }) => storeOutput(lane.partition, held.runId, name, value, this.#log, signal));
+      if ((await Promise.all(stored)).includes(false)) return;
     }
     this.#running.delete(running);
     this.#origins.set(performed.item, { held, output: performed.item.output });
@@ -491,6 +494,9 @@ export class Worker {
     }
   }
 }
+
+/** Items of a map are stored as many blobs. */
+const BLOBS_AT_ONCE = 16;
 
 const halted = () => new HitzeroError(RUN_HALTED, "the run was halted");
 const withdrawn = () => new HitzeroError("WITHDRAWN", "this execution is no longer wanted");
