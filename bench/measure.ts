@@ -1,6 +1,7 @@
 /** The whole benchmark, in order. */
 import { type Latency, measureLatency } from "./latency.ts";
 import { Ledger } from "./ledger.ts";
+import { type LimitSizes, type Limits, measureLimits } from "./limits.ts";
 import { Meter } from "./meter.ts";
 import { type Counted, checkRecord } from "./record_check.ts";
 import type { Rig } from "./rig.ts";
@@ -9,7 +10,7 @@ import { type Surroundings, surroundingsOf } from "./surroundings.ts";
 import { measureThroughput, type Throughput } from "./throughput.ts";
 import { chains, fans, maps, singles, TURNS } from "./workloads.ts";
 
-export const SCENARIOS = ["chain", "fan", "single", "map", "latency", "sizes"] as const;
+export const SCENARIOS = ["chain", "fan", "single", "map", "latency", "sizes", "limits"] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 export interface Plan {
@@ -27,6 +28,7 @@ export interface Plan {
   mapItems: number;
   latencyRuns: number;
   sizeRuns: number;
+  limits: LimitSizes;
 }
 
 /** What `npm run bench` measures. */
@@ -39,6 +41,7 @@ export const FULL = {
   mapItems: 100_000,
   latencyRuns: 200,
   sizeRuns: 1_000,
+  limits: { items: 100_000, iterations: 100, itemsOfEach: 1_000, nodes: 10_000, timers: 50 },
 };
 
 /** Enough to see that everything counts right; the times mean little. */
@@ -51,6 +54,7 @@ export const QUICK = {
   mapItems: 120,
   latencyRuns: 2,
   sizeRuns: 20,
+  limits: { items: 30, iterations: 2, itemsOfEach: 5, nodes: 20, timers: 2 },
 };
 
 const SMALL_MAP = 100;
@@ -61,8 +65,9 @@ export interface Results {
   throughput: Throughput[];
   latency: Latency[];
   sizes: Sizes | null;
-  /** All rows, counted at the end. */
+  /** All rows so far, counted at the end. */
   total: Counted;
+  limits: Limits | null;
 }
 
 /** @throws Error when rows are missing, a server is not durable, or a process died */
@@ -83,7 +88,15 @@ export async function measure(rig: Rig, plan: Plan, onNotice: (line: string) => 
   if (wanted("sizes")) onNotice("sizes");
   const sizes = wanted("sizes") ? await measureSizes(rig, ledger, chains(plan.sizeRuns)) : null;
   const total = await checkRecord(rig, ledger.total);
-  return { surroundings, plan, throughput, latency, sizes, total };
+  return {
+    surroundings,
+    plan,
+    throughput,
+    latency,
+    sizes,
+    total,
+    limits: await measureAllLimits(rig, plan, onNotice),
+  };
 }
 
 async function measureAllThroughput(
@@ -105,6 +118,17 @@ async function measureAllThroughput(
   return results;
 }
 
+async function measureAllLimits(
+  rig: Rig,
+  plan: Plan,
+  onNotice: (line: string) => void,
+): Promise<Limits | null> {
+  if (!plan.scenarios.includes("limits")) return null;
+  await rig.stopWorkers();
+  await rig.startWorkers();
+  return measureLimits(rig, await Meter.of(rig), plan.limits, onNotice);
+}
+
 /** Many small maps, and a large one: what does an execution cost in each? */
 async function measureMaps(
   rig: Rig,
@@ -117,6 +141,6 @@ async function measureMaps(
   const large = maps("map-large", 1, plan.mapItems);
   onNotice(`${small.runs} runs, ${small.title}: ${plan.samples} times after a warm-up`);
   const first = await measureThroughput(rig, meter, ledger, small, plan.samples);
-  onNotice(`one run, ${large.title}: once after a warm-up`);
-  return [first, await measureThroughput(rig, meter, ledger, large, 1)];
+  onNotice(`one run, ${large.title}: once`);
+  return [first, await measureThroughput(rig, meter, ledger, large, 1, false)];
 }

@@ -50,6 +50,21 @@ export class Meter {
     return new Meter(rig, server("process_id"), parentOf(rows[0]?.pid as number));
   }
 
+  /** The processes by name, backends of Postgres among them. */
+  async pids(): Promise<{ name: ProcessName; pid: number }[]> {
+    const { database, workers, supervisor } = this.#rig;
+    const { rows } = await database.query<{ pid: number }>(
+      "select pid from pg_stat_activity where backend_type = 'client backend'",
+    );
+    return [
+      { name: "redis", pid: this.#redisPid },
+      ...rows.map(({ pid }) => ({ name: "postgres" as const, pid })),
+      ...workers.map(({ pid }) => ({ name: "workers" as const, pid })),
+      ...(supervisor ? [{ name: "supervisor" as const, pid: supervisor.pid }] : []),
+      { name: "driver", pid: process.pid },
+    ];
+  }
+
   async read(): Promise<Usage> {
     const { redis, database, workers, supervisor } = this.#rig;
     const stats = numbersOf(await redis.info("stats"));

@@ -29,7 +29,7 @@ interface Facts extends Record<string, unknown> {
   outputs: number;
 }
 
-/** Longer than a lost worker's tokens take to be handed out again. */
+/** Without a new entry on record. Longer than a lost worker's tokens take to be handed out again. */
 const STALL_MS = 60_000;
 
 /** Runs of a workflow, or of all when it is null. */
@@ -82,25 +82,26 @@ export async function checkRecord(
 
 /**
  * Waits until no run lacks a final status.
- * @throws Error when nothing becomes final for a long time
+ * @throws Error when nothing is recorded for a long time
  */
 export async function untilAllFinal(rig: Rig, pollMs: number): Promise<void> {
-  let least = Number.POSITIVE_INFINITY;
+  let last = "";
   let progressAt = performance.now();
   for (;;) {
-    const unfinished = await countUnfinished(rig);
+    const { unfinished, recorded } = await readProgress(rig);
     if (unfinished === 0) return;
-    if (unfinished < least) progressAt = performance.now();
+    if (recorded !== last) progressAt = performance.now();
     else if (performance.now() - progressAt > STALL_MS)
-      throw new Error(`${unfinished} runs are not final, and none became so for ${STALL_MS / 1_000} s`);
-    least = Math.min(least, unfinished);
+      throw new Error(`${unfinished} runs are not final, and nothing was recorded for ${STALL_MS / 1_000} s`);
+    last = recorded;
     await pause(pollMs);
   }
 }
 
-async function countUnfinished(rig: Rig): Promise<number> {
-  const { rows } = await rig.database.query<{ unfinished: number }>(
-    "select count(*)::int as unfinished from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')",
+async function readProgress(rig: Rig): Promise<{ unfinished: number; recorded: string }> {
+  const { rows } = await rig.database.query<{ unfinished: number; recorded: string }>(
+    `select (select count(*)::int from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')) as unfinished,
+       (select sum(recorded_seq)::text from hitzero.partitions) as recorded`,
   );
-  return rows[0]?.unfinished ?? 0;
+  return rows[0] as { unfinished: number; recorded: string };
 }

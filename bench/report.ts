@@ -108,6 +108,49 @@ function sizeTable({ sizes }: Results): string | undefined {
   );
 }
 
+const OVER = ["over_1_ms", "over_2_ms", "over_5_ms", "over_10_ms"] as const;
+
+function limitTables({ limits }: Results): string | undefined {
+  if (!limits) return undefined;
+  const rows = limits.cases.map((one) => {
+    const memory = PROCESSES.map((name) => shown(one.peak_memory_mb[name] ?? undefined));
+    const cpu = shown(one.redis_cpu_us_per_call ?? undefined);
+    return [
+      one.title,
+      one.status,
+      shown(one.seconds),
+      shown(one.cancel_ms),
+      `${one.keys_left}`,
+      cpu,
+      ...memory,
+    ];
+  });
+  const calls = limits.cases.flatMap(({ title, held }) =>
+    held.scripts.map((one) => [
+      `${title}: ${one.script}`,
+      shown(one.longest_ms),
+      ...OVER.map((over) => one[over].toLocaleString("en")),
+    ]),
+  );
+  const { waits, late_ms: late } = limits.timers;
+  return [
+    table(
+      [
+        "large runs",
+        "",
+        "s",
+        "cancel ms",
+        "keys left",
+        "Redis CPU µs a call",
+        ...PROCESSES.map((name) => `${name} MB`),
+      ],
+      rows,
+    ),
+    table(["script calls of 1 ms and more", "longest ms", "≥ 1 ms", "≥ 2 ms", "≥ 5 ms", "≥ 10 ms"], calls),
+    `${waits} timers on an idle engine: late by ${shown(late.p50)} ms at p50, ${shown(late.p99)} at p99, ${shown(late.max)} at most`,
+  ].join("\n");
+}
+
 function conditions({ surroundings: at, plan, total }: Results): string {
   const workers = `${plan.workers} worker ${plan.workers === 1 ? "process" : "processes"} × ${plan.concurrency}`;
   return [
@@ -128,6 +171,7 @@ export function reportText(results: Results): string {
     mapRatio(results),
     results.throughput.length > 0 ? byteTable(results) : undefined,
     sizeTable(results),
+    limitTables(results),
     conditions(results),
   ];
   return parts.filter((part) => part !== undefined).join("\n\n");

@@ -45,9 +45,10 @@ export async function measureThroughput(
   ledger: Ledger,
   workload: Workload,
   samples: number,
+  warmUp = true,
 ): Promise<Throughput> {
   const { name, title, runs, steps } = workload;
-  await takeSample(rig, meter, ledger, workload, "warm-up", Math.ceil(runs * WARM_UP));
+  if (warmUp) await takeSample(rig, meter, ledger, workload, "warm-up", Math.ceil(runs * WARM_UP));
   const taken: Sample[] = [];
   for (let number = 1; number <= samples; number += 1)
     taken.push(await takeSample(rig, meter, ledger, workload, `${number}`, runs));

@@ -66,15 +66,15 @@ export function chains(runs: number): Workload {
   };
 }
 
-export function fans(runs: number): Workload {
+export function fans(runs: number, width = FAN_WIDTH, name = "fan"): Workload {
   return {
-    name: "fan",
-    title: `1 → ${FAN_WIDTH} → 1`,
-    steps: FAN_WIDTH + 2,
+    name,
+    title: `1 → ${width.toLocaleString("en")} → 1`,
+    steps: width + 2,
     runs,
     // Each of the middle adds one to the first's one.
-    count: 2 * FAN_WIDTH,
-    document: (name) => fan(name, FAN_WIDTH),
+    count: 2 * width,
+    document: (workflow) => fan(workflow, width),
   };
 }
 
@@ -90,7 +90,7 @@ export function singles(runs: number): Workload {
 }
 
 /** One node that makes a list, a map over it, one node that adds its results up. */
-export function maps(name: "map-small" | "map-large", runs: number, items: number): Workload {
+export function maps(name: string, runs: number, items: number): Workload {
   const body = { nodes: [functionNode("item", "step")] };
   return {
     name,
@@ -109,6 +109,102 @@ export function maps(name: "map-small" | "map-large", runs: number, items: numbe
         { from: "first", to: "each" },
         { from: "each", to: "last" },
       ],
+    }),
+  };
+}
+
+/** The large map, beside a wait that keeps the run open until it is cancelled. */
+export function openMap(items: number): Workload {
+  const map = maps("limit-items-cancelled", 1, items);
+  return {
+    ...map,
+    document: (workflow) => {
+      const document = map.document(workflow) as { nodes: object[] };
+      return { ...document, nodes: [...document.nodes, waitNode("open")] };
+    },
+  };
+}
+
+/** Never due while it is measured. */
+const WAIT_LONG_MS = 3_600_000;
+
+function waitNode(id: string, ms = WAIT_LONG_MS): object {
+  return { id, type: "wait", config: { duration_ms: ms } };
+}
+
+/** A loop around a map: each iteration makes a list and maps over it. */
+export function iterations(count: number, items: number): Workload {
+  const body = { nodes: [functionNode("item", "step")] };
+  return {
+    name: "limit-iterations",
+    title: `${count.toLocaleString("en")} iterations × map of ${items.toLocaleString("en")}`,
+    steps: count * (items + 3) + 1,
+    runs: 1,
+    document: (workflow) => ({
+      name: workflow,
+      nodes: [
+        { id: "list", type: "function", config: { function_name: "range", params: { size: items } } },
+        { id: "each", type: "map", config: { items: "data", body } },
+        {
+          id: "again",
+          type: "loop",
+          config: { loop_back_to: "list", condition: `loop.iteration < ${count}`, max_iterations: count },
+        },
+        functionNode("last", "total"),
+      ],
+      edges: [
+        { from: "list", to: "each" },
+        { from: "each", to: "again" },
+        { from: "again", to: "last" },
+      ],
+    }),
+  };
+}
+
+/** Graphs below the node that is skipped: one after the other, all beside each other with a join, layers that are joined with the next. */
+export const SHAPES = ["chain", "wide", "mesh"] as const;
+const MESH_WIDTH = 9;
+
+/** One node, and some more that are all skipped as its edge is not taken. */
+export function skips(shape: (typeof SHAPES)[number], nodes: number): Workload {
+  const ids = Array.from({ length: nodes }, (_, index) => `s${index}`);
+  const layer = (of: number) => ids.slice(1 + of * MESH_WIDTH, 1 + (of + 1) * MESH_WIDTH);
+  const below = {
+    chain: () => ids.slice(1).map((to, index): Link => ({ from: ids[index] as string, to })),
+    wide: () =>
+      ids.slice(1, -1).flatMap((id): Link[] => [
+        { from: "s0", to: id },
+        { from: id, to: ids.at(-1) as string },
+      ]),
+    mesh: () =>
+      Array.from({ length: Math.ceil((nodes - 1) / MESH_WIDTH) }, (_, at) =>
+        (at === 0 ? ["s0"] : layer(at - 1)).flatMap((from) => layer(at).map((to): Link => ({ from, to }))),
+      ).flat(),
+  }[shape]();
+  return {
+    name: `limit-skip-${shape}`,
+    title: `skip of ${nodes.toLocaleString("en")} nodes, ${shape}`,
+    steps: nodes + 1,
+    runs: 1,
+    document: (workflow) => ({
+      name: workflow,
+      nodes: ["first", ...ids].map((id) => functionNode(id, "step")),
+      edges: [{ from: "first", to: "s0", condition: "output.count < 0" }, ...below],
+    }),
+  };
+}
+
+/** Nodes that wait beside each other. */
+export function waits(name: string, width: number, ms?: number): Workload {
+  return {
+    name,
+    title: `${width.toLocaleString("en")} waits at once`,
+    steps: width,
+    runs: 1,
+    document: (workflow) => ({
+      name: workflow,
+      nodes: Array.from({ length: width }, (_, index) => waitNode(`w${index}`, ms)),
+      edges: [],
     }),
   };
 }

@@ -4,14 +4,15 @@
 -- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, scopes, IR, blob and ready-stream keys at the positions that the call names
 -- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_until, take, limit, queues {name: position}, reads {name: true},
 --         settle_queue, finished [...], claims [...]}; then payloads at the positions that the call names
---   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand,
---              needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, withdraws, waits, guarded, compensation}
+--   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, hand_items,
+--              forgets (field of the execution that handed this one over, of an item that is over: its reply has come), needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, withdraws, waits, guarded, compensation}
 --          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
 --          or with outcome W {…, detail, park w|s|m|c, due, signal, total, closes, stops, blobs}: it waits
 --          or {run, ir, parked, scopes, id, g, settle, stream, entry}
 --   claims:   {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [[node, field]], waits, withdraws,
 --              guarded, unless [[node, field]]}
--- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused
+-- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused. The worker reads by itself
+--   what a wide join ran on.
 --   finished: done | duplicate (its owed tokens come again) | stale | gone | ir_missing
 --   claims:   run | parked | cancelled | stale | gone | ir_missing (the token stays where it is)
 -- Journal: one entry, when anything changed: f (execution), r (retry), p (it waits) or w (others alone), each followed by d (detail) and o (output).
@@ -75,32 +76,28 @@ local function hand_out(token, needs, after, after_node)
   local inputs, needed = {}, {}
   for index, field in ipairs(outputs) do inputs[index] = field == 'own' and -1 or payload(get(run, field)) end
   for index, need in ipairs(needs or {}) do needed[index] = { need[1], payload(get(run, need[2])) } end
+  if not after and not run.input_payload then run.input_payload = payload(get(run, 'i')) end
   reply.tokens[#reply.tokens + 1] = {
     id = run.id, g = tonumber(run.generation), digest = run.digest, node = token.node, scope = token.scope, attempt = token.attempt,
     delivery = token.delivery, nonce = token.nonce, after = after, sources = #inputs > 0 and sources or nil,
     inputs = #inputs > 0 and inputs or nil, needs = #needed > 0 and needed or nil,
-    input = after and 0 or payload(get(run, 'i')), woken = token.woken and payload(token.woken) or nil,
+    input = after and 0 or run.input_payload, wide = token.sources.wide or nil,
+    woken = token.woken and payload(token.woken) or nil,
   }
   leased[#leased + 1] = kept_token(token)
 end
 
-local function queue_of(run, item, target)
-  if item.again then return edges_of(run, 'ob' .. item.node)[1][6] end
-  for _, edge in ipairs(edges_of(run, 'o' .. item.node) or {}) do
-    if edge[2] == tonumber(target) then return edge[6] end
-  end
-end
-
--- A finished execution that was applied before: its worker may not have heard of the tokens it was handed (`node` or `node@scope`).
+-- A finished execution that was applied before: its worker may not have heard of the tokens it was handed (`node`, `node@scope`, and
+-- `!queue` unless it is the execution's own).
 local function owed(item, run, position, rest)
   for handed in string.gmatch(rest, '[^,]+') do
-    local target, scope = string.match(handed, '^(%d+)@?(.*)$')
-    local kind, nonce, delivery, more = parse_execution(get(run, 'n' .. handed))
+    local target, scope, queue = string.match(handed, '^(%d+)@?([^!]*)!?(.*)$')
+    local kind, nonce, delivery, more = parse_execution(get(run, 'n' .. target .. at_scope(scope)))
     if kind == 'A' then
       local attempt, worker, sources = parse_active(more)
       if worker == call.worker and delivery == 1 and attempt == 1 then
         hand_out({ run = run, node = tonumber(target), scope = scope, attempt = 1, delivery = 1, nonce = nonce, sources = sources,
-            queue = queue_of(run, item, target) },
+            queue = queue ~= '' and queue or item.queue },
           item.needs and item.needs[target], position - 1, item.node)
       end
     end
@@ -179,7 +176,8 @@ local function finish(item, run, position)
   end
 
   local step = step_of()
-  step.hand = item.hand and item.node
+  step.hand, step.hand_items = item.hand and item.node, item.hand_items
+  if item.forgets then put(run, item.forgets, false) end
   local first_event = run.events + 1
   run.events = first_event
   count(run, is_undoing(run, item.scope, item.node) and '' or item.scope, -1)
@@ -191,8 +189,10 @@ local function finish(item, run, position)
   if item.withdraws and not stopping then work[#work + 1] = { item.node, item.scope, 1, 'W' } end
   if item.waits then
     local map = read_map(run, item.node, item.scope)
-    if map then work[#work + 1] = { item.node, item.scope, 1, 'D' .. integer(map.next) } end
-    put(run, 'M' .. item.node .. at_scope(item.scope), false)
+    if map and map.next > 0 then
+      work[#work + 1] = { item.node, item.scope, 1, 'D' .. integer(map.next) .. (map.failed > 0 and 'x' or '') }
+    end
+    bodies.drop_map(run, item.node, item.scope)
     put(run, 'p' .. item.node .. at_scope(item.scope), false)
   end
   if item.compensation and outcome == 'C' then
@@ -202,7 +202,7 @@ local function finish(item, run, position)
   end
   if item.again and not stopping then
     local id = last_component(item.scope)
-    if edges_of(run, 'B')[id].c then put(run, 'L' .. at_scope(item.scope), '1')
+    if body_of(run, id).c then put(run, 'L' .. at_scope(item.scope), '1')
     else work[#work + 1] = { item.node, item.scope, 1, 'A' } end
   elseif not stopping then -- a halted run goes no further
     work[#work + 1] = { item.node, item.scope, 1, item.arrivals }
@@ -210,8 +210,11 @@ local function finish(item, run, position)
   settle_and_count(step, run, work)
 
   local handed = {}
-  for index, token in ipairs(step.handed) do handed[index] = integer(token.node) .. at_scope(token.scope) end
-  if get(run, field) then -- else its item is over and cleared
+  for index, token in ipairs(step.handed) do
+    handed[index] = integer(token.node) .. at_scope(token.scope) .. (token.queue == item.queue and '' or '!' .. token.queue)
+  end
+  -- Nothing is owed for the last execution of an item that is cleared.
+  if #handed > 0 or get(run, field) then
     put(run, field, table.concat({ outcome, nonce, integer(delivery), table.concat(handed, ',') }, ':'))
   end
   for _, token in ipairs(step.handed) do
@@ -227,19 +230,11 @@ end
 
 local function settle_rest(item, run)
   acknowledge(item)
-  local packed = get(run, item.settle)
-  if not packed then return 'stale' end
-  if not edges_of(run, 'oroot') then return 'ir_missing' end
+  if not get(run, item.settle) then return 'stale' end
+  if not has_ir(run) then return 'ir_missing' end
   local step = step_of()
   local first_event = run.events + 1
-  local work = cjson.decode(packed)
-  count_rest(run, work, -1)
-  put(run, item.settle, false)
-  local alive = {}
-  for _, entry in ipairs(work) do
-    if not is_stopping(run) and is_alive(run, entry[2], -1) then alive[#alive + 1] = entry end
-  end
-  settle_and_count(step, run, alive)
+  settle_and_count(step, run, {}, item.settle)
   journal_step('w', journal_record(step, run, first_event, {}), '', '')
   return 'done'
 end
@@ -251,7 +246,7 @@ local function journal_alone(step, run, first_event)
 end
 
 local function claim(item, run)
-  if item.scope ~= '' and not edges_of(run, 'oroot') then return 'ir_missing' end
+  if item.scope ~= '' and not has_ir(run) then return 'ir_missing' end
   acknowledge(item)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))

@@ -41,7 +41,7 @@ if call.paused then
   put(run, 'p', '1')
 end
 local step = new_step(call)
-settle_and_count(step, run, { { 'root', '', 1, '=' .. string.rep('t', #edges_of(run, 'oroot')) } })
+settle_and_count(step, run, { { 'root', '', 1, 'T' } })
 
 write_run(run)
 emit_queued(step)

@@ -40,10 +40,11 @@ local function buried_by(base)
   local scope = base
   while scope ~= '' do
     local id = last_component(scope)
-    local node = edges_of(run, 'B')[id].n
+    local body = body_of(run, id)
+    local node = body.n
     local outer = strip_scope(scope, 1)
-    local map = edges_of(run, 'B')[id].k == 'map' and read_map(run, node, outer)
-    if edges_of(run, 'B')[id].k == 'map' and (not map or map.stopped) then
+    local map = body.k == 'map' and read_map(run, node, outer)
+    if body.k == 'map' and (not map or map.stopped) then
       gone = tonumber(get(run, 'b' .. node .. at_scope(outer))) or node
     end
     scope = outer
@@ -102,7 +103,7 @@ if run.exists and run.status == 'R' then
   if changed > 0 then settle_and_count(step, run, {}) end
   write_run(run)
   emit_queued(step)
-  for _, kept in ipairs(timed) do redis.call('ZREM', KEYS[3], kept) end
+  if #timed > 0 then redis.call('ZREM', KEYS[3], unpack(timed)) end
   if run.events >= first_event then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
 end
 return { cjson.encode({ word = 'ok', changed = changed }) }

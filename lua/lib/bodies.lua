@@ -1,26 +1,55 @@
 -- Bodies: what is executed in scopes of its own, once for each iteration of a loop or item of a map.
 --
--- ir, m<node> of a loop or map node: {id, queue, nodes, outputs (nodes whose outputs are dropped with the scope), joins, edges (into
---   joins), waits, loops} of its body, and of a map {window, results (terminals), asks (complete_when)}
+-- ir, m<node> of a loop or map node: {id, queue, loops (directly in it)} of its body, and of a map {window, results (terminals), asks
+--   (complete_when)}; k<node>: names of the fields that a scope of it may have, without the scope
 -- run, M<node><@scope>: `total,next item to begin,items under way,items over,failed items,first failed item,its node,
 --   no more are added,items are over that complete_when has not seen,stopped`
 --
 -- A map node waits while its items run; their executions count in their own scopes alone. So an item whose map is gone (withdrawn, or
 -- ended early) is dead: whatever is held of it is stale, and the reader withdraws what is left of it (`sweep`), for which the run waits.
 
+local function map_field(node, scope) return 'M' .. node .. at_scope(scope) end
+
+-- The same table for all of a call; whoever changes it says so.
 local function read_map(run, node, scope)
-  local packed = get(run, 'M' .. node .. at_scope(scope))
+  local field = map_field(node, scope)
+  run.maps = run.maps or {}
+  local map = run.maps[field]
+  if map then return map end
+  local packed = get(run, field)
   if not packed then return nil end
   local list = {}
   for value in string.gmatch(packed, '-?%d+') do list[#list + 1] = tonumber(value) end
-  return { total = list[1], next = list[2], open = list[3], over = list[4], failed = list[5], first = list[6], culprit = list[7],
+  map = { total = list[1], next = list[2], open = list[3], over = list[4], failed = list[5], first = list[6], culprit = list[7],
     closed = list[8] == 1, unseen = list[9] == 1, stopped = list[10] == 1 }
+  run.maps[field] = map
+  return map
 end
 
-local function write_map(run, node, scope, map)
-  put(run, 'M' .. node .. at_scope(scope), table.concat({ integer(map.total), integer(map.next), integer(map.open), integer(map.over),
-    integer(map.failed), integer(map.first), integer(map.culprit), map.closed and '1' or '0', map.unseen and '1' or '0',
-    map.stopped and '1' or '0' }, ','))
+local function new_map(run, node, scope)
+  local map = { total = 0, next = 0, open = 0, over = 0, failed = 0, first = 0, culprit = 0 }
+  run.maps[map_field(node, scope)] = map
+  return map
+end
+
+local function map_changed(run, node, scope)
+  run.maps_changed = run.maps_changed or {}
+  run.maps_changed[map_field(node, scope)] = true
+end
+
+function bodies.drop_map(run, node, scope)
+  local field = map_field(node, scope)
+  if run.maps then run.maps[field] = nil end
+  if run.maps_changed then run.maps_changed[field] = nil end
+  put(run, field, false)
+end
+
+function bodies.write(run)
+  for field in pairs(run.maps_changed or {}) do
+    local map = run.maps[field]
+    put(run, field, table.concat({ integer(map.total), integer(map.next), integer(map.open), integer(map.over), integer(map.failed),
+      integer(map.first), integer(map.culprit), map.closed and '1' or '0', map.unseen and '1' or '0', map.stopped and '1' or '0' }, ','))
+  end
 end
 
 -- Does this execution undo another one's work? Then it comes after its map, and counts in the run's own counter.
@@ -36,7 +65,7 @@ local function is_alive(run, scope, node)
   while scope ~= '' do
     local id = last_component(scope)
     local outer = strip_scope(scope, 1)
-    local map = read_map(run, edges_of(run, 'B')[id].n, outer)
+    local map = read_map(run, body_of(run, id).n, outer)
     if not map or map.stopped then return false end
     scope = item_scope(run, outer)
   end
@@ -58,7 +87,7 @@ function bodies.enter(run, edge, scope)
   for _ = 1, edge[9] or 0 do
     local id = last_component(scope)
     scope = strip_scope(scope, 1)
-    put(run, 'i' .. edges_of(run, 'B')[id].n .. at_scope(scope), '1')
+    put(run, 'i' .. body_of(run, id).n .. at_scope(scope), '1')
   end
 end
 
@@ -66,28 +95,41 @@ end
 function bodies.was_entered(run, edge, scope)
   if not edge[9] or edge[9] == 0 then return false end
   local id = last_component(strip_scope(scope, edge[9] - 1))
-  return get(run, 'i' .. edges_of(run, 'B')[id].n .. at_scope(strip_scope(scope, edge[9])))
+  return get(run, 'i' .. body_of(run, id).n .. at_scope(strip_scope(scope, edge[9])))
 end
 
-local function clear_scope(run, node, scope)
-  local info, at = edges_of(run, 'm' .. node), at_scope(scope)
-  for _, inner in ipairs(info.nodes) do put(run, 'n' .. inner .. at, false) end
-  for _, inner in ipairs(info.outputs) do put(run, 'o' .. inner .. at, false) end
-  for _, join in ipairs(info.joins) do put(run, 'a' .. join .. at, false) end
-  for _, edge in ipairs(info.edges) do put(run, 'e' .. edge .. at, false) end
-  for _, waiting in ipairs(info.waits) do put(run, 'p' .. waiting .. at, false) end
-  for _, loop in ipairs(info.loops) do
+-- Clears a part of what a scope left behind; answers true when that was the last. `outer` is the scope around it.
+local function clear_part(step, run, node, scope, part, outer, work)
+  local at = at_scope(scope)
+  local fields = edges_of(run, part == 0 and 'k' .. node or 'k' .. node .. '+' .. integer(part))
+  step.call.limit = step.call.limit - math.floor(#(fields or {}) / 10)
+  for _, field in ipairs(fields or {}) do put(run, field .. at, false) end
+  if fields and #fields == PART then return false end
+  for _, loop in ipairs(edges_of(run, 'm' .. node).loops) do
     local current = tonumber(get(run, 'i' .. loop .. at) or '0')
     local id = edges_of(run, 'm' .. loop).id
-    for iteration = math.max(1, current - 1), current do clear_scope(run, loop, join_scope(scope, id .. ':' .. iteration)) end
+    for iteration = math.max(1, current - 1), current do
+      work[#work + 1] = { loop, outer, 1, 'C' .. join_scope(scope, id .. ':' .. iteration) }
+    end
     put(run, 'i' .. loop .. at, false)
   end
   put(run, 'c' .. at, false)
   put(run, 'u' .. at, false)
+  return true
+end
+
+local function clear_scope(step, run, node, scope, work)
+  local outer = strip_scope(scope, 1)
+  if not clear_part(step, run, node, scope, 0, outer, work) then work[#work + 1] = { node, outer, 2, 'C' .. scope } end
+end
+
+function modes.C(step, run, top, work)
+  top[3] = top[3] + 1
+  return clear_part(step, run, top[1], string.sub(top[4], 2), top[3] - 2, top[2], work)
 end
 
 -- The next iteration. What the one before the last left is cleared; the last one's is still asked for by repeated calls.
-function modes.A(step, run, top)
+function modes.A(step, run, top, work)
   if is_stopping(run) then return true end
   local node, scope = top[1], top[2]
   local id, iteration = last_component(scope)
@@ -97,24 +139,25 @@ function modes.A(step, run, top)
   put(run, 'i' .. node .. at_scope(outer), integer(iteration + 1))
   local inner = join_scope(following, edge[8] or '')
   if inner ~= following then bodies.enter(run, { [9] = (edge[9] or 0) - 1 }, inner) end
-  if tonumber(iteration) > 1 then clear_scope(run, node, join_scope(outer, id .. ':' .. integer(iteration - 1))) end
   activate(step, run, edge, node, inner, { { node, edge[9] or 1 } })
+  if tonumber(iteration) > 1 then clear_scope(step, run, node, join_scope(outer, id .. ':' .. integer(iteration - 1)), work) end
   return true
 end
 
 -- Does the map node go on? When all items are over, when it was ended early, when complete_when is to be asked, or when the run is halted.
 local function settle_map(step, run, node, scope)
   local map, info = read_map(run, node, scope), edges_of(run, 'm' .. node)
-  if not map or get(run, 'p' .. node .. at_scope(scope)) ~= 'm' or not is_alive(run, scope, node) then return end
-  if is_stopping(run) then return map.open == 0 and withdraw(step, run, node, scope) end
+  if not map then return end
   local is_over = map.stopped or (map.open == 0 and map.next >= map.total and map.closed)
+  local is_asked = info.asks and map.unseen
+  if not is_over and not is_asked and not is_stopping(run) then return end
+  if get(run, 'p' .. node .. at_scope(scope)) ~= 'm' or not is_alive(run, scope, node) then return end
+  if is_stopping(run) then return map.open == 0 and withdraw(step, run, node, scope) end
   if not is_over then
-    if info.asks and map.unseen then
-      map.unseen = false
-      write_map(run, node, scope, map)
-      wake(step, run, node, scope, info.queue,
-        'K' .. cjson.encode({ completed = map.over - map.failed, failed = map.failed, total = map.total }))
-    end
+    map.unseen = false
+    map_changed(run, node, scope)
+    wake(step, run, node, scope, info.queue,
+      'K' .. cjson.encode({ completed = map.over - map.failed, failed = map.failed, total = map.total }))
     return
   end
   local told = { total = map.total, failed = map.failed, stopped = map.stopped or nil }
@@ -122,11 +165,26 @@ local function settle_map(step, run, node, scope)
   wake(step, run, node, scope, info.queue, 'M' .. cjson.encode(told))
 end
 
--- An item that begins costs about as much as this many edges.
-local ITEM_COST = 10
+-- What else an entry of an item costs, in edges.
+local ENTRY_COST = 1
+local ENTRIES_AT_ONCE = 20
+
+-- Entries of an item begin, a part of them at a time.
+function modes.E(step, run, top)
+  local node, item = top[1], top[2]
+  for position = top[3], top[3] + ENTRIES_AT_ONCE - 1 do
+    local edge = one_of(run, 'oB' .. node, position)
+    if not edge then return true end
+    local inner = join_scope(item, edge[8] or '')
+    bodies.enter(run, edge, inner)
+    activate(step, run, edge, 'B' .. node, inner, {})
+    step.call.limit = step.call.limit - ENTRY_COST
+  end
+  top[3] = top[3] + ENTRIES_AT_ONCE
+end
 
 -- Items begin, as many as the window has room for.
-function modes.F(step, run, top)
+function modes.F(step, run, top, work)
   local node, scope = top[1], top[2]
   local info = edges_of(run, 'm' .. node)
   local map = read_map(run, node, scope)
@@ -137,28 +195,31 @@ function modes.F(step, run, top)
   local item = join_scope(scope, info.id .. ':' .. integer(map.next))
   map.next = map.next + 1
   map.open = map.open + 1
-  write_map(run, node, scope, map)
+  map_changed(run, node, scope)
   run.opened[#run.opened + 1] = item
-  for _, edge in ipairs(edges_of(run, 'oB' .. node)) do
-    local inner = join_scope(item, edge[8] or '')
-    bodies.enter(run, edge, inner)
-    activate(step, run, edge, 'B' .. node, inner, {})
-    step.call.limit = step.call.limit - ITEM_COST
-  end
+  local entries = { node, item, 1, 'E' }
+  if not modes.E(step, run, entries) then work[#work + 1] = entries end
 end
 
--- Results that were gathered are dropped.
-function modes.D(_, run, top)
-  local node, scope, item, total = top[1], top[2], top[3], tonumber(string.sub(top[4], 2))
-  if item > total then return true end
-  for _, terminal in ipairs(edges_of(run, 'm' .. node).results) do
-    put(run, 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.' .. terminal, false)
+-- Results that were gathered are dropped: `D` and their number, `x` behind it when some items failed.
+local RESULTS_AT_ONCE = 10
+
+function modes.D(step, run, top)
+  local node, scope, first = top[1], top[2], top[3]
+  local total, failed = string.match(top[4], '^D(%d+)(x?)$')
+  local last = math.min(first + RESULTS_AT_ONCE - 1, tonumber(total))
+  local terminals = edges_of(run, 'm' .. node).results
+  for item = first, last do
+    local field = 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.'
+    for _, terminal in ipairs(terminals) do put(run, field .. terminal, false) end
+    if failed == 'x' then put(run, field .. 'x', false) end
   end
-  put(run, 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.x', false)
-  top[3] = item + 1
+  step.call.limit = step.call.limit - #terminals * RESULTS_AT_ONCE / 2
+  if last >= tonumber(total) then return true end
+  top[3] = last + 1
 end
 
-local function item_over(run, node, scope, work)
+local function item_over(step, run, node, scope, work)
   local outer = strip_scope(scope, 1)
   local _, item = last_component(scope)
   local map, info = read_map(run, node, outer), edges_of(run, 'm' .. node)
@@ -179,18 +240,19 @@ local function item_over(run, node, scope, work)
       end
     end
   end
-  write_map(run, node, outer, map)
-  clear_scope(run, node, scope)
+  map_changed(run, node, outer)
+  clear_scope(step, run, node, scope, work)
   run.closed[#run.closed + 1] = scope
-  work[#work + 1] = { node, outer, 1, 'F' }
+  local top = work[#work]
+  if not (top and top[4] == 'F' and top[1] == node and top[2] == outer) then work[#work + 1] = { node, outer, 1, 'F' } end
 end
 
 -- The counter of a scope changed.
-function bodies.counted(_, run, scope, before, after, work)
+function bodies.counted(step, run, scope, before, after, work)
   local id = last_component(scope)
-  local body = edges_of(run, 'B')[id]
+  local body = body_of(run, id)
   if body.k == 'map' then
-    if after == 0 then item_over(run, body.n, scope, work) end
+    if after == 0 then item_over(step, run, body.n, scope, work) end
     return
   end
   local outer = strip_scope(scope, 1)
@@ -206,13 +268,12 @@ end
 
 -- A map node waits: at first, or again with items that were added.
 local function park_map(step, run, item)
-  local map = read_map(run, item.node, item.scope)
-    or { total = 0, next = 0, open = 0, over = 0, failed = 0, first = 0, culprit = 0 }
+  local map = read_map(run, item.node, item.scope) or new_map(run, item.node, item.scope)
   map.total = map.total + item.total
   map.closed = map.closed or item.closes
   if item.stops and not map.stopped then bodies.leave(run, item.node, item.scope, item.node) end
   map.stopped = map.stopped or item.stops
-  write_map(run, item.node, item.scope, map)
+  map_changed(run, item.node, item.scope)
   settle_and_count(step, run, { { item.node, item.scope, 1, 'F' } })
   if not map.closed and get(run, 'p' .. item.node .. at_scope(item.scope)) == 'm' then
     await_signal(step, run, item.signal, item.node, item.scope, item.queue)

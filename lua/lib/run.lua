@@ -5,12 +5,12 @@
 --   m executions that may hold a worker at once · h those that do (only with m) · y<name> permits of a semaphore that are taken
 --   n<node><@scope>  the execution: `A:nonce:delivery:attempt:worker:source,source…` active (worker empty: queued, timed or waiting;
 --                    ~ put aside while the run is paused, % put aside until another gives its permit back;
---                    a source is `node`, or `node^k` when its output is kept k components further out)
+--                    a source is `node`, or `node^k` when its output is kept k components further out; `*` at a wide join: all that sent a taken arrival)
 --                    `C|F:nonce:delivery:handed,handed…` resolved, with what went straight to the worker that resolved it
 --                    `S:reason:origin` skipped · `X:nonce:delivery:` cancelled
 --   p<node><@scope>  an execution that waits: w for a time, s for a signal, m for its items, c for its child run; and once it was woken:
 --                    S<payload> by a signal, C<payload> by its child, M<how they ended> by its items, K<counts> to ask complete_when
---   a<node><@scope>  arrivals counted at a join: taken,not taken,failed
+--   a<node><@scope>  arrivals counted at a join: taken,not taken,failed, and with a failure: first failed edge, the node it stems from
 --   e<edge><@scope>  one arrival at a join: t, n, or f<index of the failed node>
 --   o<node><@scope>  output: j<JSON> or b<name of a blob>; a loop node's is kept one component further out
 --   c@<scope>        counter of a scope of its own (map items; iterations of loops in which something may still go on)
@@ -20,28 +20,42 @@
 --   b<node><@scope>  of a map that is gone: items of it are still to be withdrawn, by that node, which counts 1
 --   s<name>          who waits for a signal, and signals that nobody waited for (see waiting.lua)
 --   K, K<number>     completed executions that can be compensated, in order of completion · z compensating: the verdict · Z what is being performed for it, `node@scope`
---   w<number>        arrivals still to be settled (see settle.lua)
+--   w<number>        work still to be done (see settle.lua)
 -- ir (hash): o<node> outgoing edges [[edge, to, on, fan-in of to, rule of to, queue of to, …], …] and, unless all of them are zero, behind it:
---   scopes left, components entered (`poll:1`), number of these, 1 if `to` is claimed before it runs (guards) · i<node> of a join: incoming
---   edges [[edge, from, components entered], …] · oroot the entry nodes, oB<node> those of a map's body, ob<node> that of a loop, in the same form
---   B bodies by component id {k loop|map, n node, c counted} · m<node> what a scope of the body leaves behind (bodies.lua)
---   g<node> guards · x<node> what the node withdraws {at, nodes}
+--   scopes left, components entered (`poll:1`), number of these, 1 if `to` is claimed before it runs (guards) · i<node> of a join that is not
+--   wide: incoming edges [[edge, from, components entered], …] · oroot the entry nodes, oB<node> those of a map's body, ob<node> that of a loop,
+--   in the same form · B<id> the body of that component {k loop|map, n node, c counted} · m<node> what the body is like, k<node> fields of a scope
+--   of it (bodies.lua) · g<node> guards · x<node> when the node withdraws {at}, X<node> whom · complete, when all of it is there
+--   A long list (o, X, k) lies in parts of PART: o3, o3+1, …
 
 -- What other libraries add: the work of a mode, answering true when it is done; and what they know of scopes.
-local modes, bodies = {}, {}
+local modes, bodies = {}, { write = function() end }
 
 local function integer(number) return string.format('%.0f', number) end
 
-local function at_scope(scope)
-  if scope == '' then return '' end
-  return '@' .. scope
+-- What is read off a scope, once in each call: `@` and the scope, the scope around it, id and number (text) of its innermost component.
+local known_scopes = { [''] = { at = '', outer = '' } }
+
+local function parts_of(scope)
+  local parts = known_scopes[scope]
+  if not parts then
+    local outer, last = string.match(scope, '^(.*)/([^/]*)$')
+    local id, number = string.match(last or scope, '^(.*):(%d+)$')
+    parts = { at = '@' .. scope, outer = outer or '', id = id, number = number }
+    known_scopes[scope] = parts
+  end
+  return parts
 end
 
--- id and number (text) of the innermost component
-local function last_component(scope) return string.match(scope, '([^/]+):(%d+)$') end
+local function at_scope(scope) return parts_of(scope).at end
+
+local function last_component(scope)
+  local parts = parts_of(scope)
+  return parts.id, parts.number
+end
 
 local function strip_scope(scope, count)
-  for _ = 1, count do scope = string.match(scope, '^(.*)/[^/]*$') or '' end
+  for _ = 1, count do scope = parts_of(scope).outer end
   return scope
 end
 
@@ -110,11 +124,27 @@ local function edges_of(run, field)
   return edges
 end
 
+local PART = 100
+
+-- One of a list that lies in parts; nil behind its end.
+local function one_of(run, field, position)
+  local part = math.floor((position - 1) / PART)
+  local list = edges_of(run, part == 0 and field or field .. '+' .. integer(part))
+  return list and list[(position - 1) % PART + 1]
+end
+
+local function body_of(run, id) return edges_of(run, 'B' .. id) end
+
+local function has_ir(run)
+  if run.has_ir == nil then run.has_ir = redis.call('HEXISTS', run.ir_key, 'complete') == 1 end
+  return run.has_ir
+end
+
 -- The innermost enclosing scope with a counter of its own.
 local function counted_scope(run, scope)
   while scope ~= '' do
     local id = last_component(scope)
-    if edges_of(run, 'B')[id].c then return scope end
+    if body_of(run, id).c then return scope end
     scope = strip_scope(scope, 1)
   end
   return ''
@@ -124,7 +154,7 @@ end
 local function item_scope(run, scope)
   while scope ~= '' do
     local id = last_component(scope)
-    if edges_of(run, 'B')[id].k == 'map' then return scope end
+    if body_of(run, id).k == 'map' then return scope end
     scope = strip_scope(scope, 1)
   end
   return ''
@@ -138,6 +168,7 @@ end
 
 local function write_run(run)
   if not run.changed then return end
+  bodies.write(run)
   put(run, 'c', integer(run.counter))
   put(run, 'q', integer(run.events))
   put(run, 's', run.status)
@@ -177,10 +208,10 @@ local function parse_execution(state)
   return kind, nonce, tonumber(delivery), rest
 end
 
--- attempt, worker, sources [{node, further out}]
+-- attempt, worker, sources [{node, further out}] (or none, but `wide`)
 local function parse_active(rest)
   local attempt, worker, sources = string.match(rest, '^(%d+):([^:]*):(.*)$')
-  local list = {}
+  local list = { wide = sources == '*' }
   for node, out in string.gmatch(sources, '(%d+)%^?(%d*)') do list[#list + 1] = { tonumber(node), tonumber(out) or 0 } end
   return tonumber(attempt), worker, list
 end
@@ -190,7 +221,7 @@ local function put_active(run, field, nonce, delivery, attempt, worker, sources)
   for index, source in ipairs(sources) do
     texts[index] = source[2] > 0 and integer(source[1]) .. '^' .. integer(source[2]) or integer(source[1])
   end
-  put(run, field, table.concat({ 'A', nonce, integer(delivery), integer(attempt), worker, table.concat(texts, ',') }, ':'))
+  put(run, field, table.concat({ 'A', nonce, integer(delivery), integer(attempt), worker, sources.wide and '*' or table.concat(texts, ',') }, ':'))
 end
 
 -- Does this worker's name stand for a worker, and not for a place where the execution was put?

@@ -1,18 +1,23 @@
 -- Arrivals: what a resolved execution sends along its edges, and what they do to their targets (DESIGN 2.3, 3).
 --
 -- Work is a stack of {node, scope, position of the next edge, mode}, deepest first. Mode says what each edge carries:
---   `=tnf…` per edge as the worker routed it · X failed on every edge, from this node · U skipped as upstream_failed, from
---   the origin behind the letter · N not taken
+--   `=tnf…` per edge as the worker routed it · T taken on every edge · X failed on every edge, from this node · U skipped as
+--   upstream_failed, from the origin behind the letter · N not taken
 -- or what else is to be done, a bounded part at a time:
---   A the next iteration of a loop begins · F items of a map begin · D results of a map are dropped, up to the number behind the letter ·
---   W executions are withdrawn by the node
--- At most `call.limit` edges are settled in one call; what remains becomes one settle token that counts 1 in the scopes concerned.
--- Modes A, F, D are bodies.lua's, W is withdraw.lua's.
+--   A the next iteration of a loop begins · F items of a map begin · E entries of an item begin · D results of a map are dropped, up to the
+--   number behind the letter · C what an item or iteration left behind is cleared · W executions are withdrawn by the node
+-- At most `call.limit` edges are settled in one call; what remains is kept under w<number> and becomes one settle token. A large rest lies
+-- in parts, of which a call reads those that it comes to: {w work, b name of the part below}. Each part counts 1 in the scopes that it is in.
+-- Modes A, F, E, D, C are bodies.lua's, W is withdraw.lua's.
+
+-- A join with more edges is wide: its arrivals are looked through by the worker, not in a script.
+local WIDE = 100
 
 
 local function mode_arrival(mode, position, on)
   local kind = string.sub(mode, 1, 1)
   if kind == '=' then return string.sub(mode, position + 1, position + 1) end
+  if kind == 'T' then return 't' end
   if kind == 'X' then return 'f' end
   if kind == 'U' and on ~= 'f' then return 'f' end
   return 'n'
@@ -36,30 +41,16 @@ local function decide(rule, fan_in, taken, not_taken, failed)
   return 'fire'
 end
 
-local function join_arrivals(run, target, scope)
-  local incoming = edges_of(run, 'i' .. target)
-  local fields = {}
+local function taken_sources(run, target, fan_in, scope)
+  local sources = { wide = fan_in > WIDE }
+  if sources.wide then return sources end
+  local incoming, fields = edges_of(run, 'i' .. target), {}
   for index, edge in ipairs(incoming) do fields[index] = 'e' .. edge[1] .. at_scope(scope) end
   get_many(run, fields)
-  return incoming, fields
-end
-
-local function taken_sources(run, target, scope)
-  local incoming, fields = join_arrivals(run, target, scope)
-  local sources = {}
   for index, edge in ipairs(incoming) do
     if get(run, fields[index]) == 't' then sources[#sources + 1] = { edge[2], edge[3] or 0 } end
   end
   return sources
-end
-
--- The failed node that the first failed edge (by index) stems from.
-local function first_origin(run, target, scope)
-  local _, fields = join_arrivals(run, target, scope)
-  for _, field in ipairs(fields) do
-    local arrival = get(run, field)
-    if arrival and string.sub(arrival, 1, 1) == 'f' then return string.sub(arrival, 2) end
-  end
 end
 
 local function nodes_of(sources)
@@ -69,12 +60,13 @@ local function nodes_of(sources)
   return nodes
 end
 
--- from: the node whose arrival decided it. Only what follows the finished node itself is handed over: the worker said what its
--- direct successors need (`needs`), not what those behind a skipped one do.
+-- from: the node whose arrival decided it, or `B` and the map whose item begins. Handed over is only what follows the finished node itself,
+-- and the item that takes the place of the one that it ended: the worker said what these need (`needs`), not what others do.
 local function activate(step, run, edge, from, scope, sources)
   local target, queue = edge[2], edge[6]
   local permitted = run.permits == 0 or run.holding < run.permits
-  local handed = step.hand == from and permitted and edge[10] ~= 1 and not run.paused and step.call.take > 0
+  local follows = step.hand == from or (step.hand_items and string.sub(from, 1, 1) == 'B')
+  local handed = follows and permitted and edge[10] ~= 1 and not run.paused and step.call.take > 0
     and step.call.reads[queue]
   count(run, scope, 1)
   put_active(run, 'n' .. target .. at_scope(scope), step.call.call, 1, 1,
@@ -98,35 +90,42 @@ local function skip(step, run, target, scope, reason, origin, work)
   work[#work + 1] = { target, scope, 1, reason == 'upstream_failed' and 'U' .. origin or 'N' }
 end
 
+-- Counts one arrival at a join; answers the new counts and the origin of the failure on its first failed edge.
+local function count_arrival(run, edge, scope, kind, origin)
+  local target, at = edge[2], at_scope(scope)
+  local taken, not_taken, failed, first, first_origin = 0, 0, 0, nil, nil
+  local counted = edge[4] > 1 and get(run, 'a' .. target .. at)
+  if counted then
+    local t, n, f, e, o = string.match(counted, '^(%d+),(%d+),(%d+),?(%d*),?(%d*)$')
+    taken, not_taken, failed, first, first_origin = tonumber(t), tonumber(n), tonumber(f), tonumber(e), o
+  end
+  if kind == 't' then taken = taken + 1 elseif kind == 'n' then not_taken = not_taken + 1 else failed = failed + 1 end
+  if kind == 'f' and (not first or edge[1] < first) then first, first_origin = edge[1], origin end
+  if edge[4] > 1 then
+    put(run, 'e' .. edge[1] .. at, kind)
+    local failure = first and ',' .. integer(first) .. ',' .. first_origin or ''
+    put(run, 'a' .. target .. at, taken .. ',' .. not_taken .. ',' .. failed .. failure)
+  end
+  return taken, not_taken, failed, first_origin
+end
+
 -- One arrival at one target, in the target's scope.
 local function arrive(step, run, edge, from, scope, kind, origin, work)
   local target, fan_in, rule = edge[2], edge[4], edge[5]
   -- Fired early: a late arrival is absorbed.
   if get(run, 'n' .. target .. at_scope(scope)) or bodies.was_entered(run, edge, scope) then return end
-  local taken, not_taken, failed = 0, 0, 0
-  if fan_in > 1 then
-    put(run, 'e' .. edge[1] .. at_scope(scope), kind == 'f' and 'f' .. origin or kind)
-    local counted = get(run, 'a' .. target .. at_scope(scope))
-    if counted then
-      local t, n, f = string.match(counted, '(%d+),(%d+),(%d+)')
-      taken, not_taken, failed = tonumber(t), tonumber(n), tonumber(f)
-    end
-  end
-  if kind == 't' then taken = taken + 1 elseif kind == 'n' then not_taken = not_taken + 1 else failed = failed + 1 end
-  if fan_in > 1 then
-    put(run, 'a' .. target .. at_scope(scope), taken .. ',' .. not_taken .. ',' .. failed)
-  end
+  local taken, not_taken, failed, first_origin = count_arrival(run, edge, scope, kind, origin)
   local verdict = decide(rule, fan_in, taken, not_taken, failed)
   if not verdict then return end
   bodies.enter(run, edge, scope)
   if verdict == 'fire' then
     local sources = {}
-    if fan_in > 1 then sources = taken_sources(run, target, scope)
+    if fan_in > 1 then sources = taken_sources(run, target, fan_in, scope)
     elseif kind == 't' and tonumber(from) then sources = { { tonumber(from), edge[9] or 0 } } end
     activate(step, run, edge, from, scope, sources)
     if edge[11] == 1 then table.insert(work, 1, { target, scope, 1, 'W' }) end -- once all arrivals of the step are settled
   elseif verdict == 'failed' then
-    skip(step, run, target, scope, 'upstream_failed', fan_in > 1 and first_origin(run, target, scope) or origin, work)
+    skip(step, run, target, scope, 'upstream_failed', first_origin, work)
   elseif verdict == 'not_taken' then
     skip(step, run, target, scope, 'not_taken', nil, work)
   end
@@ -137,52 +136,14 @@ local function settle_part(step, run, top, work)
   local node, scope, mode = top[1], top[2], top[4]
   local other = modes[string.sub(mode, 1, 1)]
   if other then return other(step, run, top, work) end
-  local edges = edges_of(run, 'o' .. node)
-  assert(edges, 'IR_MISSING')
-  local edge = edges[top[3]]
+  local edge = one_of(run, 'o' .. node, top[3])
   if not edge then return true end
   local kind = mode_arrival(mode, top[3], edge[3])
   local origin = string.sub(mode, 1, 1) == 'U' and string.sub(mode, 2) or integer(tonumber(node) or 0)
   top[3] = top[3] + 1
+  -- What comes of the last edge stands in its place: a long chain makes no deep stack.
+  if not one_of(run, 'o' .. node, top[3]) then work[#work] = nil end
   arrive(step, run, edge, node, cross(scope, edge), kind, origin, work)
-end
-
--- Answers what is left when the limit is reached.
-local function settle(step, run, work)
-  while #work > 0 do
-    if step.call.limit <= 0 then return work end
-    local top = work[#work]
-    step.call.limit = step.call.limit - 1
-    if settle_part(step, run, top, work) then
-      for index = #work, 1, -1 do
-        if work[index] == top then
-          table.remove(work, index)
-          break
-        end
-      end
-    end
-  end
-end
-
--- Applies the deltas, innermost scopes first: what a scope's zero sets off (the next iteration, the next item) may count again.
-local function balance(step, run, work)
-  local deepest, depth = nil, -1
-  for scope in pairs(run.deltas) do
-    local _, components = string.gsub(scope, ':', '')
-    if components > depth then deepest, depth = scope, components end
-  end
-  if not deepest then return end
-  local delta = run.deltas[deepest]
-  run.deltas[deepest] = nil
-  if deepest == '' then
-    run.counter = run.counter + delta
-  else
-    local field = 'c@' .. deepest
-    local before = tonumber(get(run, field) or '0')
-    put(run, field, before + delta > 0 and integer(before + delta))
-    bodies.counted(step, run, deepest, before, before + delta, work)
-  end
-  return true
 end
 
 -- A settle token holds the counters of the scopes that its work is in.
@@ -195,18 +156,84 @@ local function count_rest(run, work, delta)
   end
 end
 
--- Settles, leaves what is over the limit behind as a settle token, and tests the counter for zero.
-local function settle_and_count(step, run, work)
-  repeat
-    local rest = settle(step, run, work)
-    if rest then
-      run.rests = (run.rests or 0) + 1
-      local name = 'w' .. integer(run.events) .. '.' .. run.rests .. '.' .. step.call.call
-      put(run, name, cjson.encode(rest))
-      count_rest(run, rest, 1)
-      step.queued[#step.queued + 1] = { run = run, settle = name, queue = step.call.settle_queue }
-      work = {}
+local REST_PART = 200
+
+-- Keeps work of which the last is to be done first, above a part that was kept before; answers the name of the uppermost part.
+local function keep_rest(step, run, work, below)
+  for first = 1, #work, REST_PART do
+    local part = {}
+    for index = first, math.min(first + REST_PART - 1, #work) do part[#part + 1] = work[index] end
+    run.rests = (run.rests or 0) + 1
+    local name = 'w' .. integer(run.events) .. '.' .. run.rests .. '.' .. step.call.call
+    put(run, name, cjson.encode({ w = part, b = below }))
+    count_rest(run, part, 1)
+    below = name
+  end
+  return below
+end
+
+-- Takes up work that was kept, but for what is dead by now; answers it and the name of the part below.
+local function take_rest(run, name)
+  local rest, alive = cjson.decode(get(run, name)), {}
+  count_rest(run, rest.w, -1)
+  put(run, name, false)
+  for _, entry in ipairs(rest.w) do
+    if not is_stopping(run) and bodies.are_alive(run, entry[2], -1) then alive[#alive + 1] = entry end
+  end
+  return alive, rest.b
+end
+
+-- Does work until none is left, there and in the parts below, or the limit is reached; answers the name of what is kept then.
+local function settle(step, run, work, below)
+  while #work > 0 or below do
+    if step.call.limit <= 0 then return keep_rest(step, run, work, below) end
+    if #work == 0 then
+      work, below = take_rest(run, below)
+      step.call.limit = step.call.limit - math.ceil(#work / 10)
+    else
+      local top = work[#work]
+      step.call.limit = step.call.limit - 1
+      if settle_part(step, run, top, work) then
+        for index = #work, 1, -1 do
+          if work[index] == top then
+            table.remove(work, index)
+            break
+          end
+        end
+      end
     end
+  end
+end
+
+-- Applies the deltas, innermost scopes first: what a scope's zero sets off (the next iteration, the next item) may count again.
+local function balance(step, run, work)
+  local deepest, depth = {}, -1
+  for scope in pairs(run.deltas) do
+    local _, components = string.gsub(scope, ':', '')
+    if components > depth then deepest, depth = {}, components end
+    if components == depth then deepest[#deepest + 1] = scope end
+  end
+  for _, scope in ipairs(deepest) do
+    local delta = run.deltas[scope]
+    run.deltas[scope] = nil
+    if scope == '' then
+      run.counter = run.counter + delta
+    else
+      local field = 'c@' .. scope
+      local before = tonumber(get(run, field) or '0')
+      put(run, field, before + delta > 0 and integer(before + delta))
+      bodies.counted(step, run, scope, before, before + delta, work)
+    end
+  end
+  return depth >= 0
+end
+
+-- Settles, leaves what is over the limit behind as a settle token, and tests the counter for zero. `below` names work that was kept.
+local function settle_and_count(step, run, work, below)
+  repeat
+    local rest = settle(step, run, work, below)
+    if rest then step.queued[#step.queued + 1] = { run = run, settle = rest, queue = step.call.settle_queue } end
+    work, below = {}, nil
   until not balance(step, run, work) and #work == 0
   if step.halt and not run.halted then
     run.halted = step.halt

@@ -1,6 +1,6 @@
 -- Withdrawal: an execution that is no longer wanted is CANCELLED at once; what its worker still answers is stale.
 --
--- ir, x<node>: {at done|fire|event, nodes [[node, [loop, …]]]}: what the node withdraws, with the loops inside the scope around each.
+-- ir, x<node>: {at done|fire|event}; X<node>: [[node, [loop, …]]] what the node withdraws, with the loops inside the scope around each.
 
 -- by: the node that withdraws it; nil: the run is halted. work: takes what follows from it; nil: nothing does.
 local function withdraw(step, run, node, scope, by, work)
@@ -19,7 +19,7 @@ local function withdraw(step, run, node, scope, by, work)
   if get(run, 'p' .. node .. at) then
     put(run, 'p' .. node .. at, false)
     if work then bodies.leave(run, node, scope, by) end
-    put(run, 'M' .. node .. at, false)
+    bodies.drop_map(run, node, scope)
   end
   step.cancelled[#step.cancelled + 1] = { node, scope, attempt, by }
   if work then work[#work + 1] = { node, scope, 1, 'N' } end
@@ -38,7 +38,7 @@ end
 
 function modes.W(step, run, top, work)
   local node, position = top[1], top[3]
-  local target = edges_of(run, 'x' .. node).nodes[position]
+  local target = one_of(run, 'X' .. node, position)
   if not target then return true end
   top[3] = position + 1
   local scope = live_scope(run, top[2], target[2] or {})

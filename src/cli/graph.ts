@@ -4,7 +4,7 @@ import type { NodeExecutionRow } from "../postgres/runs.ts";
 import type { NodeStatus, RunStatus } from "../token/lifecycle.ts";
 import type { EdgeOn, IR, IRBody, TriggerRule } from "../workflow/ir.ts";
 import { coloured, counts, duration, icon } from "./format.ts";
-import { countStatuses, groupScopes } from "./scopes.ts";
+import { groupScopes, type KnownCounts } from "./scopes.ts";
 import type { Colors } from "./terminal.ts";
 
 export interface GraphNode {
@@ -55,16 +55,18 @@ export interface Graph {
 export function graphOf(
   ir: IR,
   version: number | null,
-  run?: { run_id: string; status: RunStatus; nodes: readonly NodeExecutionRow[] },
+  run?: { run_id: string; status: RunStatus; nodes: readonly NodeExecutionRow[]; counts?: KnownCounts },
 ): Graph {
   const idOf = (index: number) => ir.nodes[index]?.id as string;
   const bodyOf = (index: number) => (index === -1 ? null : idOf(ir.bodies[index]?.node as number));
   const states = new Map<string, NodeState>();
-  for (const { nodeId, status, rows, text } of groupScopes(run?.nodes ?? [], 1)) {
-    const duration_ms = rows.length === 1 ? (rows[0]?.duration_ms ?? null) : null;
-    const executions = Object.fromEntries(
-      Object.entries(countStatuses(rows)).filter(([, count]) => count > 0),
-    );
+  for (const { nodeId, status, rows, byStatus, total, text } of groupScopes(
+    run?.nodes ?? [],
+    1,
+    run?.counts,
+  )) {
+    const duration_ms = total === 1 ? (rows[0]?.duration_ms ?? null) : null;
+    const executions = Object.fromEntries(Object.entries(byStatus).filter(([, count]) => count > 0));
     states.set(nodeId, { status, executions, reason: text === "" ? null : text, duration_ms });
   }
   const pending: NodeState = {

@@ -56,19 +56,26 @@ export interface ScopeGroup<Row> {
   /** As `each:*`; with a single row its scope. */
   scope: string;
   status: NodeStatus;
-  /** In order of time. */
+  /** In order of time; of many perhaps only the first, and the first that failed. */
   rows: Row[];
+  /** How many there are in each status. */
+  byStatus: StatusCounts;
+  total: number;
   /** `243 COMPLETED, 7 FAILED; the first: each:3 HANDLER_ERROR: …`. */
   text: string;
 }
 
 /** More executions of a node than this are told as one. */
-const MOST_TOLD = 10;
+export const MOST_TOLD = 10;
+
+/** How many executions of each node there are, when `rows` are not all of them. */
+export type KnownCounts = ReadonlyMap<string, Partial<StatusCounts>>;
 
 /** Puts many executions of a node together, where its first stood; few stay each by itself. */
 export function groupScopes<Row extends Explained & { node_id: string; scope: string }>(
   rows: readonly Row[],
   most = MOST_TOLD,
+  known: KnownCounts = new Map(),
 ): ScopeGroup<Row>[] {
   const groups = new Map<string, Row[]>();
   for (const row of rows) {
@@ -80,25 +87,35 @@ export function groupScopes<Row extends Explained & { node_id: string; scope: st
   const told = new Set<Row[]>();
   return rows.flatMap((row) => {
     const group = groups.get(placeOf(row.node_id, patternOf(row.scope))) as Row[];
-    if (group.length <= most) return [groupOf([row], row.scope)];
+    const byStatus = { ...countStatuses(known.has(row.node_id) ? [] : group), ...known.get(row.node_id) };
+    if (totalOf(byStatus) <= most) return [groupOf([row], row.scope)];
     if (told.has(group)) return [];
     told.add(group);
-    return [groupOf(group, patternOf(row.scope))];
+    return [groupOf(group, patternOf(row.scope), byStatus)];
   });
 }
 
 function groupOf<Row extends Explained & { node_id: string; scope: string }>(
   rows: Row[],
   scope: string,
+  byStatus = countStatuses(rows),
 ): ScopeGroup<Row> {
-  const nodeId = (rows[0] as Row).node_id;
-  const byStatus = countStatuses(rows);
-  const status = statusOfAll(byStatus);
-  if (rows.length === 1) return { nodeId, scope, status, rows, text: reasonOf(rows[0] as Row) ?? "" };
+  const total = totalOf(byStatus);
+  const group = {
+    nodeId: (rows[0] as Row).node_id,
+    scope,
+    status: statusOfAll(byStatus),
+    rows,
+    byStatus,
+    total,
+  };
+  if (total === 1) return { ...group, text: reasonOf(rows[0] as Row) ?? "" };
   const failed = rows.find((row) => row.status === "FAILED");
   const first = failed ? `; the first: ${failed.scope} ${reasonOf(failed) ?? ""}` : "";
-  return { nodeId, scope, status, rows, text: `${counts(byStatus)}${first}` };
+  return { ...group, text: `${counts(byStatus)}${first}` };
 }
+
+const totalOf = (byStatus: StatusCounts) => Object.values(byStatus).reduce((sum, count) => sum + count, 0);
 
 /** Nodes that may run yet and have not begun; those of a final run's bodies never will, and compensation may not be needed. */
 export function pendingNodes(ir: IR, seen: ReadonlySet<string>, isFinal: boolean): string[] {

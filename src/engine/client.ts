@@ -35,10 +35,13 @@ import { countLive, functionsWithoutWorker, type LiveProcesses } from "../postgr
 import {
   acceptRuns,
   countFinal,
+  countNodes,
   getRun,
+  listFirst,
   listNodes,
   listRuns,
   type NodeExecutionRow,
+  type NodeFilter,
   type RunFilter,
   type RunRow,
 } from "../postgres/runs.ts";
@@ -54,7 +57,7 @@ import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { stateChannel } from "../redis/keys.ts";
 import { FenceError, Partition } from "../redis/partition.ts";
 import { nudgeReader } from "../redis/upkeep.ts";
-import { isFinalRunStatus } from "../token/lifecycle.ts";
+import { isFinalRunStatus, type NodeStatus } from "../token/lifecycle.ts";
 import { compile } from "../workflow/compile.ts";
 import type { IR } from "../workflow/ir.ts";
 import { encodeInput } from "./input.ts";
@@ -111,6 +114,12 @@ const stateChange: z.ZodType<StateChange> = z.looseObject({
   timestamp: z.string(),
   duration_ms: z.number().optional(),
 }) as never;
+
+/** What `summarizeNodes` answers. */
+export interface NodeSummary {
+  rows: NodeExecutionRow[];
+  counts: ReadonlyMap<string, Partial<Record<NodeStatus, number>>>;
+}
 
 export class Client {
   readonly #database: Database;
@@ -350,9 +359,30 @@ export class Client {
     return listRuns(this.#database, filter);
   }
 
-  /** The executions of a run in order of time; with `outputs: false` theirs are null, which is quicker. */
-  listNodes(runId: string, options: { outputs?: boolean } = {}): Promise<NodeExecutionRow[]> {
-    return listNodes(this.#database, runId, options.outputs ?? true);
+  /** The executions of a run in order of time. A run over a large map has very many: see `summarizeNodes`. */
+  listNodes(runId: string, filter: NodeFilter = {}): Promise<NodeExecutionRow[]> {
+    return listNodes(this.#database, runId, filter);
+  }
+
+  /**
+   * The executions of nodes that have at most `most`, of all others the first one and the first that failed, in order of time and
+   * without outputs; with them how many each node has in each status.
+   */
+  async summarizeNodes(runId: string, most: number): Promise<NodeSummary> {
+    const counts = await countNodes(this.#database, runId);
+    const total = (id: string) => Object.values(counts.get(id) ?? {}).reduce((sum, count) => sum + count, 0);
+    const ids = [...counts.keys()];
+    const few = { outputs: false, nodeIds: ids.filter((id) => total(id) <= most) };
+    const rows = [
+      ...(await listNodes(this.#database, runId, few)),
+      ...(await listFirst(
+        this.#database,
+        runId,
+        ids.filter((id) => total(id) > most),
+      )),
+    ];
+    const timeOf = ({ started_at, ended_at }: NodeExecutionRow) => (started_at ?? ended_at)?.getTime() ?? 0;
+    return { rows: rows.sort((a, b) => timeOf(a) - timeOf(b)), counts };
   }
 
   /** Events of a run in order. Starts of executions are not among them: see `listStarts`. */

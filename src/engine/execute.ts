@@ -11,7 +11,7 @@ import type { Handlers } from "../handlers/types.ts";
 import { backoffMs } from "../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../token/journal.ts";
 import type { IRNode } from "../workflow/ir.ts";
-import { bareItem, finishedItem, type Performed } from "./finished_item.ts";
+import { bareItem, finishedItem, type HandOver, type Performed } from "./finished_item.ts";
 import { type HeldExecution, nodeOf, viewOf } from "./held.ts";
 import { MAX_DELIVERIES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES } from "./limits.ts";
 import { errorOf, type Outcome, route } from "./routed.ts";
@@ -22,7 +22,8 @@ export interface PerformOptions {
   handlers: Handlers;
   now: () => number;
   log: Log;
-  mayHandOver: boolean;
+  /** Asked when it is done. */
+  mayHandOver: () => HandOver;
   /** Aborted when the worker holds the execution no more. */
   lost: AbortSignal;
   /** What executions that wait need of the servers. */
@@ -115,7 +116,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     ...detail("error" in routed.outcome ? routed.outcome.error : undefined),
     ...(routed.faults.length > 0 ? { faults: routed.faults } : {}),
   };
-  return finishedItem(held, routed, told, options.mayHandOver);
+  return finishedItem(held, routed, told, options.mayHandOver());
 }
 
 function deadLetter(deliveries: number): HitzeroError {

@@ -3,8 +3,16 @@
 import type { FinishedItem, Need, Park } from "../redis/calls.ts";
 import { PARKING } from "../redis/pack.ts";
 import type { ExecutionDetail } from "../token/journal.ts";
-import type { IR, IREdge, IRNode } from "../workflow/ir.ts";
-import { enterScope, nextIteration, scopePrefix, storageDepth } from "../workflow/scopes.ts";
+import type { IR, IRBody, IREdge, IRNode } from "../workflow/ir.ts";
+import {
+  bodyPath,
+  depthOf,
+  enterScope,
+  nextIteration,
+  scopePrefix,
+  startScope,
+  storageDepth,
+} from "../workflow/scopes.ts";
 import { type HeldExecution, needOf, nodeOf, traitsOf } from "./held.ts";
 import { INLINE_OUTPUT_BYTES } from "./limits.ts";
 import type { Routed } from "./routed.ts";
@@ -13,6 +21,12 @@ export interface Performed {
   item: FinishedItem;
   /** Large values, to be stored under their names before the step. */
   blobs: { name: string; value: string }[];
+}
+
+/** What may come straight back to this worker: nodes that follow, the next item of the map around it. */
+export interface HandOver {
+  next: boolean;
+  items: boolean;
 }
 
 /** What identifies the execution in a call, and what its node asks of it. */
@@ -31,6 +45,7 @@ function identityOf(held: HeldExecution) {
     nonce: held.nonce,
     guarded: node.holds !== undefined,
     waits: PARKING.has(node.type),
+    ...(held.follows === undefined ? {} : { forgets: held.follows }),
   };
 }
 
@@ -49,6 +64,7 @@ export function bareItem(
     unhandled: false,
     halt: false,
     hand: false,
+    handItems: false,
     needs: {},
     detail: JSON.stringify(detail),
     output: "",
@@ -57,7 +73,7 @@ export function bareItem(
   };
 }
 
-/** What a target needs of other ancestors when it is handed straight to this worker. */
+/** What a target needs of other nodes when it is handed straight to this worker. */
 function needsOfTargets(held: HeldExecution, again: boolean): Record<string, Need[]> {
   const { ir, scope, nodeIndex } = held;
   const needs: Record<string, Need[]> = {};
@@ -75,6 +91,14 @@ function needsOfTargets(held: HeldExecution, again: boolean): Record<string, Nee
       add(edge.to, () => enterScope(ir, scope, edge));
     }
   }
+  // What the next item's entries need lies outside of their map: it is the same for each item.
+  if (scope !== "") {
+    for (const index of bodyPath(ir, nodeOf(held).body)) {
+      const { kind, entries } = ir.bodies[index] as IRBody;
+      const item = scopePrefix(scope, depthOf(ir, index));
+      if (kind === "map") for (const entry of entries) add(entry, () => startScope(ir, item, entry));
+    }
+  }
   return needs;
 }
 
@@ -89,7 +113,7 @@ export function finishedItem(
   held: HeldExecution,
   routed: Routed,
   detail: ExecutionDetail,
-  mayHandOver: boolean,
+  mayHandOver: HandOver,
 ): Performed {
   const node = nodeOf(held);
   const { outcome, again } = routed;
@@ -114,7 +138,8 @@ export function finishedItem(
     arrivals: routed.arrivals,
     unhandled: failed && routed.unhandled,
     halt: failed && routed.unhandled && held.ir.fail_fast,
-    hand: mayHandOver,
+    hand: mayHandOver.next,
+    handItems: mayHandOver.items && held.scope !== "",
     needs: needsOfTargets(held, again),
     detail: JSON.stringify(detail),
     output,

@@ -35,6 +35,10 @@ export interface HeldExecution {
   woken?: string;
   /** Tokens handed over in a row up to this one. */
   hops: number;
+  /** When the first of them came, ms since 1970. */
+  since: number;
+  /** State of the execution that handed it over, when that was the last of another item. */
+  follows?: string;
 }
 
 export const nodeOf = (held: HeldExecution) => held.ir.nodes[held.nodeIndex] as IRNode;
@@ -52,13 +56,27 @@ export function needOf(ir: IR, node: number, scope: string): Need {
   return [node, at === "" ? `o${node}` : `o${node}@${at}`];
 }
 
-/** Where the state of a node in the same scope is kept. */
+/** Where the state of an execution is kept. */
 function stateOf(node: number, scope: string): Need {
   return [node, scope === "" ? `n${node}` : `n${node}@${scope}`];
 }
 
 /** Performed to undo another one, when its run is over but for that: neither a halt nor the end of a map concerns it. */
 export const isCompensation = (held: HeldExecution): boolean => nodeOf(held).compensates !== undefined;
+
+/** State of an execution that ended its item, as seen from the one that it was followed by; undefined: they are of the same item. */
+export function stateOfFormerItem(
+  before: HeldExecution,
+  next: { node: number; scope: string },
+): string | undefined {
+  if (before.scope === "") return undefined;
+  const former = itemIndexOf(before.ir, before.nodeIndex, before.scope);
+  const place = next.scope === "" ? undefined : itemIndexOf(before.ir, next.node, next.scope);
+  if (former === undefined || place === undefined) return undefined;
+  if (former.map === place.map && former.scope === place.scope && former.index === place.index)
+    return undefined;
+  return stateOf(before.nodeIndex, before.scope)[1];
+}
 
 /** Fields of the run's state on which an execution hangs: its own, and those of the maps around it. */
 export function lifelines(held: HeldExecution): { own: string; maps: string[] } {

@@ -84,10 +84,8 @@ export class Lane {
       this.#scheduled = false;
       while (this.#calls < CALLS_IN_FLIGHT && this.#finished.length + this.#claims.length > 0) {
         this.#calls += 1;
-        void this.#send({
-          finished: this.#finished.splice(0, STEP_BATCH),
-          claims: this.#claims.splice(0, STEP_BATCH),
-        });
+        const finished = this.#finished.splice(0, STEP_BATCH);
+        void this.#send({ finished, claims: this.#claims.splice(0, STEP_BATCH - finished.length) });
       }
     });
   }

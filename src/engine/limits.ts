@@ -12,14 +12,16 @@ export const MAX_JSON_DEPTH = 200;
 export const DEFAULT_CONCURRENCY = 32;
 /** Largest `--concurrency`. */
 export const MAX_CONCURRENCY = 1_000;
-/** Executions that one call finishes or claims at most. */
-export const STEP_BATCH = 20;
+/** Executions that one call finishes and claims at most, together. */
+export const STEP_BATCH = 16;
 /** Calls of one partition that may be under way at once. */
 export const CALLS_IN_FLIGHT = 8;
 /** A worker that stops gives a call up that fails this often for another reason than an absent server (some 4 s). */
 export const LAST_TRIES = 8;
 /** Tokens that may be handed over in a row before one goes through the stream: others get their turn. */
 export const HAND_OVER_BOUND = 50;
+/** Items of a map are handed over in a row for this long: then tokens that wait in the stream get their turn. */
+export const ITEMS_HANDED_MS = 100;
 /** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */
 export const LEASE_MS = 10_000;
 /** Shorter leases are for tests: every pause of a process would look like its loss. */

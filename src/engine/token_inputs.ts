@@ -5,8 +5,8 @@ import { pause } from "../base/wait.ts";
 import { RedisAwayError } from "../redis/connection.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { HandedToken } from "../redis/replies.ts";
-import type { IR } from "../workflow/ir.ts";
-import type { HeldExecution, StoredOutput } from "./held.ts";
+import type { IR, IREdge, IRNode } from "../workflow/ir.ts";
+import { type HeldExecution, needOf, type StoredOutput, stateOfFormerItem } from "./held.ts";
 import { BLOB_TTL_MS } from "./limits.ts";
 import type { ItemReader } from "./map_items.ts";
 
@@ -41,6 +41,29 @@ export async function readStoredBlob(
   return blob;
 }
 
+const FIELDS_AT_ONCE = 500;
+
+/** What a wide join ran on: the sources of its taken arrivals, which stay as they were when it fired, and their outputs. */
+async function readWideJoin(
+  { node, scope }: HandedToken,
+  ir: IR,
+  readFields: (fields: string[]) => Promise<(string | null)[]>,
+): Promise<{ sources: number[]; outputs: (StoredOutput | null)[] }> {
+  const readAll = async (fields: readonly string[]) => {
+    const values: (string | null)[] = [];
+    for (let first = 0; first < fields.length; first += FIELDS_AT_ONCE)
+      values.push(...(await readFields(fields.slice(first, first + FIELDS_AT_ONCE))));
+    return values;
+  };
+  const incoming = (ir.nodes[node] as IRNode).in;
+  const at = scope === "" ? "" : `@${scope}`;
+  const arrivals = await readAll(incoming.map((edge) => `e${edge}${at}`));
+  const sources = incoming.flatMap((edge, index) =>
+    arrivals[index] === "t" ? [(ir.edges[edge] as IREdge).from] : [],
+  );
+  return { sources, outputs: await readAll(sources.map((source) => needOf(ir, source, scope)[1])) };
+}
+
 /** The execution of a token. `payloads` are the strings of the reply that brought it. @throws RedisAwayError */
 export async function executionOf(
   token: HandedToken,
@@ -51,15 +74,22 @@ export async function executionOf(
   items: ItemReader,
   abandoned: AbortSignal,
 ): Promise<HeldExecution> {
-  const read = async (position: number): Promise<StoredOutput | null> => {
-    const stored = position === -1 ? origin?.output : position === 0 ? undefined : payloads[position];
-    if (stored === undefined) return null;
+  const load = async (stored: StoredOutput | null | undefined): Promise<StoredOutput | null> => {
+    if (stored === undefined || stored === null) return null;
     if (!stored.startsWith("b")) return stored;
     return `j${await readStoredBlob(partition, token.id, stored.slice(1), abandoned)}`;
   };
+  const read = (position: number) =>
+    load(position === -1 ? origin?.output : position === 0 ? undefined : payloads[position]);
+  const wide = token.wide
+    ? await readWideJoin(token, ir, (fields) =>
+        whileAway(abandoned, () => partition.readFields(token.id, fields)),
+      )
+    : undefined;
   const needs = token.needs.map(async ([node, at]) => [node, await read(at)] as const);
   const place = { ir, nodeIndex: token.node, scope: token.scope, runId: token.id };
   const item = await items.itemOf(place, (name) => readStoredBlob(partition, token.id, name, abandoned));
+  const follows = origin && stateOfFormerItem(origin.held, token);
   return {
     runId: token.id,
     generation: token.g,
@@ -70,13 +100,15 @@ export async function executionOf(
     attempt: token.attempt,
     delivery: token.delivery,
     nonce: token.nonce,
-    sources: token.sources,
-    inputs: await Promise.all(token.inputs.map(read)),
+    sources: wide?.sources ?? token.sources,
+    inputs: await Promise.all(wide ? wide.outputs.map(load) : token.inputs.map(read)),
     needs: new Map(await Promise.all(needs)),
     input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
     ...(item === undefined ? {} : { item }),
     ...(token.woken === undefined ? {} : { woken: payloads[token.woken] as string }),
     hops: origin ? origin.held.hops + 1 : 0,
+    since: origin?.held.since ?? Date.now(),
+    ...(follows === undefined ? {} : { follows }),
   };
 }
 

@@ -31,7 +31,14 @@ import { perform, RUN_HALTED } from "./execute.ts";
 import { claimTraits, type HeldExecution, isCompensation, lifelines, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, type ClaimEntry, type FinishedEntry, Lane } from "./lane.ts";
-import { DEFAULT_CONCURRENCY, HAND_OVER_BOUND, HEARTBEAT_MS, LEASE_MS, MOMENT_MS } from "./limits.ts";
+import {
+  DEFAULT_CONCURRENCY,
+  HAND_OVER_BOUND,
+  HEARTBEAT_MS,
+  ITEMS_HANDED_MS,
+  LEASE_MS,
+  MOMENT_MS,
+} from "./limits.ts";
 import { ItemReader } from "./map_items.ts";
 import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
@@ -374,13 +381,19 @@ export class Worker {
       log: this.#logFor(held.runId, node?.id ?? ""),
       lost: running.lost.signal,
       services: this.#servicesOf(lane),
-      mayHandOver: !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND,
+      mayHandOver: () => {
+        const next = !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND;
+        return { next, items: next && Date.now() - held.since < ITEMS_HANDED_MS };
+      },
     });
     running.performed = true;
     this.#progressAt = performance.now();
-    for (const { name, value } of performed.blobs) {
-      const { signal } = this.#abandoned;
-      if (!(await storeOutput(lane.partition, held.runId, name, value, this.#log, signal))) return;
+    const { signal } = this.#abandoned;
+    for (let first = 0; first < performed.blobs.length; first += BLOBS_AT_ONCE) {
+      const stored = performed.blobs
+        .slice(first, first + BLOBS_AT_ONCE)
+        .map(({ name, value }) => storeOutput(lane.partition, held.runId, name, value, this.#log, signal));
+      if ((await Promise.all(stored)).includes(false)) return;
     }
     this.#running.delete(running);
     this.#origins.set(performed.item, { held, output: performed.item.output });
@@ -481,6 +494,9 @@ export class Worker {
     }
   }
 }
+
+/** Items of a map are stored as many blobs. */
+const BLOBS_AT_ONCE = 16;
 
 const halted = () => new HitzeroError(RUN_HALTED, "the run was halted");
 const withdrawn = () => new HitzeroError("WITHDRAWN", "this execution is no longer wanted");

@@ -138,13 +138,40 @@ export async function recordEvents(client: Queryable, records: readonly EventRec
 }
 
 export async function recordBlobs(client: Queryable, records: readonly BlobRecord[]): Promise<void> {
-  for (const blob of records) {
+  // The same blob may come twice in a batch; of several rows for one key in one statement Postgres takes none.
+  const byKey = new Map(records.map((blob) => [`${blob.runId}/${blob.name}`, blob]));
+  for (const part of partsOf([...byKey.values()], MOST_BYTES)) {
     await client.query(
-      `insert into hitzero.blobs (run_id, name, node_id, scope, bytes, content) values ($1, $2, $3, $4, $5, $6)
+      `insert into hitzero.blobs (run_id, name, node_id, scope, bytes, content)
+       select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::jsonb[])
        on conflict (run_id, name) do update set bytes = excluded.bytes, content = excluded.content`,
-      [blob.runId, blob.name, blob.nodeId, blob.scope, Buffer.byteLength(blob.content), blob.content],
+      [
+        part.map(({ runId }) => runId),
+        part.map(({ name }) => name),
+        part.map(({ nodeId }) => nodeId),
+        part.map(({ scope }) => scope),
+        part.map(({ content }) => Buffer.byteLength(content)),
+        part.map(({ content }) => content),
+      ],
     );
   }
+}
+
+/** Text in one statement, about. */
+const MOST_BYTES = 4 * 1024 * 1024;
+
+function partsOf(records: readonly BlobRecord[], most: number): BlobRecord[][] {
+  const parts: BlobRecord[][] = [];
+  let size = Number.POSITIVE_INFINITY;
+  for (const record of records) {
+    if (size + record.content.length > most) {
+      parts.push([]);
+      size = 0;
+    }
+    parts.at(-1)?.push(record);
+    size += record.content.length;
+  }
+  return parts;
 }
 
 export async function recordStarts(

@@ -177,19 +177,63 @@ export interface NodeExecutionRow extends Row {
   child_run_id: string | null;
 }
 
-/** The executions of a run in order of time; large outputs are read from `blobs`. Without `outputs` all of them are null. */
+export interface NodeFilter {
+  /** With false the outputs are null, which is quicker. Default true. */
+  outputs?: boolean;
+  /** The first ones only. Default: all. */
+  limit?: number;
+  /** Of these nodes only. */
+  nodeIds?: readonly string[];
+}
+
+/** The executions of a run in order of time; large outputs are read from `blobs`. */
 export async function listNodes(
   database: Queryable,
   runId: string,
-  outputs: boolean,
+  { outputs = true, limit, nodeIds }: NodeFilter = {},
 ): Promise<NodeExecutionRow[]> {
   const { rows } = await database.query<NodeExecutionRow>(
     `select e.node_id, e.scope, e.attempt, e.retry_count, e.status, e.reason, e.worker_id, e.started_at, e.ended_at,
        e.duration_ms, case when $2 then coalesce(e.output, b.content) end as output, e.error, e.from_nodes, e.child_run_id
      from hitzero.node_executions e
      left join hitzero.blobs b on $2 and b.run_id = e.run_id and b.name = e.output_blob
-     where e.run_id = $1 order by coalesce(e.started_at, e.ended_at), e.ended_at, e.node_id`,
-    [runId, outputs],
+     where e.run_id = $1 and ($3::text[] is null or e.node_id = any ($3))
+     order by coalesce(e.started_at, e.ended_at), e.ended_at, e.node_id limit $4`,
+    [runId, outputs, nodeIds ?? null, limit ?? null],
+  );
+  return rows;
+}
+
+/** How many executions of each node there are, by status. */
+export async function countNodes(
+  database: Queryable,
+  runId: string,
+): Promise<Map<string, Partial<Record<NodeStatus, number>>>> {
+  const { rows } = await database.query<{ node_id: string; status: NodeStatus; count: number }>(
+    "select node_id, status, count(*)::int as count from hitzero.node_executions where run_id = $1 group by node_id, status",
+    [runId],
+  );
+  const byNode = new Map<string, Partial<Record<NodeStatus, number>>>();
+  for (const { node_id, status, count } of rows)
+    byNode.set(node_id, { ...byNode.get(node_id), [status]: count });
+  return byNode;
+}
+
+/** Of each of these nodes the first execution, and the first that failed; without outputs, in order of time. */
+export async function listFirst(
+  database: Queryable,
+  runId: string,
+  nodeIds: readonly string[],
+): Promise<NodeExecutionRow[]> {
+  if (nodeIds.length === 0) return [];
+  const { rows } = await database.query<NodeExecutionRow>(
+    `select e.* from unnest($2::text[]) as wanted (id), lateral (
+       select distinct on (status = 'FAILED') node_id, scope, attempt, retry_count, status, reason, worker_id, started_at, ended_at,
+         duration_ms, null::jsonb as output, error, from_nodes, child_run_id
+       from hitzero.node_executions where run_id = $1 and node_id = wanted.id
+       order by status = 'FAILED', coalesce(started_at, ended_at), ended_at) e
+     order by coalesce(e.started_at, e.ended_at), e.ended_at, e.node_id`,
+    [runId, nodeIds],
   );
   return rows;
 }

@@ -67,6 +67,10 @@ export interface FinishedItem extends RunItem, RunTraits {
   unhandled: boolean;
   /** May a next token come straight back? */
   hand: boolean;
+  /** May the next item of the map come straight back? */
+  handItems?: boolean;
+  /** State of the execution that handed this one over, when it was the last of its item: nobody asks for it any more. */
+  forgets?: string;
   /** Ancestors' outputs that a target needs, by target. */
   needs: Record<string, Need[]>;
   /** JSON of an ExecutionDetail. */

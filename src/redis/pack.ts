@@ -58,31 +58,36 @@ function crossingOf(edge: IREdge): Crossing {
   return { exits: edge.exits ?? 0, enters, own: enters.length };
 }
 
-/** What a scope of a body leaves behind in the run's state. */
-function bodyFields(ir: IR, body: IRBody, index: number): Record<string, unknown> {
-  const direct = ir.nodes.flatMap((node, at) => (node.body === index ? [at] : []));
-  const loops = ir.bodies.flatMap(({ kind, parent, node }) =>
-    kind === "loop" && parent === index ? [node] : [],
-  );
-  const joins = direct.filter((at) => (ir.nodes[at] as IRNode).in.length > 1);
-  const ownOutputs = direct.filter((at) => at !== body.node);
+function loopsOf(ir: IR, index: number): number[] {
+  return ir.bodies.flatMap(({ kind, parent, node }) => (kind === "loop" && parent === index ? [node] : []));
+}
+
+/** What a body is like. */
+function bodyTraits(ir: IR, body: IRBody, index: number): Record<string, unknown> {
+  const node = ir.nodes[body.node] as IRNode;
+  const common = { id: idOfBody(ir, index), queue: node.queue, loops: loopsOf(ir, index) };
+  if (body.kind === "loop") return common;
   return {
-    id: idOfBody(ir, index),
-    queue: ir.nodes[body.node]?.queue,
-    nodes: direct,
-    outputs: [...ownOutputs, ...loops].filter((at) => ir.nodes[at]?.compensation === undefined),
-    joins,
-    edges: joins.flatMap((at) => (ir.nodes[at] as IRNode).in),
-    waits: direct.filter((at) => PARKING.has((ir.nodes[at] as IRNode).type)),
-    loops,
-    ...(body.kind === "map"
-      ? {
-          window: ir.nodes[body.node]?.config.max_concurrency,
-          results: body.terminals,
-          asks: ir.nodes[body.node]?.config.complete_when === undefined ? undefined : 1,
-        }
-      : {}),
+    ...common,
+    window: node.config.max_concurrency,
+    results: body.terminals,
+    asks: node.config.complete_when === undefined ? undefined : 1,
   };
+}
+
+/** The fields of the run's state that a scope of a body may leave behind, without the scope. */
+function scopeFields(ir: IR, body: IRBody, index: number): string[] {
+  const direct = ir.nodes.flatMap((node, at) => (node.body === index ? [at] : []));
+  const joins = direct.filter((at) => (ir.nodes[at] as IRNode).in.length > 1);
+  const outputs = [...direct.filter((at) => at !== body.node), ...loopsOf(ir, index)];
+  const waiting = direct.filter((at) => PARKING.has((ir.nodes[at] as IRNode).type));
+  return [
+    ...direct.map((at) => `n${at}`),
+    ...outputs.filter((at) => ir.nodes[at]?.compensation === undefined).map((at) => `o${at}`),
+    ...joins.map((at) => `a${at}`),
+    ...joins.flatMap((at) => (ir.nodes[at] as IRNode).in.map((edge) => `e${edge}`)),
+    ...waiting.map((at) => `p${at}`),
+  ];
 }
 
 /** Node types whose executions wait without a worker. */
@@ -101,18 +106,18 @@ function isCounted(ir: IR, index: number): boolean {
 
 function packBodies(ir: IR): string[] {
   if (ir.bodies.length === 0) return [];
-  const byId: Record<string, unknown> = {};
   const fields: string[] = [];
   ir.bodies.forEach((body, index) => {
     const { kind, node } = body;
     const counted = kind === "map" || isCounted(ir, index) ? 1 : undefined;
-    byId[idOfBody(ir, index)] = { k: kind, n: node, c: counted };
-    fields.push(`m${node}`, JSON.stringify(bodyFields(ir, body, index)));
+    fields.push(`B${idOfBody(ir, index)}`, JSON.stringify({ k: kind, n: node, c: counted }));
+    fields.push(`m${node}`, JSON.stringify(bodyTraits(ir, body, index)));
+    fields.push(...inParts(`k${node}`, scopeFields(ir, body, index)));
     const before = kind === "loop" ? 1 : 0;
     const entries = body.entries.map((entry) => entryEdge(ir, entry, index, before));
-    fields.push(`${kind === "loop" ? "ob" : "oB"}${node}`, JSON.stringify(entries));
+    fields.push(...inParts(`${kind === "loop" ? "ob" : "oB"}${node}`, entries));
   });
-  return [...fields, "B", JSON.stringify(byId)];
+  return fields;
 }
 
 function packGuards(ir: IR): string[] {
@@ -129,8 +134,20 @@ function packWithdrawals(ir: IR): string[] {
       target,
       loopsInside(ir, target, node.body).map((body) => ir.bodies[body]?.node),
     ]);
-    return [`x${index}`, JSON.stringify({ at: node.cancels_at, nodes })];
+    return [`x${index}`, JSON.stringify({ at: node.cancels_at }), ...inParts(`X${index}`, nodes)];
   });
+}
+
+/** As PART and WIDE of the scripts. */
+const PART = 100;
+const WIDE = 100;
+
+/** A list under one name, a part of it under each further one. */
+function inParts(name: string, list: readonly unknown[]): string[] {
+  const fields = [name, JSON.stringify(list.slice(0, PART))];
+  for (let first = PART; first < list.length; first += PART)
+    fields.push(`${name}+${first / PART}`, JSON.stringify(list.slice(first, first + PART)));
+  return fields;
 }
 
 /** Alternating field names and values; the forms are described in lua/lib/run.lua. */
@@ -141,8 +158,8 @@ export function packIR(ir: IR): string[] {
       const edge = ir.edges[edgeIndex] as IREdge;
       return edgeTo(ir, edgeIndex, edge.to, ON_LETTER[edge.on], crossingOf(edge));
     });
-    fields.push(`o${index}`, JSON.stringify(outgoing));
-    if (node.in.length > 1) {
+    fields.push(...inParts(`o${index}`, outgoing));
+    if (node.in.length > 1 && node.in.length <= WIDE) {
       const incoming = node.in.map((edgeIndex) => {
         const edge = ir.edges[edgeIndex] as IREdge;
         const own = crossingOf(edge).own;
@@ -151,7 +168,8 @@ export function packIR(ir: IR): string[] {
       fields.push(`i${index}`, JSON.stringify(incoming));
     }
   });
-  fields.push("oroot", JSON.stringify(ir.entries.map((entry) => entryEdge(ir, entry, -1))));
+  const roots = ir.entries.map((entry) => entryEdge(ir, entry, -1));
+  fields.push(...inParts("oroot", roots));
   return [...fields, ...packBodies(ir), ...packGuards(ir), ...packWithdrawals(ir)];
 }
 

@@ -16,13 +16,16 @@ import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, star
 import { runScript, type ScriptName } from "./scripts.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
-export const LAYOUT = "2";
+export const LAYOUT = "3";
 
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";
 
 /** Edges that one call settles at most; the rest becomes a settle token. */
-export const SETTLE_LIMIT = 250;
+export const SETTLE_LIMIT = 100;
+
+/** Keys of finished runs that one call clears. */
+const KEYS_FORGOTTEN_AT_ONCE = 500;
 
 /** Longer than any start may be under way. */
 export const TOMBSTONE_MS = 300_000;
@@ -201,22 +204,28 @@ export class Partition {
     recorded: number,
     finished: readonly { runId: string; blobs: readonly string[] }[],
   ): Promise<void> {
+    const keys = finished.flatMap(({ runId, blobs }) => [
+      { tombstone: this.keys.tombstone(runId) },
+      ...[this.keys.run(runId), this.keys.parked(runId), this.keys.scopes(runId)].map((key) => ({ key })),
+      ...blobs.map((blob) => ({ key: this.keys.blob(runId, blob) })),
+    ]);
+    // The journal last: what is left undone is found in it.
+    let first = 0;
+    for (; first + KEYS_FORGOTTEN_AT_ONCE < keys.length; first += KEYS_FORGOTTEN_AT_ONCE)
+      await this.#forget(keys.slice(first, first + KEYS_FORGOTTEN_AT_ONCE), 0);
+    await this.#forget(keys.slice(first), recorded);
+  }
+
+  async #forget(keys: readonly { tombstone?: string; key?: string }[], recorded: number): Promise<void> {
     const list = new KeyList([this.keys.meta, this.keys.journal(this.epoch)]);
-    const tombstones: number[] = [];
-    const unlink: number[] = [];
-    for (const { runId, blobs } of finished) {
-      tombstones.push(list.position(this.keys.tombstone(runId)));
-      for (const key of [this.keys.run(runId), this.keys.parked(runId), this.keys.scopes(runId)]) {
-        unlink.push(list.position(key));
-      }
-      for (const blob of blobs) unlink.push(list.position(this.keys.blob(runId, blob)));
-    }
+    const positions = (of: "tombstone" | "key") =>
+      keys.flatMap((one) => (one[of] === undefined ? [] : [list.position(one[of])]));
     const json = {
       ...(await this.fence(this.epoch)),
       recorded,
       tombstone_ms: TOMBSTONE_MS,
-      tombstones,
-      unlink,
+      tombstones: positions("tombstone"),
+      unlink: positions("key"),
     };
     await this.call("forget", list.keys, [JSON.stringify(json)], okReply);
   }
@@ -305,6 +314,8 @@ export class Partition {
       arrivals: item.arrivals,
       unhandled: item.unhandled || undefined,
       hand: item.hand || undefined,
+      hand_items: item.handItems || undefined,
+      forgets: item.forgets,
       halt: item.halt ? "fail_fast" : undefined,
       again: item.again || undefined,
       keep_at: item.keepAt,

@@ -53,6 +53,8 @@ const token = z.object({
   /** Handed over: position of the finished item that led here. */
   after: z.number().optional(),
   sources: z.array(z.number()).default([]),
+  /** A wide join: the worker finds its sources and their outputs in the run's state. */
+  wide: z.boolean().optional(),
   /** Payload of each source's output; -1: the finished item's own, 0: none. */
   inputs: z.array(z.number()).default([]),
   /** [node, payload] of each ancestor asked for. */

@@ -311,8 +311,10 @@ export async function dropTimeLimits(
   runs: readonly { runId: string; generation: number }[],
 ): Promise<void> {
   const members = runs.map(({ runId, generation }) => `!|time_out|${runId}|${generation}`);
-  if (members.length > 0)
-    await partition.orAway(partition.connection.redis.zrem(partition.keys.timers, ...members));
+  for (let first = 0; first < members.length; first += AT_ONCE) {
+    const part = members.slice(first, first + AT_ONCE);
+    await partition.orAway(partition.connection.redis.zrem(partition.keys.timers, ...part));
+  }
 }
 
 /**

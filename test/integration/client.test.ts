@@ -13,6 +13,7 @@ import {
   Supervisor,
   Worker,
 } from "../../src/index.ts";
+import { Database } from "../../src/postgres/database.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 import { until } from "../support/until.ts";
@@ -184,6 +185,38 @@ describe("lifetimes", () => {
       await failing.stop();
     }
   });
+});
+
+test("a run with very many executions is summed up where they lie", async () => {
+  const body = { nodes: [call("work", "double")] };
+  const workflow = await client.register({
+    name: "many",
+    nodes: [{ id: "each", type: "map", config: { items: "input.items", body } }],
+  });
+  const { runIds } = await client.submit(workflow, { input: { items: [] } });
+  const runId = runIds[0] as string;
+  await client.wait(runId);
+  const pool = new Database(settings.databaseUrl);
+  await pool.query(
+    `insert into hitzero.node_executions (run_id, node_id, scope, attempt, status, error, started_at, ended_at)
+     select $1, 'work', 'each:' || item, 1, case when item % 5000 = 4999 then 'FAILED' else 'COMPLETED' end,
+       case when item % 5000 = 4999 then '{"code": "E", "message": "m"}'::jsonb end,
+       now() + item * interval '1 ms', now() + item * interval '1 ms' from generate_series(0, 19999) as item`,
+    [runId],
+  );
+  await pool.close();
+  const { rows, counts } = await client.summarizeNodes(runId, 10);
+  expect(rows.map(({ node_id, scope, status }) => [node_id, scope, status])).toEqual([
+    ["each", "", "COMPLETED"],
+    ["work", "each:0", "COMPLETED"],
+    ["work", "each:4999", "FAILED"],
+  ]);
+  expect(Object.fromEntries(counts)).toEqual({
+    each: { COMPLETED: 1 },
+    work: { COMPLETED: 19_996, FAILED: 4 },
+  });
+  const listed = await client.listNodes(runId, { outputs: false, limit: 3 });
+  expect(listed.map(({ scope }) => scope)).toEqual(["", "each:0", "each:1"]);
 });
 
 test("errors are coded, and name the place", async () => {

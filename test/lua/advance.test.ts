@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FinishedItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { readReady } from "../../src/redis/ready.ts";
+import type { ExecutionToken } from "../../src/token/token.ts";
 import { decodeToken } from "../../src/token/token.ts";
 import type { IR } from "../../src/workflow/ir.ts";
 import { irOf } from "../support/ir.ts";
@@ -217,6 +218,99 @@ describe("arrivals", () => {
     expect(await state(game, "n1201")).toBe("S:not_taken:");
   });
 });
+
+/** Takes tokens of settled rests until there are none; answers how many. */
+async function settleRests(game: Game): Promise<number> {
+  for (let calls = 0; ; calls += 1) {
+    const streams = [{ partition: game.partition, queue: "default" }];
+    const [entry] = await readReady(game.partition.connection, streams, WORKER, { count: 1, blockMs: 1 });
+    if (!entry) return calls;
+    const settle = decodeToken(entry.text);
+    if (settle?.kind !== "settle") throw new Error("only settle tokens are expected");
+    const item = { ...settle, queue: "default", entry: entry.entry };
+    expect(words(await advance(game, [item as never]))).toEqual(["done"]);
+  }
+}
+
+describe("what is left of a large step", () => {
+  test("stays small below a long chain", async () => {
+    const ids = Array.from({ length: 600 }, (_, index) => `n${index}`);
+    const ir = irOf(
+      ids.join(" "),
+      ids.slice(1).map((to, index) => `n${index} -> ${to}`),
+    );
+    const game = await startGame(ir);
+    const [token] = await tokens(game);
+    await claim(game, [token as Waiting]);
+    await advance(game, [finished(game, token as Waiting, { arrivals: "=n" })]);
+    const rest = (await connection.redis.hgetall(game.partition.keys.run(game.runId))) as Record<
+      string,
+      string
+    >;
+    const [kept] = Object.entries(rest).filter(([field]) => field.startsWith("w"));
+    expect(JSON.parse(kept?.[1] as string).w).toHaveLength(1);
+    expect(await settleRests(game)).toBeGreaterThan(1);
+    expect(await state(game, "s")).toBe("C");
+  });
+
+  test("lies in parts when it is deep, and none is forgotten", async () => {
+    // Each node of the spine has a tooth, which is settled once the spine below is done with.
+    const spine = Array.from({ length: 500 }, (_, index) => `s${index}`);
+    const teeth = spine.map((_, index) => `t${index}`);
+    const ir = irOf(
+      `${spine.join(" ")} ${teeth.join(" ")}`,
+      spine.flatMap((id, index) => [
+        ...(index < 499 ? [`${id} -> s${index + 1}`] : []),
+        `${id} -> t${index}`,
+      ]),
+    );
+    const game = await startGame(ir);
+    const [token] = await tokens(game);
+    await claim(game, [token as Waiting]);
+    await advance(game, [finished(game, token as Waiting, { arrivals: "=nn" })]);
+    expect(await settleRests(game)).toBeGreaterThan(5);
+    expect(await state(game, "s")).toBe("C");
+    expect(await state(game, "n999")).toBe("S:not_taken:");
+    const fields = await connection.redis.hkeys(game.partition.keys.run(game.runId));
+    expect(fields.filter((field) => field.startsWith("w"))).toEqual([]);
+  });
+});
+
+test("a wide join names no sources: its worker finds them in the arrivals", async () => {
+  const wide = Array.from({ length: 120 }, (_, index) => `n${index}`);
+  const ir = irOf(
+    `a ${wide.join(" ")} z`,
+    wide.flatMap((id) => [`a -> ${id}`, `${id} -> z`]),
+    { z: "all_done" },
+  );
+  const game = await startGame(ir);
+  const [first] = await tokens(game);
+  await claim(game, [first as Waiting]);
+  await advance(game, [finished(game, first as Waiting, { arrivals: `=n${"t".repeat(119)}` })]);
+  await settleUntilQueued(game, 119);
+  const [join] = await tokens(game);
+  const { reply } = await claim(game, [join as Waiting]);
+  expect(reply.tokens[0]).toMatchObject({ node: 121, wide: true, sources: [], inputs: [] });
+  expect(await state(game, `e${2 * 0 + 1}`)).toBe("n");
+  expect(await state(game, `e${2 * 1 + 1}`)).toBe("t");
+});
+
+/** Finishes everything that is queued, rests of steps included, until this many executions were finished. */
+async function settleUntilQueued(game: Game, wanted: number): Promise<void> {
+  for (let done = 0; done < wanted; ) {
+    const streams = [{ partition: game.partition, queue: "default" }];
+    for (const entry of await readReady(connection, streams, WORKER, { count: 20, blockMs: 1 })) {
+      const token = decodeToken(entry.text) as ExecutionToken;
+      const waiting = { ...token, entry: entry.entry, queue: "default" };
+      if (token.kind !== "execution") await advance(game, [waiting as never]);
+      else {
+        await claim(game, [waiting]);
+        await advance(game, [finished(game, waiting)]);
+        done += 1;
+      }
+    }
+  }
+}
 
 describe("a lost reply", () => {
   test("is answered with duplicate and the tokens that are still owed", async () => {

@@ -62,6 +62,6 @@ async function readGraph(invocation: Invocation<Flags>): Promise<Graph> {
 async function graphOfRun(client: Client, runId: string): Promise<Graph> {
   const run = await client.getRun(runId);
   const { ir, version } = await client.find(run.workflow_name, run.workflow_version);
-  const nodes = await client.listNodes(runId, { outputs: false });
-  return graphOf(ir, version, { run_id: run.run_id, status: run.status, nodes });
+  const { rows: nodes, counts } = await client.summarizeNodes(runId, 1);
+  return graphOf(ir, version, { run_id: run.run_id, status: run.status, nodes, counts });
 }

@@ -6,7 +6,14 @@ import { coloured, duration, icon, moment, plural, table } from "../format.ts";
 import type { Invocation } from "../invocation.ts";
 import type { Act } from "../program.ts";
 import { printResult, runDuration } from "../run_outcome.ts";
-import { groupScopes, pendingNodes, placeOf, type ScopeGroup } from "../scopes.ts";
+import {
+  groupScopes,
+  type KnownCounts,
+  MOST_TOLD,
+  pendingNodes,
+  placeOf,
+  type ScopeGroup,
+} from "../scopes.ts";
 import type { Colors, Terminal } from "../terminal.ts";
 import { withClient } from "../with_client.ts";
 
@@ -14,9 +21,13 @@ interface Flags {
   all?: boolean;
 }
 
+/** Executions listed each by itself. */
+const MOST_LISTED = 10_000;
+
 interface Shown {
   run: RunRow;
   nodes: readonly NodeExecutionRow[];
+  counts: KnownCounts;
   /** Nodes that have not begun. */
   pending: readonly string[];
 }
@@ -31,7 +42,7 @@ export function addRunShow(run: Command, act: Act): void {
       "after",
       `
 Executions inside a loop or map are called NODE @ SCOPE: \`work @ again:2\` is the second iteration, \`work @ each:0\` the first item.
-More than ten of one node are told in one line; --all and --json list each.
+More than ten of one node are told in one line; --all and --json list each, up to 10,000: further ones are in hitzero.node_executions.
 
 Examples:
   npx hitzero run show 0190a6a2-7b5c-7c3e-9d43-5a1f0c2b7e11
@@ -45,44 +56,52 @@ async function show(invocation: Invocation<Flags>): Promise<number> {
   const runId = invocation.args[0] as string;
   const shown = await withClient(invocation, async (client): Promise<Shown> => {
     const run = await client.getRun(runId);
-    const nodes = await client.listNodes(runId, { outputs: terminal.json });
+    const { rows, counts } = await client.summarizeNodes(runId, MOST_TOLD);
+    const all = terminal.json || flags.all;
+    const nodes = all ? await client.listNodes(runId, { outputs: terminal.json, limit: MOST_LISTED }) : rows;
     // Nodes without a row wait for others; only the workflow knows them.
     const { ir } = await client.find(run.workflow_name, run.workflow_version);
-    const seen = new Set(nodes.map((node) => node.node_id));
-    return { run, nodes, pending: pendingNodes(ir, seen, isFinalRunStatus(run.status)) };
+    const pending = pendingNodes(ir, new Set(counts.keys()), isFinalRunStatus(run.status));
+    return { run, nodes, counts, pending };
   });
-  const { run, nodes, pending } = shown;
-  if (terminal.json) terminal.document({ ...run, nodes, pending_nodes: pending });
+  const { run, nodes, counts, pending } = shown;
+  const more = Math.max(0, executionsIn(counts) - nodes.length);
+  if (terminal.json) terminal.document({ ...run, nodes, more_executions: more, pending_nodes: pending });
   else print(shown, flags.all === true, terminal);
   return 0;
 }
 
-function print({ run, nodes, pending }: Shown, all: boolean, terminal: Terminal): void {
+function executionsIn(counts: KnownCounts): number {
+  return [...counts.values()]
+    .flatMap((byStatus) => Object.values(byStatus))
+    .reduce((sum, one) => sum + one, 0);
+}
+
+function print({ run, nodes, counts, pending }: Shown, all: boolean, terminal: Terminal): void {
   const { colors } = terminal;
   for (const [name, value] of factsOf(run, colors)) terminal.print(`${colors.dim(name.padEnd(9))}  ${value}`);
   terminal.print();
   const origin = (run.started_at ?? run.submitted_at).getTime();
-  const groups = groupScopes(nodes, all ? Number.POSITIVE_INFINITY : undefined);
+  const groups = all ? groupScopes(nodes, Number.POSITIVE_INFINITY) : groupScopes(nodes, MOST_TOLD, counts);
   const rows = [
     ...groups.map((group) => groupRow(group, origin, colors)),
     ...pending.map((id) => [`${icon("PENDING")}${coloured("PENDING", colors)}`, id, "", "", "", "", ""]),
   ];
   const head = ["STATUS", "NODE", "ATTEMPT", "STARTED", "DURATION", "WORKER", "REASON"];
   terminal.print(table(head, rows, colors));
-  terminal.print(colors.dim(countText(nodes, pending, groups)));
+  terminal.print(colors.dim(countText(counts, pending, groups.length, all)));
   terminal.print();
   printResult(run, terminal);
 }
 
-function countText(
-  nodes: Shown["nodes"],
-  pending: Shown["pending"],
-  groups: readonly ScopeGroup<NodeExecutionRow>[],
-): string {
-  const ids = new Set([...nodes.map(({ node_id }) => node_id), ...pending]);
-  const executions = nodes.length + pending.length > ids.size ? `, ${plural(nodes.length, "execution")}` : "";
-  const hidden = groups.length < nodes.length ? "; --all lists each" : "";
-  return `${plural(ids.size, "node")}${executions}${hidden}`;
+function countText(counts: KnownCounts, pending: Shown["pending"], told: number, all: boolean): string {
+  const nodes = counts.size + pending.length;
+  const total = executionsIn(counts);
+  const executions = total + pending.length > nodes ? `, ${plural(total, "execution")}` : "";
+  const more = total - told;
+  const hidden =
+    more <= 0 ? "" : all ? `; ${more} more are in hitzero.node_executions` : "; --all lists each";
+  return `${plural(nodes, "node")}${executions}${hidden}`;
 }
 
 /** What `run show` says of the run as a whole. */
@@ -107,12 +126,12 @@ export function factsOf(run: RunRow, colors: Colors): [string, string][] {
 
 /** A line of the table. */
 export function groupRow(
-  { nodeId, scope, status, rows, text }: ScopeGroup<NodeExecutionRow>,
+  { nodeId, scope, status, rows, total, text }: ScopeGroup<NodeExecutionRow>,
   origin: number,
   colors: Colors,
 ): string[] {
   const [first] = rows;
-  const single = rows.length === 1 ? first : undefined;
+  const single = total === 1 ? first : undefined;
   const started = first?.started_at ? `+${duration(Math.max(0, first.started_at.getTime() - origin))}` : "";
   return [
     `${icon(status)}${coloured(status, colors)}`,

@@ -84,3 +84,19 @@ test("hundreds of executions of a node are one line that counts them; --all list
   expect(lines[1]?.at(-1)).toBe("297 COMPLETED, 3 FAILED; the first: each:99 E: m");
   expect(linesOf(rows, Number.POSITIVE_INFINITY)).toHaveLength(302);
 });
+
+test("of very many executions only some are read: the counts tell the rest", () => {
+  const failure = { status: "FAILED", error: { code: "E", message: "m" } };
+  const rows = [row("each", ""), row("work", "each:0"), row("work", "each:99", failure), row("after", "")];
+  const counts = new Map([
+    ["each", { WAITING: 1 }],
+    ["work", { COMPLETED: 999_990, FAILED: 10 }],
+    ["after", { COMPLETED: 1 }],
+  ]);
+  const lines = groupScopes(rows, 10, counts).map((group) => groupRow(group, 40, pc.createColors(false)));
+  expect(lines.map((line) => [line[1], line.at(-1)])).toEqual([
+    ["each", ""],
+    ["work @ each:*", "999990 COMPLETED, 10 FAILED; the first: each:99 E: m"],
+    ["after", ""],
+  ]);
+});
