@@ -294,4 +294,35 @@ describe("compareRecord of halted runs", () => {
       "C is recorded as CANCELLED in a run that went on",
     );
   });
+
+  it("lets a map that was activated by the failure itself never begin, before what is undone", () => {
+    const of: SimulatedWorkflow = {
+      name: "activated",
+      nodes: [
+        { id: "A", type: "function", compensated: true },
+        { id: "B", type: "function" },
+        {
+          id: "M",
+          type: "map",
+          trigger_rule: "all_failed",
+          items: { kind: "list", items: [{ kind: "literal", value: 1 }] },
+          body: { nodes: [{ id: "I", type: "function" }], edges: [] },
+        },
+      ],
+      edges: [
+        { from: "A", to: "B" },
+        { from: "B", to: "M" },
+      ],
+      fail_fast: true,
+    };
+    const failing = { ...behaviours, B: { kind: "fail", code: "BOOM", message: "as told" } as const };
+    const error = { code: "BOOM", message: "as told" };
+    const undone = { ...node("A.compensate", "COMPLETED", 5), from_nodes: ["A"] };
+    const record: RunRecord = {
+      ...cancelled(null, [A, { ...node("B", "FAILED", 3), error }, node("M", "CANCELLED", 4), undone]),
+      status: "FAILED",
+      error: { ...error, node_id: "B" },
+    };
+    expect(compareRecord(of, {}, { ...failing, "A.compensate": steady }, record)).toEqual([]);
+  });
 });

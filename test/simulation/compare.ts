@@ -72,7 +72,6 @@ export function compareRecord(
   const replay = { workflow, game: createGame(workflow, input), record, behaviours, options };
   const { found, complete } = replayAll(replay);
   if (!complete) return found;
-  if (replay.game.isHalting()) replay.game.forgetItems((scope) => isBegun(replay, scope));
   return [...found, ...compareRest(replay), ...compareChildren(replay), ...compareRun(replay)];
 }
 
@@ -86,6 +85,7 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
       found.push(...cancel(game, record));
       cancelAt = Number.POSITIVE_INFINITY;
     }
+    forgetUnbegun(replay);
     if (node.status === "SKIPPED") found.push(...compareMomentOfSkip(game, node));
     else if (node.status === "CANCELLED") found.push(...compareCancelled(replay, node));
     else if (game.enabled().includes(nameOf(node))) found.push(...compareResolved(replay, node));
@@ -95,7 +95,13 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
     }
   }
   if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game, record));
+  forgetUnbegun(replay);
   return { found, complete: true };
+}
+
+/** Items of maps that the halt kept from beginning. */
+function forgetUnbegun(replay: Replay): void {
+  if (replay.game.isHalting()) replay.game.forgetItems((scope) => isBegun(replay, scope));
 }
 
 /** Cancelled before it started: nothing ever happened in it. */
