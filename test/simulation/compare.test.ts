@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { compareRecord, type RecordedNode, type RunRecord, reasonText } from "./compare.ts";
 import { ALL_FEATURES, type SimulatedCase, simulatedCase } from "./generator.ts";
 import type { SimulatedWorkflow } from "./model.ts";
-import { type Played, play } from "./reference.ts";
+import { type Played, play } from "./play.ts";
 
 const picks = fc.array(fc.nat(99), { minLength: 1, maxLength: 14 });
 
@@ -36,8 +36,9 @@ function recorded(result: Played): RunRecord {
   );
   const { status, error, output } = result;
   const children = Object.entries(result.children).map(([key, child]) => [key, recorded(child)] as const);
-  const run = { status, error, output, nodes, cancelled_at: null, children: Object.fromEntries(children) };
-  return structuredClone(run);
+  const { moments } = result;
+  const run = { status, error, output, nodes, moments, cancelled_at: null };
+  return structuredClone({ ...run, children: Object.fromEntries(children) });
 }
 
 const disagreements = (of: SimulatedCase, record: RunRecord): string[] =>

@@ -6,7 +6,7 @@
  */
 import { isObject, type Json } from "./expression.ts";
 import { allNodes, type Behaviours, compensationOf, type SimulatedWorkflow } from "./model.ts";
-import { createGame, type Game, type NodeResult } from "./reference.ts";
+import { createGame, type Game, type Moment, type NodeResult } from "./reference.ts";
 import type { Reason } from "./reference_routing.ts";
 import { idIn, keyOf } from "./reference_scopes.ts";
 
@@ -27,7 +27,12 @@ export interface RecordedNode {
   /** Place in the order of resolutions; equal for a cause and the skips of the same step. null: unknown (SKIPPED), or never
    * activated (CANCELLED). */
   resolved_order: number | null;
+  /** When it was resolved, ms since 1970. */
+  resolved_at?: number | undefined;
 }
+
+/** What is recorded beside executions that are over. `fate`: what became of a signal. */
+export type RecordedMoment = Moment & { fate?: string };
 
 export interface RunRecord {
   status: string;
@@ -41,6 +46,8 @@ export interface RunRecord {
   cancelled_in_pause?: boolean;
   /** The runs that executions of it started, by the key of the execution. */
   children?: Record<string, RunRecord>;
+  /** Default: executions that wait for signals were answered as the workflow foresees. */
+  moments?: RecordedMoment[];
 }
 
 export interface CompareOptions {
@@ -79,8 +86,11 @@ export function compareRecord(
 function replayAll(replay: Replay): { found: string[]; complete: boolean } {
   const { game, record } = replay;
   const found: string[] = [];
+  const moments = (record.moments ?? []).toSorted((a, b) => a.order - b.order);
   let cancelAt = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   for (const node of inOrder(record.nodes)) {
+    for (; moments[0] && moments[0].order < Math.min(orderOf(node), cancelAt); moments.shift())
+      found.push(...compareMoment(game, moments[0]));
     if (orderOf(node) > cancelAt) {
       found.push(...cancel(game, record));
       cancelAt = Number.POSITIVE_INFINITY;
@@ -97,6 +107,21 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
   if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game, record));
   forgetUnbegun(replay);
   return { found, complete: true };
+}
+
+function compareMoment(game: Game, moment: RecordedMoment): string[] {
+  switch (moment.kind) {
+    case "wait":
+      return game.wait(moment.key)
+        ? []
+        : [`${moment.key} is recorded as waiting, for which it was not ready`];
+    case "look":
+      return difference(`complete_when of ${moment.key}`, moment.answer, game.look(moment.key));
+    case "signal": {
+      const fate = game.signal(moment.signal);
+      return difference(`fate of the signal ${moment.signal.name}`, moment.fate ?? fate, fate);
+    }
+  }
 }
 
 /** Items of maps that the halt kept from beginning. */
@@ -158,7 +183,8 @@ function orderOf(node: RecordedNode): number {
   return node.resolved_order ?? Number.MAX_SAFE_INTEGER;
 }
 
-function compareResolved({ game, record, behaviours, options }: Replay, node: RecordedNode): string[] {
+function compareResolved(replay: Replay, node: RecordedNode): string[] {
+  const { game, record, behaviours, options } = replay;
   const key = nameOf(node);
   const [from] = node.from_nodes;
   if (options.arrivalsMayLag === true && from !== undefined && node.from_nodes.length === 1)
@@ -166,14 +192,36 @@ function compareResolved({ game, record, behaviours, options }: Replay, node: Re
   const told = {
     error: node.error ?? undefined,
     child: record.children?.[key],
-    at: isObject(node.output) ? node.output.at : undefined,
     unnoticed: true,
   };
   const childless = game.childOf(key) !== null && told.child === undefined;
+  const expected = game.resolve(key, behaviours[node.node_id], told);
   return [
     ...(childless ? [`${key} has no child run`] : []),
-    ...compareNode(key, game.resolve(key, behaviours[node.node_id], told), node),
+    ...compareNode(key, expected, node),
+    ...compareTime(replay, expected, node),
   ];
+}
+
+/** Clocks of different processes may differ by so much. */
+const CLOCKS_DIFFER_MS = 50;
+
+/** What waits for a time does not end before. */
+function compareTime(
+  { workflow, record }: Replay,
+  expected: NodeResult,
+  { node_id, scope, status, error, resolved_at }: RecordedNode,
+): string[] {
+  const key = keyOf(node_id, scope);
+  const isWait = allNodes(workflow).some(({ id, type }) => id === node_id && type === "wait");
+  const isOver = isWait && status === "COMPLETED";
+  if (resolved_at === undefined || (!isOver && error?.code !== "SIGNAL_TIMED_OUT")) return [];
+  const dues = record.moments?.flatMap((one) =>
+    one.kind === "wait" && one.key === key ? [one.due ?? 0] : [],
+  );
+  const earliest = Math.max(expected.not_before ?? 0, ...(dues ?? []));
+  const early = earliest - resolved_at;
+  return early > CLOCKS_DIFFER_MS ? [`${key} ended ${Math.round(early)} ms before it was due`] : [];
 }
 
 /** An execution that was withdrawn by another one, or given up in a run that was halted. */
@@ -192,8 +240,7 @@ function compareCancelled({ game, behaviours }: Replay, node: RecordedNode): str
 /** What another execution waited for has come, by which it withdrew this one. */
 function awaken(game: Game, by: string, scope: string): void {
   const around = scope.split("/").map((_part, index, parts) => parts.slice(0, index).join("/"));
-  for (const key of [...around, scope].map((outer) => keyOf(by, outer)))
-    if (game.close(key) || game.wake(key)) return;
+  for (const key of [...around, scope].map((outer) => keyOf(by, outer))) if (game.wake(key)) return;
 }
 
 function compareAttempts(game: Game, node: RecordedNode): string[] {
@@ -321,7 +368,8 @@ function whyNot(game: Game, node: RecordedNode): string {
   const result = game.result().nodes[key];
   if (result !== undefined) return `it was ${result.status} already`;
   if (game.enabled().includes(key)) return "it was ready to run";
-  if (game.outstanding().includes(key)) return "its items were not over";
+  if (game.outstanding().includes(key))
+    return game.looks().includes(key) ? "its complete_when was not answered" : "its items were not over";
   return "its arrivals were not in";
 }
 

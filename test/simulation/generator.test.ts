@@ -6,14 +6,8 @@ import { type Bindings, type Expression, evaluate, type Json, NoValue, renderCel
 import { ALL_FEATURES, type SimulatedCase, simulatedCase } from "./generator.ts";
 import { childrenOf, type SimulatedEdge, type SimulatedNode, type SimulatedWorkflow } from "./model.ts";
 import { renderFile } from "./model_file.ts";
-import {
-  type Chooser,
-  createGame,
-  type GameResult,
-  type NodeResult,
-  type Played,
-  play,
-} from "./reference.ts";
+import { type Chooser, type Played, play } from "./play.ts";
+import { createGame, type GameResult, type NodeResult } from "./reference.ts";
 import { idIn } from "./reference_scopes.ts";
 import { Structure } from "./structure.ts";
 
