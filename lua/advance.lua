@@ -178,6 +178,11 @@ local function finish(item, run, position)
     else return put_off(item, run, field, rest, 'p', item.attempt, { park = item.park }) end
   end
 
+  if outcome == 'X' and item.waits and wait_for_items(run, item.node, item.scope) then
+    released[#released + 1] = kept_item(run, item)
+    return 'done'
+  end
+
   local step = step_of()
   step.hand = item.hand and item.node
   local first_event = run.events + 1
@@ -191,7 +196,10 @@ local function finish(item, run, position)
   if item.withdraws and not stopping then work[#work + 1] = { item.node, item.scope, 1, 'W' } end
   if item.waits then
     local map = read_map(run, item.node, item.scope)
-    if map then work[#work + 1] = { item.node, item.scope, 1, 'D' .. integer(map.next) } end
+    if map then
+      work[#work + 1] = { item.node, item.scope, 1, 'D' .. integer(map.next) }
+      if not map.stopped then bodies.leave(run, item.node, item.scope, item.node) end -- it failed while items are under way
+    end
     put(run, 'M' .. item.node .. at_scope(item.scope), false)
     put(run, 'p' .. item.node .. at_scope(item.scope), false)
   end
@@ -260,6 +268,7 @@ local function claim(item, run)
   run.changed = true
   local first_event = run.events + 1
   if is_stopping(run) then -- withdrawn instead of performed
+    if item.waits and wait_for_items(run, item.node, item.scope) then return 'cancelled' end
     local step = step_of()
     withdraw(step, run, item.node, item.scope)
     settle_and_count(step, run, {})

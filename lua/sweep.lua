@@ -6,7 +6,7 @@
 -- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, queues, settle_queue, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
 --         scopes each node, with the loops around it; last: no more of these nodes are to come; burials [[map, scope]]: nothing of their items is left
 -- reply {word: ok, changed} | refused | ir_missing
--- Journal: w, when anything was withdrawn.
+-- Journal: w, when anything was withdrawn, or nothing is outstanding any more.
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
@@ -29,7 +29,7 @@ local function withdraw_waiting(node, scope, attempt, delivery, nonce)
   local waits = get(run, 'p' .. node.node .. at_scope(scope))
   if waits == 'c' then return end -- its child is cancelled first
   changed = changed + 1
-  if waits == 'm' then return settle_map(step, run, node.node, scope) end
+  if waits == 'm' or (waits and wait_for_items(run, node.node, scope)) then return settle_map(step, run, node.node, scope) end
   timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt, delivery = delivery, nonce = nonce })
   withdraw(step, run, node.node, scope)
 end
@@ -103,6 +103,6 @@ if run.exists and run.status == 'R' then
   write_run(run)
   emit_queued(step)
   for _, kept in ipairs(timed) do redis.call('ZREM', KEYS[3], kept) end
-  if run.events >= first_event then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
+  if run.events >= first_event or step.compensating then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
 end
 return { cjson.encode({ word = 'ok', changed = changed }) }

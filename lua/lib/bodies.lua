@@ -106,7 +106,7 @@ end
 local function settle_map(step, run, node, scope)
   local map, info = read_map(run, node, scope), edges_of(run, 'm' .. node)
   if not map or get(run, 'p' .. node .. at_scope(scope)) ~= 'm' or not is_alive(run, scope, node) then return end
-  if is_stopping(run) then return map.open == 0 and withdraw(step, run, node, scope) end
+  if is_stopping(run) then return (map.open == 0 or map.stopped) and withdraw(step, run, node, scope) end
   local is_over = map.stopped or (map.open == 0 and map.next >= map.total and map.closed)
   if not is_over then
     if info.asks and map.unseen then
@@ -120,6 +120,19 @@ local function settle_map(step, run, node, scope)
   local told = { total = map.total, failed = map.failed, stopped = map.stopped or nil }
   if map.failed > 0 then told.first, told.culprit = map.first, map.culprit end
   wake(step, run, node, scope, info.queue, 'M' .. cjson.encode(told))
+end
+
+-- A halted run's map is withdrawn when its items are over, whatever it was woken for. Answers whether it waits for them.
+local function wait_for_items(run, node, scope)
+  local map = read_map(run, node, scope)
+  if not map or map.stopped or map.open == 0 then return false end
+  local field = 'n' .. node .. at_scope(scope)
+  local _, nonce, delivery, rest = parse_execution(get(run, field))
+  local attempt, _, sources = parse_active(rest)
+  put(run, 'p' .. node .. at_scope(scope), 'm')
+  put_active(run, field, nonce, delivery, attempt, '', sources)
+  run.changed = true
+  return true
 end
 
 -- An item that begins costs about as much as this many edges.
@@ -154,7 +167,9 @@ function modes.D(_, run, top)
   for _, terminal in ipairs(edges_of(run, 'm' .. node).results) do
     put(run, 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.' .. terminal, false)
   end
-  put(run, 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.x', false)
+  for _, mark in ipairs({ '.x', '.e' }) do
+    put(run, 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. mark, false)
+  end
   top[3] = item + 1
 end
 
@@ -172,12 +187,15 @@ local function item_over(run, node, scope, work)
     put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.x', '1')
     if map.failed == 1 or tonumber(item) < map.first then map.first, map.culprit = tonumber(item), tonumber(culprit) end
   else
+    local is_empty = true
     for _, terminal in ipairs(info.results) do
       local output = get(run, 'o' .. terminal .. at_scope(scope))
       if output and string.sub(output, 1, 1) ~= 'e' then
+        is_empty = false
         put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. terminal, output)
       end
     end
+    if is_empty and #info.results > 1 then put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.e', '1') end
   end
   write_map(run, node, outer, map)
   clear_scope(run, node, scope)

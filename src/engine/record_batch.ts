@@ -129,6 +129,8 @@ class BatchBuilder {
       fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
     });
     const duration = detail.ended_at - detail.started_at;
+    // A map may fail while items of it are under way.
+    const buries = status === "FAILED" && node.map_body !== undefined;
     const [level, type, message] = (
       {
         C: ["INFO", "node_completed", `${node.id} completed in ${duration} ms`],
@@ -144,6 +146,7 @@ class BatchBuilder {
       ...(detail.error ? { code: detail.error.code } : {}),
       ...(detail.faults ? { condition_faults: detail.faults } : {}),
       ...(step.halted ? { halted: step.halted } : {}),
+      ...(buries ? { buries } : {}),
     });
     if (detail.error?.code === "DEAD_LETTER") {
       const { worker } = detail;
@@ -154,6 +157,7 @@ class BatchBuilder {
         diedAt: detail.ended_at,
       });
     }
+    if (buries) this.batch.burials.push({ runId: step.id, burial: [step.node, step.scope] });
     if (step.halted === "fail_fast") this.#halted(step.id, ir);
     const key = executionKey(step.id, node.id, step.scope);
     const previous = this.#noted.delete(key) ? "RUNNING" : "PENDING";

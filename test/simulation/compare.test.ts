@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compareRecord, type RecordedNode, type RunRecord, reasonText } from "./compare.ts";
-import { ALL_FEATURES, type SimulatedCase, simulatedCase } from "./generator.ts";
+import { ALL_FEATURES } from "./generated_work.ts";
+import { type SimulatedCase, simulatedCase } from "./generator.ts";
 import type { SimulatedWorkflow } from "./model.ts";
 import { type Played, play } from "./play.ts";
 

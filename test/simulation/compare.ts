@@ -89,7 +89,7 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
   const moments = (record.moments ?? []).toSorted((a, b) => a.order - b.order);
   let cancelAt = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   for (const node of inOrder(record.nodes)) {
-    for (; moments[0] && moments[0].order < Math.min(orderOf(node), cancelAt); moments.shift())
+    for (; moments[0] && isDue(moments[0], orderOf(node), cancelAt); moments.shift())
       found.push(...compareMoment(game, moments[0]));
     if (orderOf(node) > cancelAt) {
       found.push(...cancel(game, record));
@@ -104,9 +104,16 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
       return { found: [...found, `${when}: ${whyNot(game, node)}`], complete: false };
     }
   }
+  for (; moments[0] && isDue(moments[0], Number.POSITIVE_INFINITY, cancelAt); moments.shift())
+    found.push(...compareMoment(game, moments[0]));
   if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game, record));
   forgetUnbegun(replay);
   return { found, complete: true };
+}
+
+/** What it caused has the same place in the order. */
+function isDue({ order }: RecordedMoment, next: number, cancelAt: number): boolean {
+  return order <= next && order < cancelAt;
 }
 
 function compareMoment(game: Game, moment: RecordedMoment): string[] {

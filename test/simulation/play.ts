@@ -36,7 +36,7 @@ export function play(
   const children: Record<string, Played> = {};
   while (game.outstanding().length > 0) {
     const looks = game.looks().map((key) => `${key}?`);
-    const moves = game.isHalting() ? game.outstanding() : [...game.enabled(), ...looks, ...signals.moves()];
+    const moves = game.isHalting() ? game.outstanding() : [...looks, ...game.enabled(), ...signals.moves()];
     const move = choose(moves);
     const key = move.replace(/[?+]$/, "");
     const behaviour = behaviours[idIn(key)];

@@ -82,9 +82,10 @@ export class TokenGame implements Game {
     if (execution.forestalledBy !== undefined) return this.#forestall(execution, execution.forestalledBy);
     this.#executions.moves += 1;
     const outcome = outcomeOf(execution, this.#executions, behaviour, () => this.#await(execution, told));
-    const inTime = !("failure" in outcome && outcome.failure.code === "SIGNAL_TIMED_OUT");
+    // After the event a failure can only be that of a condition.
+    const happened = !("failure" in outcome) || outcome.failure.code === "CONDITION_FAILED";
     const cameFirst = told.unnoticed === true && this.#withdrawals.cameFirst(execution);
-    if (isEvent(execution.node) && inTime && !cameFirst) this.#withdrawOthers(execution);
+    if (isEvent(execution.node) && happened && !cameFirst) this.#withdrawOthers(execution);
     if ("failure" in outcome) this.#fail(execution, worded(outcome.failure, told.error), outcome.attempts);
     else this.#complete(execution, outcome);
     this.#tidy();
