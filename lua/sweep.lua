@@ -34,17 +34,18 @@ local function withdraw_waiting(node, scope, attempt, delivery, nonce)
   withdraw(step, run, node.node, scope)
 end
 
--- The node by which the outermost map around this scope that is gone was withdrawn.
+-- The node by which this scope was withdrawn: with the innermost map around it that left items behind.
 local function buried_by(base)
   local gone
   local scope = base
   while scope ~= '' do
-    local id = last_component(scope)
-    local node = edges_of(run, 'B')[id].n
+    local body = edges_of(run, 'B')[last_component(scope)]
     local outer = strip_scope(scope, 1)
-    local map = edges_of(run, 'B')[id].k == 'map' and read_map(run, node, outer)
-    if edges_of(run, 'B')[id].k == 'map' and (not map or map.stopped) then
-      gone = tonumber(get(run, 'b' .. node .. at_scope(outer))) or node
+    if body.k == 'map' then
+      local by = get(run, 'b' .. body.n .. at_scope(outer))
+      if by then return tonumber(by) end
+      local map = read_map(run, body.n, outer)
+      if not map or map.stopped then gone = body.n end
     end
     scope = outer
   end

@@ -1,4 +1,5 @@
 /** What the simulation found: each engine fault as a small case of its own. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
@@ -185,4 +186,62 @@ test("a run is undone though its last step was to withdraw what a map left behin
     "each:0 COMPLETED",
     "each:1 COMPLETED",
   ]);
+});
+
+test("undoing the work of a map's item may take longer than a lease", async () => {
+  const leaseMs = 300;
+  engine = await startEngine({
+    leaseMs,
+    handlers: { noop: () => 1, slow: () => sleep(4 * leaseMs, "undone") },
+  });
+  const { client } = engine;
+  const undo = { compensate_with: { function_name: "slow" } };
+  const workflow = await client.register({
+    name: "undone-slowly",
+    nodes: [
+      { id: "each", type: "map", config: { items: "[1]", body: { nodes: [fn("a", undo)] } } },
+      { id: "bad", type: "transform", config: { expression: "data[7]" } },
+    ],
+    edges: [{ from: "each", to: "bad" }],
+  });
+  const { runIds } = await client.submit(workflow, {});
+  expect(await client.waitAll(runIds, { signal: withinLimit() })).toEqual({ FAILED: 1 });
+  const nodes = await client.listNodes(runIds[0] as string, { outputs: true });
+  expect(nodes.find(({ node_id }) => node_id === "a.compensate")).toMatchObject({
+    status: "COMPLETED",
+    output: "undone",
+  });
+});
+
+test("what a map withdrew itself is on record as its own, also when a map around it ends early", async () => {
+  engine = await startEngine({ handlers: { noop: () => 1 } });
+  const { client } = engine;
+  const early = { complete_when: "completed >= 1" };
+  const inner = {
+    items: "[1, 2]",
+    ...early,
+    body: { nodes: [{ id: "hold", type: "wait", config: { until: "input.instants[index]" } }] },
+  };
+  const outer = {
+    items: "[1, 2]",
+    ...early,
+    body: { nodes: [{ id: "inner", type: "map", config: inner }] },
+  };
+  const workflow = await client.register({
+    name: "nested-early",
+    nodes: [{ id: "outer", type: "map", config: outer }],
+    edges: [],
+  });
+  const instants = [0, 60_000].map((ms) => new Date(Date.now() + ms).toISOString());
+  const { runIds } = await client.submit(workflow, { count: 10, input: { instants } });
+  expect(await client.waitAll(runIds, { signal: withinLimit() })).toEqual({ COMPLETED: 10 });
+  for (const runId of runIds) {
+    const nodes = await client.listNodes(runId);
+    const completed = nodes.filter(({ node_id, status }) => node_id === "inner" && status === "COMPLETED");
+    for (const { scope } of completed)
+      expect(nodes.find((node) => node.scope === `${scope}/inner:1`)).toMatchObject({
+        status: "CANCELLED",
+        reason: "withdrawn: inner",
+      });
+  }
 });
