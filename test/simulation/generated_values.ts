@@ -62,7 +62,7 @@ export const behaviour: fc.Arbitrary<Behaviour> = weighted<Behaviour>(
       atLast: steady,
     }),
   ],
-  [1, fc.constant({ kind: "hang" })],
+  [2, fc.constant({ kind: "hang" })],
 );
 export const retry: fc.Arbitrary<SimulatedRetry | null> = weighted<SimulatedRetry | null>(
   [2, fc.constant(null)],

@@ -52,10 +52,10 @@ export interface Choice {
 type NodeGeneOf = (choice: Choice, depth: number) => fc.Arbitrary<NodeGene>;
 
 const plainWork: fc.Arbitrary<WorkGene> = weighted<WorkGene>(
-  [20, fc.record({ kind: fc.constant("function"), behaviour })],
+  [40, fc.record({ kind: fc.constant("function"), behaviour })],
   [3, fc.constant({ kind: "parallel", work: { type: "parallel" } })],
   [
-    14,
+    20,
     fc
       .constantFrom<Work>(
         { type: "conditional" },
@@ -65,9 +65,9 @@ const plainWork: fc.Arbitrary<WorkGene> = weighted<WorkGene>(
       .map((work) => ({ kind: "conditional", work })),
   ],
   [3, fc.record({ kind: fc.constant("transform"), expression: transformed })],
-  [15, filtering.map((gene) => ({ kind: "filter", ...gene }))],
+  [20, filtering.map((gene) => ({ kind: "filter", ...gene }))],
   [
-    7,
+    14,
     fc
       .constantFrom<Work>(
         { type: "aggregate", operation: "count" },
@@ -114,7 +114,7 @@ export function work(choice: Choice, depth: number, nodeGene: NodeGeneOf): fc.Ar
     depth === 0
       ? []
       : [
-          ...when<readonly [number, fc.Arbitrary<WorkGene>]>("loops", [6, loopWork(body(0))]),
+          ...when<readonly [number, fc.Arbitrary<WorkGene>]>("loops", [9, loopWork(body(0))]),
           ...when<readonly [number, fc.Arbitrary<WorkGene>]>("maps", [7, mapWork(body(1), choice)]),
           ...when<readonly [number, fc.Arbitrary<WorkGene>]>("children", [
             2,
@@ -126,7 +126,7 @@ export function work(choice: Choice, depth: number, nodeGene: NodeGeneOf): fc.Ar
           ]),
         ];
   return weighted<WorkGene>(
-    [40, plainWork],
+    [48, plainWork],
     ...nesting,
     ...when<readonly [number, fc.Arbitrary<WorkGene>]>(
       "waits",

@@ -90,6 +90,7 @@ const LATE: readonly TriggerRule[] = [
   "all_success",
   "all_success",
   "all_success",
+  "all_success",
   "none_failed",
   "all_failed",
   "all_failed",
@@ -103,7 +104,7 @@ function ruleGene({ ordered, features }: Choice): fc.Arbitrary<TriggerRule | nul
     [9, fc.constant(null)],
     [1, fc.constant("none_failed_min_one_success")],
     [2, fc.constant("all_done")],
-    ...(all ? [[16, fc.constantFrom(...LATE)] as const] : []),
+    ...(all ? [[18, fc.constantFrom(...LATE)] as const] : []),
     ...(ordered ? [[6, fc.constantFrom(...early)] as const] : []),
   );
 }

@@ -166,13 +166,15 @@ function propertiesOf(gene: NodeGene, id: string, place: Place, { behaviours }: 
   const { rule, work, holds, undone } = gene;
   const fanIn = place.predecessors.length;
   const fitting = typeof rule === "object" && rule !== null ? { quorum: Math.min(rule.quorum, fanIn) } : rule;
+  // Most rules say little about a single arrival, and stop what comes behind.
+  const alone = gene.picks[0]! % 4 === 0;
   const called = work.kind === "function" || (work.kind === "loop" && work.calls !== null);
   const retry = called ? (gene.retry ?? retryFor(behaviours[id])) : null;
   // What undoes a node has its time limit, which is short for one that hangs.
   const isUndone = work.kind === "function" && undone !== null && !hangs(behaviours[id]);
   if (isUndone) behaviours[compensationOf(id)] = undone;
   return {
-    ...(fitting === null || fanIn === 0 ? {} : { trigger_rule: fitting }),
+    ...(fitting === null || fanIn === 0 || (fanIn === 1 && !alone) ? {} : { trigger_rule: fitting }),
     ...(retry === null ? {} : { retry }),
     ...(hangs(behaviours[id]) ? { timeout_ms: HANGS_FOR_MS } : {}),
     ...(called && holds.length > 0 ? { holds } : {}),
