@@ -5,7 +5,13 @@
  * executions that were withdrawn from the record, and asks of each whether it was legal then.
  */
 import { isObject, type Json } from "./expression.ts";
-import { allNodes, type Behaviours, compensationOf, type SimulatedWorkflow } from "./model.ts";
+import {
+  allNodes,
+  type Behaviours,
+  compensationOf,
+  type SimulatedNode,
+  type SimulatedWorkflow,
+} from "./model.ts";
 import { createGame, type Game, type Moment, type NodeResult } from "./reference.ts";
 import type { Reason } from "./reference_routing.ts";
 import { idIn, keyOf } from "./reference_scopes.ts";
@@ -48,6 +54,8 @@ export interface RunRecord {
   children?: Record<string, RunRecord>;
   /** Default: executions that wait for signals were answered as the workflow foresees. */
   moments?: RecordedMoment[];
+  /** ms since 1970. */
+  started_at?: number;
 }
 
 export interface CompareOptions {
@@ -220,15 +228,25 @@ function compareTime(
   { node_id, scope, status, error, resolved_at }: RecordedNode,
 ): string[] {
   const key = keyOf(node_id, scope);
-  const isWait = allNodes(workflow).some(({ id, type }) => id === node_id && type === "wait");
-  const isOver = isWait && status === "COMPLETED";
+  const waiting = allNodes(workflow).find(({ id }) => id === node_id);
+  const isOver = waiting?.type === "wait" && status === "COMPLETED";
   if (resolved_at === undefined || (!isOver && error?.code !== "SIGNAL_TIMED_OUT")) return [];
   const dues = record.moments?.flatMap((one) =>
     one.kind === "wait" && one.key === key ? [one.due ?? 0] : [],
   );
-  const earliest = Math.max(expected.not_before ?? 0, ...(dues ?? []));
+  const earliest = Math.max(
+    expected.not_before ?? 0,
+    (record.started_at ?? 0) + (waiting === undefined ? 0 : lastsAtLeast(waiting)),
+    ...(dues ?? []),
+  );
   const early = earliest - resolved_at;
   return early > CLOCKS_DIFFER_MS ? [`${key} ended ${Math.round(early)} ms before it was due`] : [];
+}
+
+/** ms from when it begins to wait. */
+function lastsAtLeast(node: SimulatedNode): number {
+  if (node.type === "wait") return "until" in node ? 0 : node.duration_ms;
+  return node.type === "signal" || node.type === "approval" ? (node.deadline_ms ?? 0) : 0;
 }
 
 /** An execution that was withdrawn by another one, or given up in a run that was halted. */

@@ -163,7 +163,8 @@ function recordOf(
   const cancelled_at = cancelling === undefined ? null : started ? cancelling.seq : 0;
   const cancelled_in_pause = cancelling !== undefined && isPausedAt(cancelling.seq, events);
   const { status, error, output } = run;
-  const record = { status, error, output, nodes, cancelled_at, cancelled_in_pause, moments };
+  const started_at = Number(events[0]?.at ?? 0);
+  const record = { status, error, output, nodes, cancelled_at, cancelled_in_pause, moments, started_at };
   return { record, events, faults: faultsOf(rows, events) };
 }
 

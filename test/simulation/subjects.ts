@@ -69,7 +69,7 @@ export class Subjects {
   /** An instant in the input is one not far from now. */
   #withInstant(input: JsonObject): JsonObject {
     if (input.at === undefined) return input;
-    return { ...input, at: new Date(Date.now() + this.#dice.between(-100, 400)).toISOString() };
+    return { ...input, at: new Date(Date.now() + this.#dice.between(-200, 2_000)).toISOString() };
   }
 
   /** Before anybody waits, mostly. To an open map nothing is given twice, so that it gets what is foreseen. */
