@@ -175,6 +175,11 @@ local function finish(item, run, position)
     else return put_off(item, run, field, rest, 'p', item.attempt, { park = item.park }) end
   end
 
+  if outcome == 'X' and item.waits and wait_for_items(run, item.node, item.scope) then
+    released[#released + 1] = kept_item(run, item)
+    return 'done'
+  end
+
   local step = step_of()
   step.hand, step.hand_items = item.hand and item.node, item.hand_items
   if item.forgets then put(run, item.forgets, false) end
@@ -189,8 +194,11 @@ local function finish(item, run, position)
   if item.withdraws and not stopping then work[#work + 1] = { item.node, item.scope, 1, 'W' } end
   if item.waits then
     local map = read_map(run, item.node, item.scope)
-    if map and map.next > 0 then
-      work[#work + 1] = { item.node, item.scope, 1, 'D' .. integer(map.next) .. (map.failed > 0 and 'x' or '') }
+    if map then
+      if map.next > 0 then
+        work[#work + 1] = { item.node, item.scope, 1, 'D' .. integer(map.next) .. (map.failed > 0 and 'x' or '') }
+      end
+      if not map.stopped then bodies.leave(run, item.node, item.scope, item.node) end -- it failed while items are under way
     end
     bodies.drop_map(run, item.node, item.scope)
     put(run, 'p' .. item.node .. at_scope(item.scope), false)
@@ -257,6 +265,7 @@ local function claim(item, run)
   run.changed = true
   local first_event = run.events + 1
   if is_stopping(run) then -- withdrawn instead of performed
+    if item.waits and wait_for_items(run, item.node, item.scope) then return 'cancelled' end
     local step = step_of()
     withdraw(step, run, item.node, item.scope)
     settle_and_count(step, run, {})

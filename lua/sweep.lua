@@ -6,7 +6,7 @@
 -- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, queues, settle_queue, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
 --         scopes each node, with the loops around it; last: no more of these nodes are to come; burials [[map, scope]]: nothing of their items is left
 -- reply {word: ok, changed} | refused | ir_missing
--- Journal: w, when anything was withdrawn.
+-- Journal: w, when anything was withdrawn, or nothing is outstanding any more.
 --@include lib/fence.lua
 --@include lib/run.lua
 --@include lib/emit.lua
@@ -29,23 +29,23 @@ local function withdraw_waiting(node, scope, attempt, delivery, nonce)
   local waits = get(run, 'p' .. node.node .. at_scope(scope))
   if waits == 'c' then return end -- its child is cancelled first
   changed = changed + 1
-  if waits == 'm' then return settle_map(step, run, node.node, scope) end
+  if waits == 'm' or (waits and wait_for_items(run, node.node, scope)) then return settle_map(step, run, node.node, scope) end
   timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt, delivery = delivery, nonce = nonce })
   withdraw(step, run, node.node, scope)
 end
 
--- The node by which the outermost map around this scope that is gone was withdrawn.
+-- The node by which this scope was withdrawn: with the innermost map around it that left items behind.
 local function buried_by(base)
   local gone
   local scope = base
   while scope ~= '' do
-    local id = last_component(scope)
-    local body = body_of(run, id)
-    local node = body.n
+    local body = body_of(run, last_component(scope))
     local outer = strip_scope(scope, 1)
-    local map = body.k == 'map' and read_map(run, node, outer)
-    if body.k == 'map' and (not map or map.stopped) then
-      gone = tonumber(get(run, 'b' .. node .. at_scope(outer))) or node
+    if body.k == 'map' then
+      local by = get(run, 'b' .. body.n .. at_scope(outer))
+      if by then return tonumber(by) end
+      local map = read_map(run, body.n, outer)
+      if not map or map.stopped then gone = body.n end
     end
     scope = outer
   end
@@ -104,6 +104,6 @@ if run.exists and run.status == 'R' then
   write_run(run)
   emit_queued(step)
   if #timed > 0 then redis.call('ZREM', KEYS[3], unpack(timed)) end
-  if run.events >= first_event then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
+  if run.events >= first_event or step.compensating then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
 end
 return { cjson.encode({ word = 'ok', changed = changed }) }

@@ -152,7 +152,7 @@ local function settle_map(step, run, node, scope)
   local is_asked = info.asks and map.unseen
   if not is_over and not is_asked and not is_stopping(run) then return end
   if get(run, 'p' .. node .. at_scope(scope)) ~= 'm' or not is_alive(run, scope, node) then return end
-  if is_stopping(run) then return map.open == 0 and withdraw(step, run, node, scope) end
+  if is_stopping(run) then return (map.open == 0 or map.stopped) and withdraw(step, run, node, scope) end
   if not is_over then
     map.unseen = false
     map_changed(run, node, scope)
@@ -181,6 +181,19 @@ function modes.E(step, run, top)
     step.call.limit = step.call.limit - ENTRY_COST
   end
   top[3] = top[3] + ENTRIES_AT_ONCE
+end
+
+-- A halted run's map is withdrawn when its items are over, whatever it was woken for. Answers whether it waits for them.
+local function wait_for_items(run, node, scope)
+  local map = read_map(run, node, scope)
+  if not map or map.stopped or map.open == 0 then return false end
+  local field = 'n' .. node .. at_scope(scope)
+  local _, nonce, delivery, rest = parse_execution(get(run, field))
+  local attempt, _, sources = parse_active(rest)
+  put(run, 'p' .. node .. at_scope(scope), 'm')
+  put_active(run, field, nonce, delivery, attempt, '', sources)
+  run.changed = true
+  return true
 end
 
 -- Items begin, as many as the window has room for.
@@ -213,6 +226,7 @@ function modes.D(step, run, top)
     local field = 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.'
     for _, terminal in ipairs(terminals) do put(run, field .. terminal, false) end
     if failed == 'x' then put(run, field .. 'x', false) end
+    if #terminals > 1 then put(run, field .. 'e', false) end
   end
   step.call.limit = step.call.limit - #terminals * RESULTS_AT_ONCE / 2
   if last >= tonumber(total) then return true end
@@ -233,12 +247,15 @@ local function item_over(step, run, node, scope, work)
     put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.x', '1')
     if map.failed == 1 or tonumber(item) < map.first then map.first, map.culprit = tonumber(item), tonumber(culprit) end
   else
+    local is_empty = true
     for _, terminal in ipairs(info.results) do
       local output = get(run, 'o' .. terminal .. at_scope(scope))
       if output and string.sub(output, 1, 1) ~= 'e' then
+        is_empty = false
         put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. terminal, output)
       end
     end
+    if is_empty and #info.results > 1 then put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.e', '1') end
   end
   map_changed(run, node, outer)
   clear_scope(step, run, node, scope, work)

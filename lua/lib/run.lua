@@ -16,7 +16,7 @@
 --   c@<scope>        counter of a scope of its own (map items; iterations of loops in which something may still go on)
 --   u@<scope>        first unhandled failure of a map item (node index)
 --   i<node><@scope>  of a loop node: its current iteration · L@<scope> of an iteration: the next one follows when its counter is zero
---   M<node><@scope>  of a map node (see bodies.lua) · r<node><@scope>#item.terminal  results of its items (#item.x: it failed)
+--   M<node><@scope>  of a map node (see bodies.lua) · r<node><@scope>#item.terminal  results of its items (#item.x: it failed, #item.e: none of several terminals completed)
 --   b<node><@scope>  of a map that is gone: items of it are still to be withdrawn, by that node, which counts 1
 --   s<name>          who waits for a signal, and signals that nobody waited for (see waiting.lua)
 --   K, K<number>     completed executions that can be compensated, in order of completion · z compensating: the verdict · Z what is being performed for it, `node@scope`

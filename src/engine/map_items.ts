@@ -144,10 +144,17 @@ export async function gatherResults(
     ).flat();
     const stored = await services.readFields(runId, fields);
     const outputs = await Promise.all(stored.map((output) => readOutput(output, runId, services)));
-    const failed = await failedAmong(end, runId, `r${nodeIndex}${at}`, first, count, services);
+    const marked = (mark: string) =>
+      services.readFields(
+        runId,
+        Array.from({ length: count }, (_item, index) => `r${nodeIndex}${at}#${first + index}.${mark}`),
+      );
+    const failed = end.failed > 0 ? await marked("x") : [];
+    const empty = end.stopped && terminals.length > 1 ? await marked("e") : [];
     for (let index = 0; index < count; index += 1) {
       const own = outputs.slice(index * terminals.length, (index + 1) * terminals.length);
-      const text = failed[index] ? "null" : resultText(ir, terminals, own, end.stopped === true);
+      const isMissing = end.stopped === true && own.every((output) => output === null) && !empty[index];
+      const text = failed[index] || isMissing ? "null" : resultText(ir, terminals, own);
       size += text.length + 1;
       if (size > MAX_OUTPUT_BYTES) throw tooLarge(node.id);
       texts.push(text);
@@ -156,37 +163,19 @@ export async function gatherResults(
   return `[${texts.join(",")}]`;
 }
 
-async function failedAmong(
-  end: MapEnd,
-  runId: string,
-  field: string,
-  first: number,
-  count: number,
-  services: WaitingServices,
-): Promise<boolean[]> {
-  if (end.failed === 0) return [];
-  const fields = Array.from({ length: count }, (_item, index) => `${field}#${first + index}.x`);
-  return (await services.readFields(runId, fields)).map((mark) => mark !== null);
-}
-
 async function readOutput(output: string | null, runId: string, services: WaitingServices) {
   if (output === null) return null;
   return output.startsWith("b") ? services.readBlob(runId, output.slice(1)) : output.slice(1);
 }
 
 /** One terminal: its output; several: an object of those that completed. */
-function resultText(
-  ir: IR,
-  terminals: readonly number[],
-  outputs: readonly (string | null)[],
-  mayBeMissing: boolean,
-): string {
+function resultText(ir: IR, terminals: readonly number[], outputs: readonly (string | null)[]): string {
   if (terminals.length === 1) return outputs[0] ?? "null";
   const parts = terminals.flatMap((terminal, index) => {
     const output = outputs[index] ?? null;
     return output === null ? [] : [`${JSON.stringify(ir.nodes[terminal]?.id)}:${output}`];
   });
-  return parts.length === 0 && mayBeMissing ? "null" : `{${parts.join(",")}}`;
+  return `{${parts.join(",")}}`;
 }
 
 function tooLarge(nodeId: string): HitzeroError {

@@ -123,6 +123,8 @@ class EntryReader {
       fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
     });
     const duration = detail.ended_at - detail.started_at;
+    // A map may fail while items of it are under way.
+    const buries = status === "FAILED" && node.map_body !== undefined;
     const [level, type, message] = (
       {
         C: ["INFO", "node_completed", `${node.id} completed in ${duration} ms`],
@@ -138,6 +140,7 @@ class EntryReader {
       ...(detail.error ? { code: detail.error.code } : {}),
       ...(detail.faults ? { condition_faults: detail.faults } : {}),
       ...(step.halted ? { halted: step.halted } : {}),
+      ...(buries ? { buries } : {}),
     });
     if (detail.error?.code === "DEAD_LETTER") {
       const { worker } = detail;
@@ -148,6 +151,7 @@ class EntryReader {
         diedAt: detail.ended_at,
       });
     }
+    if (buries) this.#rows.batch.burials.push({ runId: step.id, burial: [step.node, step.scope] });
     if (step.halted === "fail_fast") this.#halted(step.id, ir);
     const key = executionKey(step.id, node.id, step.scope);
     const previous = this.#noted.delete(key) ? "RUNNING" : "PENDING";

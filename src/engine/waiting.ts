@@ -12,6 +12,7 @@ import { PARKING } from "../redis/pack.ts";
 import type { ExecutionDetail } from "../token/journal.ts";
 import type { IRNode } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
+import { timeOf } from "../workflow/time_text.ts";
 import { childRunId } from "./child_runs.ts";
 import type { HeldExecution } from "./held.ts";
 import { MAX_INPUT_BYTES, MAX_JSON_DEPTH, MAX_RUN_DEPTH } from "./limits.ts";
@@ -88,8 +89,8 @@ function dueOf(execution: Execution, now: number): number {
   if (duration_ms !== undefined) return now + duration_ms;
   const program = programsOf(execution.ir).until(execution.nodeIndex);
   const value = program === undefined ? until : program.evaluate(variablesOf(execution));
-  const due = typeof value === "string" ? Date.parse(value) : Number.NaN;
-  if (!Number.isNaN(due)) return Math.max(due, now);
+  const due = typeof value === "string" ? timeOf(value) : undefined;
+  if (due !== undefined) return Math.max(due, now);
   throw new HitzeroError(
     "WAIT_NOT_A_TIME",
     `until of node ${execution.node.id} is no time: ${JSON.stringify(value)?.slice(0, 100)}`,

@@ -372,9 +372,10 @@ export async function fatesOf(
   const states = await partition.orAway(Promise.all(performing.map(read)));
   return performing.map(({ nonce, delivery }, index) => {
     const [halted, compensating, own, ...maps] = states[index] as (string | null)[];
-    // While a run compensates, what it performs is what it wants.
-    if (halted !== null && compensating === null) return "halted";
     const isOwn = own?.startsWith(`A:${nonce}:${delivery}:`) ?? false;
+    // While a run compensates, what it performs is what it wants, though the maps around it are gone.
+    if (compensating !== null) return isOwn ? "goes_on" : "withdrawn";
+    if (halted !== null) return "halted";
     return isOwn && maps.every((map) => map !== null && !map?.endsWith(",1")) ? "goes_on" : "withdrawn";
   });
 }

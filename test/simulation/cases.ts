@@ -11,7 +11,8 @@ import {
   type SimulatedWorkflow,
   type TriggerRule,
 } from "./model.ts";
-import { type GameResult, play } from "./reference.ts";
+import { play } from "./play.ts";
+import type { GameResult } from "./reference.ts";
 
 /** Functions by name, and other nodes as they are. */
 export function workflow(

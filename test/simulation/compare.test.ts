@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compareRecord, type RecordedNode, type RunRecord, reasonText } from "./compare.ts";
-import { ALL_FEATURES, type SimulatedCase, simulatedCase } from "./generator.ts";
+import { ALL_FEATURES } from "./generated_work.ts";
+import { type SimulatedCase, simulatedCase } from "./generator.ts";
 import type { SimulatedWorkflow } from "./model.ts";
-import { type Played, play } from "./reference.ts";
+import { type Played, play } from "./play.ts";
 
 const picks = fc.array(fc.nat(99), { minLength: 1, maxLength: 14 });
 
@@ -36,8 +37,9 @@ function recorded(result: Played): RunRecord {
   );
   const { status, error, output } = result;
   const children = Object.entries(result.children).map(([key, child]) => [key, recorded(child)] as const);
-  const run = { status, error, output, nodes, cancelled_at: null, children: Object.fromEntries(children) };
-  return structuredClone(run);
+  const { moments } = result;
+  const run = { status, error, output, nodes, moments, cancelled_at: null };
+  return structuredClone({ ...run, children: Object.fromEntries(children) });
 }
 
 const disagreements = (of: SimulatedCase, record: RunRecord): string[] =>
@@ -293,5 +295,36 @@ describe("compareRecord of halted runs", () => {
     expect(compareRecord(fork, {}, failing, record)).toContain(
       "C is recorded as CANCELLED in a run that went on",
     );
+  });
+
+  it("lets a map that was activated by the failure itself never begin, before what is undone", () => {
+    const of: SimulatedWorkflow = {
+      name: "activated",
+      nodes: [
+        { id: "A", type: "function", compensated: true },
+        { id: "B", type: "function" },
+        {
+          id: "M",
+          type: "map",
+          trigger_rule: "all_failed",
+          items: { kind: "list", items: [{ kind: "literal", value: 1 }] },
+          body: { nodes: [{ id: "I", type: "function" }], edges: [] },
+        },
+      ],
+      edges: [
+        { from: "A", to: "B" },
+        { from: "B", to: "M" },
+      ],
+      fail_fast: true,
+    };
+    const failing = { ...behaviours, B: { kind: "fail", code: "BOOM", message: "as told" } as const };
+    const error = { code: "BOOM", message: "as told" };
+    const undone = { ...node("A.compensate", "COMPLETED", 5), from_nodes: ["A"] };
+    const record: RunRecord = {
+      ...cancelled(null, [A, { ...node("B", "FAILED", 3), error }, node("M", "CANCELLED", 4), undone]),
+      status: "FAILED",
+      error: { ...error, node_id: "B" },
+    };
+    expect(compareRecord(of, {}, { ...failing, "A.compensate": steady }, record)).toEqual([]);
   });
 });

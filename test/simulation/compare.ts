@@ -5,8 +5,14 @@
  * executions that were withdrawn from the record, and asks of each whether it was legal then.
  */
 import { isObject, type Json } from "./expression.ts";
-import { allNodes, type Behaviours, compensationOf, type SimulatedWorkflow } from "./model.ts";
-import { createGame, type Game, type NodeResult } from "./reference.ts";
+import {
+  allNodes,
+  type Behaviours,
+  compensationOf,
+  type SimulatedNode,
+  type SimulatedWorkflow,
+} from "./model.ts";
+import { createGame, type Game, type Moment, type NodeResult } from "./reference.ts";
 import type { Reason } from "./reference_routing.ts";
 import { idIn, keyOf } from "./reference_scopes.ts";
 
@@ -27,7 +33,12 @@ export interface RecordedNode {
   /** Place in the order of resolutions; equal for a cause and the skips of the same step. null: unknown (SKIPPED), or never
    * activated (CANCELLED). */
   resolved_order: number | null;
+  /** When it was resolved, ms since 1970. */
+  resolved_at?: number | undefined;
 }
+
+/** What is recorded beside executions that are over. `fate`: what became of a signal. */
+export type RecordedMoment = Moment & { fate?: string };
 
 export interface RunRecord {
   status: string;
@@ -41,6 +52,10 @@ export interface RunRecord {
   cancelled_in_pause?: boolean;
   /** The runs that executions of it started, by the key of the execution. */
   children?: Record<string, RunRecord>;
+  /** Default: executions that wait for signals were answered as the workflow foresees. */
+  moments?: RecordedMoment[];
+  /** ms since 1970. */
+  started_at?: number;
 }
 
 export interface CompareOptions {
@@ -72,7 +87,6 @@ export function compareRecord(
   const replay = { workflow, game: createGame(workflow, input), record, behaviours, options };
   const { found, complete } = replayAll(replay);
   if (!complete) return found;
-  if (replay.game.isHalting()) replay.game.forgetItems((scope) => isBegun(replay, scope));
   return [...found, ...compareRest(replay), ...compareChildren(replay), ...compareRun(replay)];
 }
 
@@ -80,12 +94,16 @@ export function compareRecord(
 function replayAll(replay: Replay): { found: string[]; complete: boolean } {
   const { game, record } = replay;
   const found: string[] = [];
+  const moments = (record.moments ?? []).toSorted((a, b) => a.order - b.order);
   let cancelAt = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   for (const node of inOrder(record.nodes)) {
+    for (; moments[0] && isDue(moments[0], orderOf(node), cancelAt); moments.shift())
+      found.push(...compareMoment(game, moments[0]));
     if (orderOf(node) > cancelAt) {
       found.push(...cancel(game, record));
       cancelAt = Number.POSITIVE_INFINITY;
     }
+    forgetUnbegun(replay);
     if (node.status === "SKIPPED") found.push(...compareMomentOfSkip(game, node));
     else if (node.status === "CANCELLED") found.push(...compareCancelled(replay, node));
     else if (game.enabled().includes(nameOf(node))) found.push(...compareResolved(replay, node));
@@ -94,8 +112,36 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
       return { found: [...found, `${when}: ${whyNot(game, node)}`], complete: false };
     }
   }
+  for (; moments[0] && isDue(moments[0], Number.POSITIVE_INFINITY, cancelAt); moments.shift())
+    found.push(...compareMoment(game, moments[0]));
   if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game, record));
+  forgetUnbegun(replay);
   return { found, complete: true };
+}
+
+/** What it caused has the same place in the order. */
+function isDue({ order }: RecordedMoment, next: number, cancelAt: number): boolean {
+  return order <= next && order < cancelAt;
+}
+
+function compareMoment(game: Game, moment: RecordedMoment): string[] {
+  switch (moment.kind) {
+    case "wait":
+      return game.wait(moment.key)
+        ? []
+        : [`${moment.key} is recorded as waiting, for which it was not ready`];
+    case "look":
+      return difference(`complete_when of ${moment.key}`, moment.answer, game.look(moment.key));
+    case "signal": {
+      const fate = game.signal(moment.signal);
+      return difference(`fate of the signal ${moment.signal.name}`, moment.fate ?? fate, fate);
+    }
+  }
+}
+
+/** Items of maps that the halt kept from beginning. */
+function forgetUnbegun(replay: Replay): void {
+  if (replay.game.isHalting()) replay.game.forgetItems((scope) => isBegun(replay, scope));
 }
 
 /** Cancelled before it started: nothing ever happened in it. */
@@ -152,7 +198,8 @@ function orderOf(node: RecordedNode): number {
   return node.resolved_order ?? Number.MAX_SAFE_INTEGER;
 }
 
-function compareResolved({ game, record, behaviours, options }: Replay, node: RecordedNode): string[] {
+function compareResolved(replay: Replay, node: RecordedNode): string[] {
+  const { game, record, behaviours, options } = replay;
   const key = nameOf(node);
   const [from] = node.from_nodes;
   if (options.arrivalsMayLag === true && from !== undefined && node.from_nodes.length === 1)
@@ -160,14 +207,46 @@ function compareResolved({ game, record, behaviours, options }: Replay, node: Re
   const told = {
     error: node.error ?? undefined,
     child: record.children?.[key],
-    at: isObject(node.output) ? node.output.at : undefined,
     unnoticed: true,
   };
   const childless = game.childOf(key) !== null && told.child === undefined;
+  const expected = game.resolve(key, behaviours[node.node_id], told);
   return [
     ...(childless ? [`${key} has no child run`] : []),
-    ...compareNode(key, game.resolve(key, behaviours[node.node_id], told), node),
+    ...compareNode(key, expected, node),
+    ...compareTime(replay, expected, node),
   ];
+}
+
+/** Clocks of different processes may differ by so much. */
+const CLOCKS_DIFFER_MS = 50;
+
+/** What waits for a time does not end before. */
+function compareTime(
+  { workflow, record }: Replay,
+  expected: NodeResult,
+  { node_id, scope, status, error, resolved_at }: RecordedNode,
+): string[] {
+  const key = keyOf(node_id, scope);
+  const waiting = allNodes(workflow).find(({ id }) => id === node_id);
+  const isOver = waiting?.type === "wait" && status === "COMPLETED";
+  if (resolved_at === undefined || (!isOver && error?.code !== "SIGNAL_TIMED_OUT")) return [];
+  const dues = record.moments?.flatMap((one) =>
+    one.kind === "wait" && one.key === key ? [one.due ?? 0] : [],
+  );
+  const earliest = Math.max(
+    expected.not_before ?? 0,
+    (record.started_at ?? 0) + (waiting === undefined ? 0 : lastsAtLeast(waiting)),
+    ...(dues ?? []),
+  );
+  const early = earliest - resolved_at;
+  return early > CLOCKS_DIFFER_MS ? [`${key} ended ${Math.round(early)} ms before it was due`] : [];
+}
+
+/** ms from when it begins to wait. */
+function lastsAtLeast(node: SimulatedNode): number {
+  if (node.type === "wait") return "until" in node ? 0 : node.duration_ms;
+  return node.type === "signal" || node.type === "approval" ? (node.deadline_ms ?? 0) : 0;
 }
 
 /** An execution that was withdrawn by another one, or given up in a run that was halted. */
@@ -186,8 +265,7 @@ function compareCancelled({ game, behaviours }: Replay, node: RecordedNode): str
 /** What another execution waited for has come, by which it withdrew this one. */
 function awaken(game: Game, by: string, scope: string): void {
   const around = scope.split("/").map((_part, index, parts) => parts.slice(0, index).join("/"));
-  for (const key of [...around, scope].map((outer) => keyOf(by, outer)))
-    if (game.close(key) || game.wake(key)) return;
+  for (const key of [...around, scope].map((outer) => keyOf(by, outer))) if (game.wake(key)) return;
 }
 
 function compareAttempts(game: Game, node: RecordedNode): string[] {
@@ -315,7 +393,8 @@ function whyNot(game: Game, node: RecordedNode): string {
   const result = game.result().nodes[key];
   if (result !== undefined) return `it was ${result.status} already`;
   if (game.enabled().includes(key)) return "it was ready to run";
-  if (game.outstanding().includes(key)) return "its items were not over";
+  if (game.outstanding().includes(key))
+    return game.looks().includes(key) ? "its complete_when was not answered" : "its items were not over";
   return "its arrivals were not in";
 }
 

@@ -1,7 +1,8 @@
 /** Reads from Postgres what the engine recorded of runs, in the terms of the comparison. */
-import type { RecordedNode, RunRecord } from "./compare.ts";
+import type { RecordedMoment, RecordedNode, RunRecord } from "./compare.ts";
 import type { Json } from "./expression.ts";
 import { keyOf } from "./reference_scopes.ts";
+import type { Signal } from "./reference_signals.ts";
 
 export interface RecordedEvent {
   run_id: string;
@@ -12,6 +13,21 @@ export interface RecordedEvent {
   /** Of an execution's own events, where the record tells. */
   attempt: number | null;
   delivery: number | null;
+  /** ms since 1970. */
+  at: number;
+  due: string | null;
+  /** Of a map that was asked whether it is complete: the answer. */
+  complete: boolean | null;
+  /** Items that were added to a map. */
+  items: number | null;
+  /** What became of the signal that this command gave. */
+  fate: string | null;
+  command: number | null;
+}
+
+interface SignalRow extends Signal {
+  run_id: string;
+  command_seq: number | string;
 }
 
 /** A run's record, its events, and what is wrong with them whatever the workflow. */
@@ -61,7 +77,7 @@ export async function readRecords(
   );
   const runs = tree.rows as RunRow[];
   const all = runs.map(({ run_id }) => run_id);
-  const [nodes, events] = await Promise.all([
+  const [nodes, events, signals] = await Promise.all([
     database.query(
       `select e.run_id, e.node_id, e.scope, e.status, e.attempt, e.retry_count, e.reason, coalesce(e.output, b.content) as output,
          e.error, e.from_nodes
@@ -70,19 +86,32 @@ export async function readRecords(
       [all],
     ),
     database.query(
-      `select run_id, seq, event_type, node_id, scope, (data ->> 'attempt')::int as attempt, (data ->> 'delivery')::int as delivery
+      `select run_id, seq, event_type, node_id, scope, (data ->> 'attempt')::int as attempt, (data ->> 'delivery')::int as delivery,
+         extract(epoch from at) * 1000 as at, data ->> 'due' as due, (data ->> 'complete')::bool as complete, data -> 'items' as items,
+         data ->> 'fate' as fate, (data ->> 'command')::int as command
        from hitzero.event_log where run_id = any ($1::uuid[]) order by run_id, seq`,
+      [all],
+    ),
+    database.query(
+      `select run_id, command_seq, signal_name as name, scope, payload, issued_by as by, issued_at as at
+       from hitzero.commands where kind = 'signal' and run_id = any ($1::uuid[])`,
       [all],
     ),
   ]);
   const nodesOf = byRun(nodes.rows as NodeRow[]);
   const eventsOf = byRun(events.rows as RecordedEvent[]);
+  const signalsOf = byRun(signals.rows as SignalRow[]);
   const records = new Map<string, EngineRecord>();
   for (const run of runs) {
     const children = runs.filter(
       (other) => other.parent_node_id !== null && other.parent_run_id === run.run_id,
     );
-    const own = recordOf(run, nodesOf.get(run.run_id) ?? [], eventsOf.get(run.run_id) ?? []);
+    const own = recordOf(
+      run,
+      nodesOf.get(run.run_id) ?? [],
+      eventsOf.get(run.run_id) ?? [],
+      signalsOf.get(run.run_id) ?? [],
+    );
     records.set(run.run_id, withChildren(own, children, records));
   }
   return records;
@@ -115,20 +144,43 @@ function byRun<T extends { run_id: string }>(rows: readonly T[]): Map<string, T[
   return groups;
 }
 
-function recordOf(run: RunRow, rows: readonly NodeRow[], events: RecordedEvent[]): EngineRecord {
-  const order = new Map(
-    events.filter(({ event_type }) => RESOLVING[event_type]).map((event) => [nameOf(event), event.seq]),
+function recordOf(
+  run: RunRow,
+  rows: readonly NodeRow[],
+  events: RecordedEvent[],
+  signals: readonly SignalRow[],
+): EngineRecord {
+  const resolving = new Map(
+    events.filter(({ event_type }) => RESOLVING[event_type]).map((event) => [nameOf(event), event]),
   );
   const nodes = rows.map(({ run_id: _run, ...node }): RecordedNode => {
-    return { ...node, output: node.output as Json, resolved_order: order.get(nameOf(node)) ?? null };
+    const { seq = null, at } = resolving.get(nameOf(node)) ?? {};
+    return { ...node, output: node.output as Json, resolved_order: seq, resolved_at: at && Number(at) };
   });
+  const moments = events.flatMap((event) => momentOf(event, signals));
   const started = events[0]?.event_type === "run_started";
   const cancelling = events.find(({ event_type }) => event_type === "run_cancelling");
   const cancelled_at = cancelling === undefined ? null : started ? cancelling.seq : 0;
   const cancelled_in_pause = cancelling !== undefined && isPausedAt(cancelling.seq, events);
   const { status, error, output } = run;
-  const record = { status, error, output, nodes, cancelled_at, cancelled_in_pause };
+  const started_at = Number(events[0]?.at ?? 0);
+  const record = { status, error, output, nodes, cancelled_at, cancelled_in_pause, moments, started_at };
   return { record, events, faults: faultsOf(rows, events) };
+}
+
+function momentOf(event: RecordedEvent, signals: readonly SignalRow[]): RecordedMoment[] {
+  const { event_type, seq: order, complete, items } = event;
+  const key = nameOf(event);
+  // A signal may complete a map, too.
+  if (event_type === "map_asked" && items === null)
+    return [{ kind: "look", order, key, answer: complete === true }];
+  if (event_type === "node_waiting" || event_type === "map_asked")
+    return [{ kind: "wait", order, key, due: event.due === null ? null : Date.parse(event.due) }];
+  const given = signals.find(({ command_seq }) => Number(command_seq) === event.command);
+  if (event_type !== "signal_given" || given === undefined) return [];
+  const { name, scope, payload, by, at } = given;
+  const signal = { name, scope, payload, by, at: new Date(at).toISOString() };
+  return [{ kind: "signal", order, signal, ...(event.fate === null ? {} : { fate: event.fate }) }];
 }
 
 function isPausedAt(seq: number, events: readonly RecordedEvent[]): boolean {
@@ -189,7 +241,7 @@ function faultsOfTries(own: readonly RecordedEvent[]): string[] {
         ? []
         : [`${told}, expected ${attempt}, ${delivery}`];
     if (isRetry(event)) [attempt, delivery] = [attempt + 1, 1];
-    if (event.event_type === "node_waiting") delivery = 1;
+    if (event.event_type === "node_waiting" || event.event_type === "map_asked") delivery = 1;
     return right;
   });
 }

@@ -177,3 +177,140 @@ describe("a compensation lasts longer than what it undoes", () => {
     expect([status, await undone(runId)]).toEqual(["CANCELLED", atOnce]);
   });
 });
+
+const fn = (id: string, more: object = {}) => ({
+  id,
+  type: "function",
+  config: { function_name: "noop" },
+  ...more,
+});
+
+test("a map whose complete_when cannot be evaluated fails, and its items under way are withdrawn", async () => {
+  engine = await startEngine({ handlers: { noop: () => 1 } });
+  const { client } = engine;
+  const workflow = await client.register({
+    name: "faulty-look",
+    nodes: [
+      {
+        id: "each",
+        type: "map",
+        config: {
+          items: "[0, 60000]",
+          complete_when: "input.missing > completed",
+          body: {
+            nodes: [{ id: "hold", type: "wait", config: { until: "input.instants[index]" } }],
+          },
+        },
+      },
+    ],
+    edges: [],
+  });
+  const instants = [0, 60_000].map((ms) => new Date(Date.now() + ms).toISOString());
+  const { runIds } = await client.submit(workflow, { input: { instants } });
+  expect(await client.waitAll(runIds, { signal: withinLimit() })).toEqual({ FAILED: 1 });
+  const nodes = await client.listNodes(runIds[0] as string);
+  expect(Object.fromEntries(nodes.map(({ node_id, scope, status }) => [node_id + scope, status]))).toEqual({
+    "holdeach:0": "COMPLETED",
+    "holdeach:1": "CANCELLED",
+    each: "FAILED",
+  });
+  expect(nodes.find(({ node_id }) => node_id === "each")?.error).toMatchObject({ code: "EXPRESSION_FAILED" });
+});
+
+test("an item that is over gives an empty object where a map that ends early gives null for the rest", async () => {
+  const none = { from: "a", on: "failure" };
+  const body = {
+    nodes: [fn("a"), fn("b"), fn("c")],
+    edges: [
+      { ...none, to: "b" },
+      { ...none, to: "c" },
+    ],
+  };
+  const config = { items: "[1, 2, 3]", max_concurrency: 1, complete_when: "completed >= 1", body };
+  const { each } = await outputsOf({
+    name: "empty-items",
+    nodes: [{ id: "each", type: "map", config }],
+    edges: [],
+  });
+  expect((each as unknown[])[0]).toEqual({});
+});
+
+test("a wait takes only what is text of RFC 3339 for an instant", async () => {
+  const outputs = await outputsOf({
+    name: "no-instants",
+    nodes: ["2001-01-01", "5", "Jan 1 2001"].map((text, index) => ({
+      id: `w${index}`,
+      type: "wait",
+      config: { until: JSON.stringify(text) },
+    })),
+    edges: [],
+  });
+  expect(outputs).toEqual({ w0: "WAIT_NOT_A_TIME", w1: "WAIT_NOT_A_TIME", w2: "WAIT_NOT_A_TIME" });
+});
+
+test("a run is undone though its last step was to withdraw what a map left behind", async () => {
+  engine = await startEngine({ handlers: { noop: () => 1 } });
+  const { client } = engine;
+  const undo = { compensate_with: { function_name: "noop" } };
+  const body = {
+    nodes: [
+      fn("done", undo),
+      { id: "hold", type: "wait", config: { until: "input.instants[index]" } },
+      fn("last"),
+    ],
+    edges: [
+      { from: "done", to: "hold" },
+      { from: "hold", to: "last" },
+    ],
+  };
+  const workflow = await client.register({
+    name: "undone-late",
+    nodes: [
+      { id: "each", type: "map", config: { items: "[1, 2]", complete_when: "completed >= 1", body } },
+      { id: "bad", type: "transform", config: { expression: "data[7]" } },
+    ],
+    edges: [{ from: "each", to: "bad" }],
+  });
+  const instants = [0, 60_000].map((ms) => new Date(Date.now() + ms).toISOString());
+  const { runIds } = await client.submit(workflow, { count: 10, input: { instants } });
+  expect(await client.waitAll(runIds, { signal: withinLimit() })).toEqual({ FAILED: 10 });
+  const nodes = await client.listNodes(runIds[0] as string);
+  const undone = nodes.filter(({ node_id }) => node_id === "done.compensate");
+  expect(undone.map(({ scope, status }) => `${scope} ${status}`).sort()).toEqual([
+    "each:0 COMPLETED",
+    "each:1 COMPLETED",
+  ]);
+});
+
+test("what a map withdrew itself is on record as its own, also when a map around it ends early", async () => {
+  engine = await startEngine({ handlers: { noop: () => 1 } });
+  const { client } = engine;
+  const early = { complete_when: "completed >= 1" };
+  const inner = {
+    items: "[1, 2]",
+    ...early,
+    body: { nodes: [{ id: "hold", type: "wait", config: { until: "input.instants[index]" } }] },
+  };
+  const outer = {
+    items: "[1, 2]",
+    ...early,
+    body: { nodes: [{ id: "inner", type: "map", config: inner }] },
+  };
+  const workflow = await client.register({
+    name: "nested-early",
+    nodes: [{ id: "outer", type: "map", config: outer }],
+    edges: [],
+  });
+  const instants = [0, 60_000].map((ms) => new Date(Date.now() + ms).toISOString());
+  const { runIds } = await client.submit(workflow, { count: 10, input: { instants } });
+  expect(await client.waitAll(runIds, { signal: withinLimit() })).toEqual({ COMPLETED: 10 });
+  for (const runId of runIds) {
+    const nodes = await client.listNodes(runId);
+    const completed = nodes.filter(({ node_id, status }) => node_id === "inner" && status === "COMPLETED");
+    for (const { scope } of completed)
+      expect(nodes.find((node) => node.scope === `${scope}/inner:1`)).toMatchObject({
+        status: "CANCELLED",
+        reason: "withdrawn: inner",
+      });
+  }
+});

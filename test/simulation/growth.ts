@@ -2,7 +2,17 @@
  * Grows a valid workflow from a list of genes, whatever they are. Bodies grow inside: a loop's genes take the place of one node,
  * with one way in, their first node, and one way out, the loop node, which bears the id of the whole.
  */
-import type { Expression, Json, JsonObject } from "./expression.ts";
+import type { Expression, Json } from "./expression.ts";
+import {
+  type LoopGene,
+  type MapGene,
+  type NodeGene,
+  type Place,
+  type RunGene,
+  SEMAPHORES,
+  type SignalGene,
+  type WorkGene,
+} from "./genes.ts";
 import { withMeetableRules } from "./meetable.ts";
 import type {
   Behaviour,
@@ -14,111 +24,19 @@ import type {
   SimulatedNode,
   SimulatedRetry,
   SimulatedWorkflow,
-  TriggerRule,
   Work,
 } from "./model.ts";
 import { allNodes, compensationOf, hangs } from "./model.ts";
-
-/**
- * How a node hangs on those before it: `chain` on the last one, `sibling` on the same as the last one (fans, branches),
- * `leaves` on all that have no successor yet (joins), `pick` on any; `entry` on none.
- */
-export type Shape = "chain" | "sibling" | "leaves" | "pick" | "entry";
-
-/** Where an expression stands, which decides what it may name. */
-export interface Place {
-  /** Predecessors of the node; with several of them `data` is an object by their ids. */
-  predecessors: readonly string[];
-  /** Nodes that `nodes[...]` may name. */
-  ancestors: readonly string[];
-  inLoop: boolean;
-  inMap: boolean;
-  /** Its output is its data. */
-  passesDataOn: boolean;
-  on: "node" | "success" | "failure" | "always";
-}
-
-/** An expression that adapts itself to its place. */
-export type Adaptive = (place: Place) => Expression;
-
-export interface EdgeGene {
-  on: "success" | "failure" | "always";
-  /** Has a condition from a certain value on, which is lower for a conditional's edges. */
-  conditioned: number;
-  condition: Adaptive;
-  priority: number;
-  /** Moves the edge in the file. */
-  position: number;
-}
-
-/** A loop that ends: it has a bound, or its condition does. */
-export interface LoopGene {
-  kind: "loop";
-  body: NodeGene[];
-  times: number;
-  bounded: boolean;
-  condition: Adaptive | null;
-  /** Which of its edges leads to `break_path`, and which to `timeout_path`. */
-  breaks: number | null;
-  timesOut: number | null;
-  /** The edges to these paths stand in the file. */
-  explicit: boolean;
-  edgeBack: boolean;
-  calls: Behaviour | null;
-}
-
-export interface MapGene {
-  kind: "map";
-  body: NodeGene[];
-  /** As constants, or as the output of its one predecessor, if that can give it; null: whatever `expression` says. */
-  items: Json[] | null;
-  fromData: boolean;
-  expression: Adaptive;
-  /** The body is a workflow of its own. */
-  asChild: boolean;
-  maxConcurrency: number | null;
-  tolerated: number;
-}
-
-export type WorkGene =
-  | { kind: "function"; behaviour: Behaviour }
-  | { kind: "conditional" | "parallel" | "wait"; work: Work }
-  | { kind: "transform"; expression: Adaptive }
-  | { kind: "filter"; condition: Adaptive; list: Json[] | null }
-  | { kind: "aggregate"; work: Work }
-  | LoopGene
-  | MapGene
-  | { kind: "signal"; type: "signal" | "approval"; answer: JsonObject | null }
-  | { kind: "subworkflow"; body: NodeGene[]; input: Adaptive | null };
-
-export interface NodeGene {
-  shape: Shape;
-  picks: number[];
-  work: WorkGene;
-  rule: TriggerRule | null;
-  retry: SimulatedRetry | null;
-  edges: EdgeGene[];
-  priorities: boolean;
-  /** Moves the node in the file. */
-  position: number;
-  /** Neighbours that it withdraws; an empty list: all. */
-  cancels: number[] | null;
-  cancelsRest: boolean;
-  /** A neighbour that keeps it from running. */
-  unless: number | null;
-  holds: string[];
-  /** How it is undone. */
-  undone: Behaviour | null;
-}
-
-/** What concerns the run as a whole. */
-export interface RunGene {
-  /** Nodes that its output names; null: no expression for it. */
-  output: number[] | null;
-  /** null: no limit. */
-  maxParallelNodes: number | null;
-  failFast: boolean;
-}
+import {
+  type Around,
+  distinct,
+  entryOf,
+  isEarly,
+  isEarlyRule,
+  type Link,
+  Neighbours,
+  NOWHERE,
+} from "./neighbours.ts";
 
 /** A valid workflow from any genes. */
 export function grow(
@@ -139,50 +57,20 @@ export function grow(
   return { workflow, behaviours };
 }
 
-/** Permits by name. */
-export const SEMAPHORES: Readonly<Record<string, number>> = { one: 1, two: 2 };
-
 /** A try that hangs is given up after this time. */
 const HANGS_FOR_MS = 25;
 
 /** A signal that nobody gives is given up after this time. */
 const DEADLINE_MS = 20;
 
-/** What a graph grows in. */
-interface Around {
-  /** Of its nodes' ids. */
-  prefix: string;
-  /** Predecessors of its first node. */
-  predecessors: readonly string[];
-  ancestors: readonly string[];
-  /** An ancestor's or an own rule may fire before all ancestors are over. */
-  early: boolean;
-  inLoop: boolean;
-  inMap: boolean;
-  /** The loop node to which all its leaves lead; null: none. */
-  exit: { id: string; gene: NodeGene } | null;
-}
-
-const NOWHERE: Around = {
-  prefix: "",
-  predecessors: [],
-  ancestors: [],
-  early: false,
-  inLoop: false,
-  inMap: false,
-  exit: null,
-};
+/** One that is given comes in time, or may be too late. */
+const ANSWERED_WITHIN_MS = { short: 120, ample: 600_000 };
 
 /** Nodes and edges with their places in the file. */
 interface Growth {
   nodes: [SimulatedNode, number][];
   edges: [SimulatedEdge, number][];
   behaviours: Record<string, Behaviour>;
-}
-
-interface Link {
-  to: string;
-  gene: EdgeGene;
 }
 
 function graphOf(genes: readonly NodeGene[], around: Around, behaviours: Record<string, Behaviour>): Graph {
@@ -273,159 +161,20 @@ function boundsOf(
   return { condition: own === undefined ? bound : { kind: "and", left: bound, right: own } };
 }
 
-/** Where edges enter what grows from a gene. */
-function entryOf({ work }: NodeGene, id: string): string {
-  const first = work.kind === "loop" ? work.body[0] : undefined;
-  return first === undefined ? id : entryOf(first, `${id}_0`);
-}
-
-function isEarlyRule(rule: TriggerRule | null): boolean {
-  return rule === "one_success" || rule === "one_failed" || (typeof rule === "object" && rule !== null);
-}
-
-/** May it, or something in its loop, run while an ancestor is not over? */
-function isEarly({ rule, work }: NodeGene): boolean {
-  return isEarlyRule(rule) || (work.kind === "loop" && work.body.some(isEarly));
-}
-
-/** The genes of one graph, and how they hang together. */
-class Neighbours {
-  readonly #genes: readonly NodeGene[];
-  readonly #around: Around;
-  /** Of each node, by index. */
-  readonly #predecessors: number[][] = [];
-
-  constructor(genes: readonly NodeGene[], around: Around) {
-    this.#genes = genes;
-    this.#around = around;
-    for (const [index, gene] of genes.entries()) this.#predecessors.push(this.#hang(gene, index));
-  }
-
-  get genes(): readonly NodeGene[] {
-    return this.#genes;
-  }
-
-  id(index: number): string {
-    return `${this.#around.prefix}${index}`;
-  }
-
-  ids(): string[] {
-    return this.#genes.map((_gene, index) => this.id(index));
-  }
-
-  /** Ids of nodes that lead to no other. */
-  leaves(): string[] {
-    return this.#leaves().map((index) => this.id(index));
-  }
-
-  predecessors(index: number): readonly string[] {
-    const own = this.#predecessors[index]!;
-    return own.length === 0 ? this.#around.predecessors : own.map((from) => this.id(from));
-  }
-
-  place(index: number): Place & { early: boolean } {
-    const { work } = this.#genes[index]!;
-    const ancestors = this.#ancestors(index);
-    const early = this.#around.early || [index, ...ancestors].some((at) => isEarly(this.#genes[at]!));
-    const { inLoop, inMap } = this.#around;
-    const seen = [...this.#around.ancestors, ...ancestors.map((at) => this.id(at))];
-    return {
-      predecessors: this.predecessors(index),
-      ancestors: early ? [] : seen,
-      early,
-      inLoop,
-      inMap,
-      passesDataOn: ["conditional", "parallel", "wait"].includes(work.kind),
-      on: "node",
-    };
-  }
-
-  linksFrom(index: number): Link[] {
-    const links = this.#genes.flatMap((gene, to): Link[] => {
-      const nth = this.#predecessors[to]!.indexOf(index);
-      return nth < 0 ? [] : [{ to: entryOf(gene, this.id(to)), gene: gene.edges[nth % gene.edges.length]! }];
-    });
-    const { exit } = this.#around;
-    const nth = exit === null ? -1 : this.#leaves().indexOf(index);
-    if (exit === null || nth < 0) return links;
-    return [...links, { to: exit.id, gene: exit.gene.edges[nth % exit.gene.edges.length]! }];
-  }
-
-  /** What a node withdraws, and what keeps it from running. A loop in which something may be left over is not withdrawn. */
-  influence(index: number): NodeProperties {
-    const { cancels, cancelsRest, unless, rule, work, retry } = this.#genes[index]!;
-    const others = [...this.#genes.keys()].filter((other) => other !== index);
-    const withdrawn = others.filter((other) => !isEarly(this.#genes[other]!));
-    const named = cancels?.flatMap((pick) => withdrawn[pick % withdrawn.length] ?? []) ?? [];
-    const all = cancels?.length === 0 && withdrawn.length === others.length;
-    const leavesOver = this.#genes.some((gene) => gene.work.kind === "loop" && isEarly(gene));
-    const joins = this.#predecessors[index]!.length > 1 && isEarlyRule(rule) && rule !== "one_failed";
-    const apart = others.filter(
-      (other) =>
-        !["loop", "map"].includes(this.#genes[other]!.work.kind) &&
-        !this.#ancestors(index).includes(other) &&
-        !this.#ancestors(other).includes(index),
-    );
-    // One that is tried again begins more than once.
-    const triedOnce = work.kind === "function" && work.behaviour.kind !== "flaky" && retry === null;
-    const forestalling = unless === null || !triedOnce ? undefined : apart[unless % apart.length];
-    const rest = joins && cancelsRest && !leavesOver;
-    const names = all ? ["*"] : distinct(named).map((other) => this.id(other));
-    return {
-      ...(rest ? { cancel_rest: true } : names.length > 0 ? { cancels: names } : {}),
-      ...(forestalling === undefined ? {} : { unless: [this.id(forestalling)] }),
-    };
-  }
-
-  #leaves(): number[] {
-    return leavesOf(this.#predecessors);
-  }
-
-  #ancestors(index: number): number[] {
-    const direct = this.#predecessors[index]!;
-    return distinct([...direct, ...direct.flatMap((from) => this.#ancestors(from))]);
-  }
-
-  /** The node after an entry joins it to the rest, so all is connected. A loop's body has one entry. */
-  #hang(gene: NodeGene, index: number): number[] {
-    if (index === 0) return [];
-    const last = index - 1;
-    if (last > 0 && this.#predecessors[last]!.length === 0) return distinct([last, gene.picks[0]! % last]);
-    switch (gene.shape) {
-      case "entry":
-        return this.#around.exit === null && index < this.#genes.length - 1 ? [] : [last];
-      case "sibling":
-        return this.#predecessors[last]!.length > 0 ? this.#predecessors[last]!.slice(0, 2) : [last];
-      case "leaves":
-        return leavesOf(this.#predecessors);
-      case "pick":
-        return distinct(gene.picks.map((pick) => last - (pick % index)));
-      case "chain":
-        return [last];
-    }
-  }
-}
-
-function leavesOf(predecessors: readonly number[][]): number[] {
-  return [...predecessors.keys()].filter((node) => !predecessors.some((list) => list.includes(node)));
-}
-
-function distinct(indexes: readonly number[]): number[] {
-  return [...new Set(indexes)].sort((a, b) => a - b);
-}
-
 /** What a node of any type has. One without predecessors fires at the start whatever its rule, so it is given none. */
 function propertiesOf(gene: NodeGene, id: string, place: Place, { behaviours }: Growth): NodeProperties {
   const { rule, work, holds, undone } = gene;
   const fanIn = place.predecessors.length;
   const fitting = typeof rule === "object" && rule !== null ? { quorum: Math.min(rule.quorum, fanIn) } : rule;
+  // Most rules say little about a single arrival, and stop what comes behind.
+  const alone = gene.picks[0]! % 4 === 0;
   const called = work.kind === "function" || (work.kind === "loop" && work.calls !== null);
   const retry = called ? (gene.retry ?? retryFor(behaviours[id])) : null;
   // What undoes a node has its time limit, which is short for one that hangs.
   const isUndone = work.kind === "function" && undone !== null && !hangs(behaviours[id]);
   if (isUndone) behaviours[compensationOf(id)] = undone;
   return {
-    ...(fitting === null || fanIn === 0 ? {} : { trigger_rule: fitting }),
+    ...(fitting === null || fanIn === 0 || (fanIn === 1 && !alone) ? {} : { trigger_rule: fitting }),
     ...(retry === null ? {} : { retry }),
     ...(hangs(behaviours[id]) ? { timeout_ms: HANGS_FOR_MS } : {}),
     ...(called && holds.length > 0 ? { holds } : {}),
@@ -458,10 +207,12 @@ function workOf(
       return place.predecessors.length > 1 ? gene.work : { type: "parallel" };
     case "map":
       return mapOf(gene, id, place, behaviours);
-    case "signal": {
-      const { type, answer } = gene;
-      return { type, name: `signal-${id}`, answer, ...(answer === null ? { deadline_ms: DEADLINE_MS } : {}) };
+    case "until": {
+      const { until } = gene;
+      return { type: "wait", until: typeof until === "string" ? until : until(place) };
     }
+    case "signal":
+      return signalOf(gene, id);
     case "subworkflow": {
       const workflow = childOf(id, gene.body, behaviours);
       return { type: "subworkflow", workflow, ...(gene.input && { input: { given: gene.input(place) } }) };
@@ -471,8 +222,14 @@ function workOf(
   }
 }
 
+function signalOf({ type, answer, deadline, transient }: SignalGene, id: string): Work {
+  const asked = { type, name: `signal-${id}`, answer, ...(transient ? { transient } : {}) };
+  if (answer === null) return { ...asked, deadline_ms: DEADLINE_MS };
+  return { ...asked, ...(deadline === "none" ? {} : { deadline_ms: ANSWERED_WITHIN_MS[deadline] }) };
+}
+
 function mapOf(gene: MapGene, id: string, place: Place, behaviours: Record<string, Behaviour>): Work {
-  const { items, maxConcurrency, tolerated, asChild } = gene;
+  const { items, maxConcurrency, tolerated, asChild, completeWhen, signals } = gene;
   const [only] = place.predecessors;
   const isGiven = gene.fromData && items !== null && only !== undefined && gives(behaviours[only], items);
   const literals = (items ?? []).map((value) => ({ kind: "literal", value: value as number }) as const);
@@ -497,6 +254,8 @@ function mapOf(gene: MapGene, id: string, place: Place, behaviours: Record<strin
       : graphOf(gene.body, { ...inside, ...early }, behaviours),
     ...(maxConcurrency === null ? {} : { max_concurrency: maxConcurrency }),
     ...(tolerated === 0 ? {} : { tolerated_failures: tolerated }),
+    ...(completeWhen === null ? {} : { complete_when: completeWhen }),
+    ...(signals === null ? {} : { open: { name: `signal-${id}`, signals } }),
   };
 }
 
@@ -523,7 +282,7 @@ function edgesOf(
   return links.map((link) => {
     const { on, priority, position } = link.gene;
     const among = decides && on === "success";
-    const wanted = link.gene.conditioned >= (among ? 3 : 7);
+    const wanted = link.gene.conditioned >= (among ? 3 : 8);
     const conditioned = wanted || (among && hasDefault);
     if (among && !conditioned) hasDefault = true;
     const edge: SimulatedEdge = {

@@ -36,8 +36,14 @@ export interface SimulatedMap {
   body: Graph | SimulatedWorkflow;
   max_concurrency?: number;
   tolerated_failures?: number;
+  /** Sees `completed`, `failed`, `total` and `input`. */
   complete_when?: Expression;
+  /** Items are added by signals of this name; each execution is given these, one after another. */
+  open?: { name: string; signals: MapSignal[] };
 }
+
+/** What a signal of an open map brings. */
+export type MapSignal = { items?: Json[]; close?: boolean; complete?: boolean };
 
 /** What a node does, apart from its arrivals and edges. */
 export type Work =
@@ -51,8 +57,16 @@ export type Work =
   | Loop
   | SimulatedMap
   | { type: "wait"; duration_ms: number }
+  /** An instant as text (RFC 3339), or an expression that gives one. */
+  | { type: "wait"; until: string | Expression }
   /** Every execution of it is answered alike; null: nobody answers. */
-  | { type: "signal" | "approval"; name: string; answer: JsonObject | null; deadline_ms?: number }
+  | {
+      type: "signal" | "approval";
+      name: string;
+      answer: JsonObject | null;
+      deadline_ms?: number;
+      transient?: true;
+    }
   /** `input`: its properties' values; absent: the data. */
   | { type: "subworkflow"; workflow: SimulatedWorkflow; input?: Record<string, Expression> };
 
@@ -191,6 +205,18 @@ export function bodyOfMap({ id, body }: SimulatedNode & SimulatedMap): Graph {
 /** All nodes of a graph, those in bodies of maps included, in the order of the file. */
 export function allNodes({ nodes }: Graph): SimulatedNode[] {
   return nodes.flatMap((node) => (node.type === "map" ? [node, ...allNodes(bodyOfMap(node))] : [node]));
+}
+
+/** The name of the signals that a node waits for. */
+export function signalNameOf(node: SimulatedNode): string | undefined {
+  if (node.type === "map") return node.open?.name;
+  return node.type === "signal" || node.type === "approval" ? node.name : undefined;
+}
+
+/** Are signals of this name dropped when nobody waits for them? */
+export function isTransient(graph: Graph, name: string): boolean {
+  const waiting = allNodes(graph).filter((node) => signalNameOf(node) === name);
+  return waiting.every((node) => "transient" in node && node.transient === true);
 }
 
 /** The workflows that the executions of this one start, and theirs. */

@@ -80,10 +80,11 @@ class Rendering {
       case "map":
         return this.#map(node);
       case "wait":
-        return { duration_ms: node.duration_ms };
+        if (!("until" in node)) return { duration_ms: node.duration_ms };
+        return { until: typeof node.until === "string" ? node.until : renderCel(node.until) };
       case "signal":
       case "approval":
-        return present({ name: node.name, timeout_ms: node.deadline_ms });
+        return present({ name: node.name, timeout_ms: node.deadline_ms, transient: node.transient });
       case "subworkflow": {
         const given = Object.entries(node.input ?? {}).map(([name, of]) => [name, `{{ ${renderCel(of)} }}`]);
         const input = node.input && Object.fromEntries(given);
@@ -92,9 +93,11 @@ class Rendering {
     }
   }
 
-  #map({ body, items, complete_when, max_concurrency, tolerated_failures }: SimulatedMap): JsonObject {
+  #map({ body, items, complete_when, open, max_concurrency, tolerated_failures }: SimulatedMap): JsonObject {
     const what = "name" in body ? { workflow: this.#nameOf(body.name) } : { body: this.graph(body) };
-    return { ...cel({ items, complete_when }), ...what, ...present({ max_concurrency, tolerated_failures }) };
+    const added = open && { open: true, name: open.name };
+    const plain = present({ max_concurrency, tolerated_failures });
+    return { ...cel({ items, complete_when }), ...what, ...plain, ...added };
   }
 
   #call(id: string): JsonObject {

@@ -27,9 +27,9 @@
  * - A cancel that comes while a run is compensated changes nothing.
  */
 import type { Json } from "./expression.ts";
-import type { Behaviour, Behaviours, SimulatedWorkflow } from "./model.ts";
+import type { Behaviour, SimulatedWorkflow } from "./model.ts";
 import type { NodeError, Reason } from "./reference_routing.ts";
-import { idIn } from "./reference_scopes.ts";
+import type { Fate, Signal } from "./reference_signals.ts";
 import { TokenGame } from "./token_game.ts";
 
 export type Halt = "cancel" | "fail_fast";
@@ -53,7 +53,16 @@ export interface NodeResult {
   from_nodes: string[];
   /** The move in which it was resolved, skipped or cancelled, from 1. */
   move: number;
+  /** Of a `wait` with an instant: that instant, ms since 1970. */
+  not_before: number | null;
 }
+
+/** A move that resolves nothing, by its place among all. */
+export type Moment = { order: number } & (
+  | { kind: "wait"; key: string; due: number | null }
+  | { kind: "look"; key: string; answer: boolean }
+  | { kind: "signal"; signal: Signal }
+);
 
 export interface GameResult {
   status: "RUNNING" | "COMPLETED" | "FAILED" | "CANCELLED";
@@ -76,8 +85,6 @@ export interface Told {
   error?: NodeError | undefined;
   /** How the child run ended that a `subworkflow` execution started. */
   child?: { status: string; output: Json } | undefined;
-  /** When an approval was given. */
-  at?: Json | undefined;
   /** The event came, if that can be, before any of the executions that it withdraws was active. */
   unnoticed?: boolean;
 }
@@ -105,8 +112,18 @@ export interface Game {
   fireOn(key: string, from: string): boolean;
   /** The event arrives that a `wait`, `signal` or `approval` execution waits for: it withdraws others before it is resolved. */
   wake(key: string): boolean;
-  /** A map whose `complete_when` was true is done: its other items are withdrawn. False, and no change, if it was not. */
-  close(key: string): boolean;
+  /** Keys of maps whose `complete_when` is being looked at. */
+  looks(): string[];
+  /** The look at a map's `complete_when` is over. Its answer; null, and no change: there is no such look, or it has none. */
+  look(key: string): boolean | null;
+  /** An execution begins to wait, or waits on after what a signal did. False, and no change, if it does not wait. */
+  wait(key: string, due?: number | null): boolean;
+  /** Is it an open map that may be given a signal now? */
+  takesSignals(key: string): boolean;
+  /** A signal is given: it is taken by who waits for it, kept, or dropped. */
+  signal(signal: Signal): Fate;
+  /** What was done beside resolving executions. */
+  moments(): Moment[];
   /** Skips an enabled execution because of its `unless`. False, and no change, if none of these nodes completed. */
   skipUnless(key: string): boolean;
   /** It is halted, and what is outstanding may be withdrawn. */
@@ -118,37 +135,6 @@ export interface Game {
   /** Items of maps that are under way in a halted game and of which `begun` says nothing were never begun. */
   forgetItems(begun: (scope: string) => boolean): void;
   result(): GameResult;
-}
-
-/** Chooses the next execution to resolve out of the enabled ones (never empty). */
-export type Chooser = (enabled: readonly string[]) => string;
-
-/** A game that was played to its end, and those of the runs that it started, by the key of the execution. */
-export interface Played extends GameResult {
-  children: Record<string, Played>;
-}
-
-/** Plays a whole run. The first enabled execution goes first unless `choose` says otherwise. What is enabled in a halted run is withdrawn. */
-export function play(
-  workflow: SimulatedWorkflow,
-  input: Json,
-  behaviours: Behaviours,
-  choose: Chooser = (enabled) => enabled[0]!,
-  wording?: NodeError,
-): Played {
-  const game = createGame(workflow, input);
-  const children: Record<string, Played> = {};
-  while (game.outstanding().length > 0) {
-    const key = choose(game.isHalting() ? game.outstanding() : game.enabled());
-    const behaviour = behaviours[idIn(key)];
-    if (game.isHalting()) game.withdraw(key, behaviour);
-    else if (!game.skipUnless(key)) {
-      const child = game.childOf(key);
-      if (child !== null) children[key] = play(child.workflow, child.input, behaviours, choose, wording);
-      game.resolve(key, behaviour, { error: wording, child: children[key] });
-    }
-  }
-  return { ...game.result(), children };
 }
 
 /** A new game with its entry nodes enabled. */

@@ -13,7 +13,7 @@ import {
   statuses,
   workflow,
 } from "./cases.ts";
-import type { Expression } from "./expression.ts";
+import type { Expression, Json } from "./expression.ts";
 import type { Loop, SimulatedMap, SimulatedNode } from "./model.ts";
 import { createGame, type GameResult } from "./reference.ts";
 
@@ -304,21 +304,122 @@ describe("a map", () => {
     expect(result.output).toEqual([1, 2]);
   });
 
-  it("takes no decision of its own to end early: told that it did, it withdraws the rest", () => {
-    const enough: Expression = {
-      kind: "compare",
-      operator: ">=",
-      left: field("completed"),
-      right: literal(1),
+  const count = (of: "completed" | "failed" | "total", least: number): Expression => ({
+    kind: "compare",
+    operator: ">=",
+    left: field(of),
+    right: literal(least),
+  });
+
+  describe("that may complete early", () => {
+    const early = (complete_when: Expression, more: object = {}) =>
+      createGame(over(constants(1, 2, 3, 4), { complete_when, ...more }), {});
+    const item = (game: ReturnType<typeof createGame>, index: number, behaviour = echo) => {
+      for (const id of ["B", "C"]) game.resolve(`${id}@M:${index}`, behaviour);
     };
-    const game = createGame(over(constants(1, 2, 3), { complete_when: enough, max_concurrency: 2 }), {});
-    expect(game.close("M")).toBe(false);
-    for (const key of ["B@M:1", "C@M:1"]) game.resolve(key, echo);
-    expect(game.close("M")).toBe(true);
-    expect(game.resolve("M").output).toEqual([null, [2, 2, 1], null]);
-    expect(game.result().nodes["B@M:0"]).toMatchObject({
-      status: "CANCELLED",
-      reason: { kind: "withdrawn", node: "M" },
+
+    it("withdraws the rest once a look says so, and gives what there is", () => {
+      const game = early(count("completed", 1), { max_concurrency: 2 });
+      expect(game.look("M")).toBe(null);
+      item(game, 1);
+      expect([game.looks(), game.look("M")]).toEqual([["M"], true]);
+      expect(game.result().nodes["B@M:0"]).toMatchObject({
+        status: "CANCELLED",
+        reason: { kind: "withdrawn", node: "M" },
+      });
+      expect(game.resolve("M").output).toEqual([null, [2, 2, 1], null, null]);
+      expect(game.result().nodes["B@M:3"]).toBeUndefined();
+    });
+
+    it("looks at the counts of the moment when the look began; what ends meanwhile is seen by the next one", () => {
+      const game = early(count("completed", 2));
+      item(game, 0);
+      for (const index of [1, 2]) item(game, index);
+      expect([game.look("M"), game.look("M"), game.looks()]).toEqual([false, true, []]);
+      expect(game.resolve("M").output).toEqual([[1, 1, 0], [2, 2, 1], [3, 3, 2], null]);
+    });
+
+    it("does not go on while a look is under way, and begins none once all is over", () => {
+      const game = early(count("completed", 4));
+      for (const index of [0, 1, 2, 3]) item(game, index);
+      expect(game.enabled()).toEqual([]);
+      expect(game.look("M")).toBe(false);
+      expect([game.looks(), game.enabled()]).toEqual([[], ["M"]]);
+    });
+
+    it("fails if more failed than may, and if the condition cannot be evaluated", () => {
+      const failing = early(count("failed", 1));
+      failing.resolve("B@M:0", fail);
+      expect(failing.look("M")).toBe(true);
+      expect(failing.resolve("M").error).toMatchObject({ code: "MAP_FAILED" });
+      const faulty = early(field("completed"));
+      item(faulty, 0);
+      expect([faulty.looks(), faulty.look("M"), faulty.enabled().includes("M")]).toEqual([[], null, true]);
+      expect(faulty.resolve("M").status).toBe("FAILED");
+      expect(faulty.result().nodes["B@M:1"]!.status).toBe("CANCELLED");
+    });
+  });
+
+  describe("that are open", () => {
+    const open = (more: object = {}, ...items: number[]) =>
+      createGame(over(constants(...items), { open: { name: "more", signals: [] }, ...more }), {});
+    const give = (game: ReturnType<typeof createGame>, payload: Json) => {
+      const signal = { name: "more", scope: null, payload, by: null, at: "" };
+      return [game.signal(signal), game.wait("M")];
+    };
+    const item = (game: ReturnType<typeof createGame>, index: number) => {
+      for (const id of ["B", "C"]) game.resolve(`${id}@M:${index}`, echo);
+    };
+
+    it("go on until a signal closes them, and then end with their last item", () => {
+      const game = open({}, 1);
+      game.wait("M");
+      item(game, 0);
+      expect(game.enabled()).toEqual([]);
+      expect(give(game, { items: [2] })).toEqual(["taken", true]);
+      expect(give(game, { items: [3], close: true })).toEqual(["taken", true]);
+      expect(give(game, { items: [4] })[0]).toBe("kept");
+      for (const index of [1, 2]) item(game, index);
+      expect(game.resolve("M").output).toEqual([
+        [1, 1, 0],
+        [2, 2, 1],
+        [3, 3, 2],
+      ]);
+    });
+
+    it("take what was given before they waited", () => {
+      const game = open();
+      expect(game.signal({ name: "more", scope: "", payload: { close: true }, by: null, at: "" })).toBe(
+        "kept",
+      );
+      game.wait("M");
+      expect(game.enabled()).toEqual([]);
+      game.wait("M");
+      expect(game.resolve("M").output).toEqual([]);
+    });
+
+    it("are completed by a signal as by complete_when", () => {
+      const game = open({}, 1, 2);
+      game.wait("M");
+      item(game, 1);
+      give(game, { items: [3], complete: true });
+      expect(game.result().nodes["B@M:0"]!.status).toBe("CANCELLED");
+      expect(game.resolve("M").output).toEqual([null, [2, 2, 1], null]);
+    });
+
+    it("look again after a signal that came before the look, and take none while one is under way", () => {
+      const game = open({ complete_when: count("total", 3) }, 1, 2);
+      game.wait("M");
+      const early = { name: "more", scope: null, payload: { items: [3] }, by: null, at: "" };
+      game.signal(early);
+      item(game, 0);
+      game.wait("M");
+      expect(game.look("M")).toBe(true);
+      const other = open({ complete_when: count("total", 3) }, 1, 2);
+      other.wait("M");
+      item(other, 0);
+      expect(other.signal(early)).toBe("kept");
+      expect(other.look("M")).toBe(false);
     });
   });
 

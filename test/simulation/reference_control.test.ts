@@ -1,6 +1,7 @@
 /** What the reference says of rules, waiting, withdrawal, compensation and guards. */
 import { describe, expect, it } from "vitest";
 import { echo, fail, field, joined, link, literal, output, run, statuses, workflow } from "./cases.ts";
+import type { Expression } from "./expression.ts";
 import type { SimulatedNode, TriggerRule } from "./model.ts";
 import { createGame } from "./reference.ts";
 
@@ -60,11 +61,59 @@ describe("waiting", () => {
     expect(run(workflow(["A", { id: "W", type: "wait", duration_ms: 5 }], ["A>W"])).output).toBe("A");
     expect(run(workflow([signal()], [])).output).toEqual({ x: 1 });
     const game = createGame(workflow([signal({ type: "approval" })], []), {});
-    expect(game.resolve("S", undefined, { at: "noon" }).output).toEqual({
-      x: 1,
-      by: "the simulation",
-      at: "noon",
+    game.wait("S");
+    expect(game.signal({ ...given, payload: { x: 2 }, by: "ann", at: "noon" })).toBe("taken");
+    expect(game.resolve("S").output).toEqual({ x: 2, by: "ann", at: "noon" });
+  });
+
+  const given = { name: "go", scope: null, payload: { x: 1 }, by: null, at: "" };
+
+  it("a signal that comes early is kept for who waits next, unless it is transient", () => {
+    const kept = createGame(workflow([signal()], []), {});
+    expect(kept.signal({ ...given, payload: "early" })).toBe("kept");
+    kept.wait("S");
+    expect(kept.resolve("S").output).toBe("early");
+    const dropped = createGame(workflow([signal({ transient: true })], []), {});
+    expect(dropped.signal(given)).toBe("dropped");
+    dropped.wait("S");
+    expect(dropped.resolve("S").error).toMatchObject({ code: "SIGNAL_TIMED_OUT" });
+  });
+
+  it("a signal goes to who has waited longest, or to the scope that it names", () => {
+    const two: Expression = { kind: "list", items: [literal(1), literal(2)] };
+    const of = workflow([{ id: "M", type: "map", items: two, body: { nodes: [signal()], edges: [] } }], []);
+    const game = createGame(of, {});
+    for (const key of ["S@M:1", "S@M:0"]) game.wait(key);
+    expect(game.signal({ ...given, scope: "M:2" })).toBe("kept");
+    for (const [payload, scope] of [
+      ["first", null],
+      ["second", "M:0"],
+    ] as const)
+      game.signal({ ...given, payload, scope });
+    for (const key of ["S@M:0", "S@M:1"]) game.resolve(key);
+    expect(game.resolve("M").output).toEqual(["second", "first"]);
+  });
+
+  it("an execution that took a signal before its deadline is not too late", () => {
+    const late = { error: { code: "SIGNAL_TIMED_OUT", message: "too late" } };
+    const game = createGame(workflow([signal({ deadline_ms: 5 })], []), {});
+    game.wait("S");
+    game.signal(given);
+    expect(game.resolve("S", undefined, late).status).toBe("COMPLETED");
+  });
+
+  it("a wait until an instant gives its data on; what is no instant fails it", () => {
+    const until = (of: SimulatedNode & { type: "wait" }) => run(workflow(["A", of], ["A>W"])).nodes.W!;
+    const wait = (value: string | Expression) => until({ id: "W", type: "wait", until: value });
+    expect(wait("2026-01-01T00:00:00+01:00")).toMatchObject({
+      output: "A",
+      not_before: Date.parse("2025-12-31T23:00:00Z"),
     });
+    expect(wait(literal("2026-01-01T00:00:00Z")).output).toBe("A");
+    for (const none of ["2026-01-01", "soon", "5"])
+      expect(wait(literal(none)).error).toMatchObject({ code: "WAIT_NOT_A_TIME" });
+    expect(wait(field("data")).error).toMatchObject({ code: "WAIT_NOT_A_TIME" });
+    expect(wait(field("data", "at")).status).toBe("FAILED");
   });
 
   it("a signal that nobody gives times out, by a failure edge", () => {

@@ -1,5 +1,14 @@
 /** What each type of node makes of its data: the part of the reference that knows nothing of edges. */
-import { type Bindings, booleanOf, evaluate, isObject, type Json, NoValue, sameJson } from "./expression.ts";
+import {
+  type Bindings,
+  booleanOf,
+  type Expression,
+  evaluate,
+  isObject,
+  type Json,
+  NoValue,
+  sameJson,
+} from "./expression.ts";
 import { type Behaviour, behave, type SimulatedEdge, type SimulatedNode } from "./model.ts";
 
 /** A failure before its wording is settled: what is null is not fixed by the semantics. */
@@ -8,7 +17,8 @@ export interface Failure {
   message: string | null;
 }
 
-export type Outcome = { output: Json } | { failure: Failure };
+/** `notBefore`: the instant before which there was no output, ms since 1970. */
+export type Outcome = { output: Json; notBefore?: number } | { failure: Failure };
 
 /** An outcome with the number of tries that it took. */
 export type Tried = Outcome & { attempts: number };
@@ -51,8 +61,9 @@ function compute(
     case "conditional":
     case "parallel":
     case "loop":
-    case "wait":
       return { output: data };
+    case "wait":
+      return "until" in node ? waitUntil(node.until, data, bindings) : { output: data };
     case "filter":
       return filter(node, data, bindings);
     case "aggregate":
@@ -60,6 +71,19 @@ function compute(
     case "transform":
       return attempt(() => ({ output: evaluate(node.expression, bindings) })) ?? failure(null);
   }
+}
+
+function waitUntil(until: string | Expression, data: Json, bindings: Bindings): Outcome {
+  const given = attempt(() => ({ value: typeof until === "string" ? until : evaluate(until, bindings) }));
+  if (given === null) return failure(null);
+  const notBefore = instantOf(given.value);
+  return notBefore === null ? failure("WAIT_NOT_A_TIME") : { output: data, notBefore };
+}
+
+/** The instant that a text of RFC 3339 names, ms since 1970. */
+function instantOf(value: Json): number | null {
+  const form = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
+  return typeof value === "string" && form.test(value) ? Date.parse(value) : null;
 }
 
 export function failure(code: string | null): { failure: Failure } {

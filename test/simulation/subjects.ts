@@ -4,9 +4,9 @@ import type { Client } from "../../src/engine/client.ts";
 import { compareRecord } from "./compare.ts";
 import { Dice } from "./dice.ts";
 import { type EngineRecord, type Rows, readRecords } from "./engine_record.ts";
-import type { JsonObject } from "./expression.ts";
+import type { Json, JsonObject } from "./expression.ts";
 import type { SimulatedCase } from "./generator.ts";
-import { ANSWERED_BY, allNodes, childrenOf } from "./model.ts";
+import { ANSWERED_BY, allNodes, childrenOf, type SimulatedNode, signalNameOf } from "./model.ts";
 import { renderFile } from "./model_file.ts";
 import type { Watch } from "./watch.ts";
 
@@ -27,10 +27,10 @@ export class Subjects {
   readonly #client: Client;
   readonly #database: Rows;
   readonly #dice: Dice;
-  /** By run and node: the answers to those that wait, in its child runs too. */
-  readonly #answers = new Map<string, Map<string, JsonObject>>();
-  /** Executions that were given their signal: a command is never lost. */
-  readonly #answered = new Set<string>();
+  /** By run and node: what is given to those that wait, one after another, in its child runs too. */
+  readonly #answers = new Map<string, Map<string, Json[]>>();
+  /** How many signals an execution was given: a command is never lost. */
+  readonly #given = new Map<string, number>();
   readonly #ending = new AbortController();
   readonly #answering: Promise<void>;
   #submitted = 0;
@@ -51,7 +51,8 @@ export class Subjects {
   async submit(simulated: SimulatedCase): Promise<Subject> {
     this.#submitted += 1;
     const suffix = `-${this.#submitted}`;
-    const { workflow, behaviours, input } = simulated;
+    const { workflow, behaviours } = simulated;
+    const input = this.#withInstant(simulated.input);
     const children = childrenOf(workflow);
     const name = (own: string): string => (own === workflow.name ? own : `${own}${suffix}`);
     for (const child of children) await this.#client.register(renderFile(child, behaviours, name));
@@ -61,9 +62,28 @@ export class Subjects {
     const answers = answersOf(simulated);
     if (answers.size > 0) this.#answers.set(runId, answers);
     for (const node of workflow.nodes)
-      if ((node.type === "signal" || node.type === "approval") && this.#dice.chance(0.3))
-        await this.#give({ run_id: runId, node_id: node.id, scope: "" }, runId, this.#dice.chance(0.5));
-    return { ...simulated, runId };
+      if (answers.has(node.id) && this.#dice.chance(0.3)) await this.#giveEarly(node, runId);
+    return { ...simulated, input, runId };
+  }
+
+  /** An instant in the input is one not far from now. */
+  #withInstant(input: JsonObject): JsonObject {
+    if (input.at === undefined) return input;
+    return { ...input, at: new Date(Date.now() + this.#dice.between(-200, 2_000)).toISOString() };
+  }
+
+  /** Before anybody waits, mostly. To an open map nothing is given twice, so that it gets what is foreseen. */
+  async #giveEarly(node: SimulatedNode, runId: string): Promise<void> {
+    const scope = this.#dice.chance(0.5) ? { scope: "" } : {};
+    if (node.type === "map") await this.#giveNext({ run_id: runId, node_id: node.id, scope: "" }, runId);
+    else {
+      const [answer] = this.#answers.get(runId)?.get(node.id) ?? [];
+      await this.#give(runId, {
+        name: `signal-${node.id}`,
+        payload: { ...(answer as JsonObject), early: true },
+        ...scope,
+      });
+    }
   }
 
   /** Signals to executions that wait, soon after they do. */
@@ -86,19 +106,21 @@ export class Subjects {
        where e.status = 'WAITING'`,
       [[...this.#answers.keys()]],
     );
-    for (const row of rows as (Waiting & { root: string })[]) {
-      const name = [row.run_id, row.node_id, row.scope].join(" ");
-      if (this.#answered.has(name)) continue;
-      await this.#give(row, row.root, true);
-      this.#answered.add(name);
-    }
+    for (const row of rows as (Waiting & { root: string })[]) await this.#giveNext(row, row.root);
   }
 
-  async #give({ run_id, node_id, scope }: Waiting, root: string, toScope: boolean): Promise<void> {
-    const payload = this.#answers.get(root)?.get(node_id);
+  /** The next signal that is foreseen for an execution, if there is one. */
+  async #giveNext({ run_id, node_id, scope }: Waiting, root: string): Promise<void> {
+    const execution = [run_id, node_id, scope].join(" ");
+    const given = this.#given.get(execution) ?? 0;
+    const payload = this.#answers.get(root)?.get(node_id)?.[given];
     if (payload === undefined) return;
-    const content = { name: `signal-${node_id}`, payload, by: ANSWERED_BY, ...(toScope ? { scope } : {}) };
-    await this.#client.signal(run_id, content).catch((error: { code?: string }) => {
+    await this.#give(run_id, { name: `signal-${node_id}`, payload, scope });
+    this.#given.set(execution, given + 1);
+  }
+
+  async #give(runId: string, signal: { name: string; payload: Json; scope?: string }): Promise<void> {
+    await this.#client.signal(runId, { ...signal, by: ANSWERED_BY }).catch((error: { code?: string }) => {
       if (error.code !== "RUN_FINAL") throw error;
     });
   }
@@ -127,13 +149,13 @@ export class Subjects {
   }
 }
 
-function answersOf({ workflow }: SimulatedCase): Map<string, JsonObject> {
+function answersOf({ workflow }: SimulatedCase): Map<string, Json[]> {
   const nodes = [workflow, ...childrenOf(workflow)].flatMap(allNodes);
   return new Map(
-    nodes.flatMap((node): [string, JsonObject][] =>
-      (node.type === "signal" || node.type === "approval") && node.answer !== null
-        ? [[node.id, node.answer]]
-        : [],
-    ),
+    nodes.flatMap((node): [string, Json[]][] => {
+      if (signalNameOf(node) === undefined) return [];
+      if (node.type === "map") return [[node.id, (node.open?.signals ?? []) as Json[]]];
+      return "answer" in node && node.answer !== null ? [[node.id, [node.answer]]] : [];
+    }),
   );
 }
