@@ -323,12 +323,12 @@ export class Client {
     return this.command(runId, "cancel");
   }
 
-  /** Pauses a run: nothing new is handed out. See `command`. */
+  /** Pauses a run and its child runs: nothing new is handed out. See `command`. */
   pause(runId: string): Promise<{ commandId: string }> {
     return this.command(runId, "pause");
   }
 
-  /** Ends a pause. See `command`. */
+  /** Ends a pause of a run and its child runs. See `command`. */
   resume(runId: string): Promise<{ commandId: string }> {
     return this.command(runId, "resume");
   }

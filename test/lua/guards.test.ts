@@ -351,6 +351,28 @@ describe("a map", () => {
   });
 });
 
+describe("an open map", () => {
+  test("that is about to be asked complete_when takes a signal afterwards", async () => {
+    const config = { items: "[]", open: true, name: "more", complete_when: "completed > 9" };
+    const run = await play({
+      nodes: [{ id: "m", type: "map", config: { ...config, body: { nodes: [fn("a")] } } }],
+    });
+    const parks = (total: number) =>
+      run.ends("m", { outcome: "W", park: { kind: "m", signal: "more", total, blobs: [] } });
+    await run.takesUp();
+    await parks(1);
+    await run.takesUp();
+    await run.ends("a@m:0");
+    expect([await run.came(), (await state(run.game, "p0"))?.[0]]).toEqual([["m"], "K"]);
+    const signal = { seq: 1, name: "more", transient: false, payload: "{}" };
+    await giveSignal(run.game.partition, run.game, signal);
+    expect(await run.came()).toEqual([]);
+    expect(await run.claims("m")).toBe("run");
+    await parks(0);
+    expect([await run.came(), await state(run.game, "p0")]).toEqual([["m"], "S{}"]);
+  });
+});
+
 describe("a map that ended early", () => {
   test("begins no more items, though most of them are still to begin", async () => {
     const run = await play({

@@ -1,6 +1,6 @@
 /** What the simulation found: each engine fault as a small case of its own. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { HandlerContext } from "../../src/index.ts";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
@@ -10,14 +10,13 @@ import { until, withinLimit } from "../support/until.ts";
 
 const LEASE_MS = 300;
 
-let engine: TestEngine | undefined;
-afterEach(async () => {
-  await engine?.stop();
-  engine = undefined;
+let engine: TestEngine;
+beforeAll(async () => {
+  engine = await startEngine({ workers: 2, concurrency: 8, handlers: { noop: () => ({ score: 7 }) } });
 });
+afterAll(() => engine?.stop());
 
 async function outputsOf(document: object): Promise<Record<string, unknown>> {
-  engine = await startEngine({ handlers: { noop: () => ({ score: 7 }) } });
   const { runIds } = await engine.client.submit(await engine.client.register(document), {});
   await engine.client.waitAll(runIds);
   const nodes = await engine.client.listNodes(runIds[0] as string);
@@ -46,7 +45,6 @@ test("a node that is activated through a skipped one sees its ancestors' outputs
 });
 
 test("a terminal loop node that is skipped in its last iteration has no part in the run's output", async () => {
-  engine = await startEngine({});
   const workflow = await engine.client.register({
     name: "skipped-at-last",
     nodes: [
@@ -62,7 +60,6 @@ test("a terminal loop node that is skipped in its last iteration has no part in 
 });
 
 test("a run that is cancelled before it started is final, and the partition's record goes on", async () => {
-  engine = await startEngine({ handlers: { noop: () => 1 } });
   const { client, database } = engine;
   const workflow = await client.register({
     name: "unstarted",
@@ -81,7 +78,6 @@ test("a run that is cancelled before it started is final, and the partition's re
 });
 
 test("an accepted run that never started is started while others keep the reader busy", async () => {
-  engine = await startEngine({ workers: 2, concurrency: 8, handlers: { noop: () => 1 } });
   const { client, database } = engine;
   const ids = Array.from({ length: 40 }, (_value, index) => `n${index}`);
   const workflow = await client.register({
@@ -113,6 +109,11 @@ describe("a compensation lasts longer than what it undoes", () => {
     compensate_with: { function_name: "undo" },
     retry: { max_attempts: 2, backoff_ms: 1 },
   };
+  let hasty: TestEngine | undefined;
+  afterEach(async () => {
+    await hasty?.stop();
+    hasty = undefined;
+  });
   let announce: (settings: TestEngine["settings"], runId: string) => Promise<void>;
 
   /** Undoing fails at first, after several renewals; each of these looks whether the execution is still wanted. */
@@ -120,7 +121,7 @@ describe("a compensation lasts longer than what it undoes", () => {
     let tries = 0;
     const undo = async ({ runId, signal }: HandlerContext) => {
       tries += 1;
-      await announce((engine as TestEngine).settings, runId);
+      await announce((hasty as TestEngine).settings, runId);
       await sleep(2 * LEASE_MS, undefined, { signal });
       if (tries === 1) throw new Error("not yet");
     };
@@ -128,13 +129,13 @@ describe("a compensation lasts longer than what it undoes", () => {
       throw new Error("as told");
     };
     const hang = ({ signal }: HandlerContext) => sleep(600_000, undefined, { signal });
-    engine = await startEngine({ handlers: { noop: () => 1, undo, fail, hang }, leaseMs: LEASE_MS });
-    const { runIds } = await engine.client.submit(await engine.client.register(document), {});
+    hasty = await startEngine({ handlers: { noop: () => 1, undo, fail, hang }, leaseMs: LEASE_MS });
+    const { runIds } = await hasty.client.submit(await hasty.client.register(document), {});
     return runIds[0] as string;
   }
 
   const undone = async (runId: string) => {
-    const { rows } = await (engine as TestEngine).database.query(
+    const { rows } = await (hasty as TestEngine).database.query(
       `select e.status, e.attempt, count(l.*) filter (where l.event_type = 'node_redelivered')::int as redelivered
        from hitzero.node_executions e left join hitzero.event_log l using (run_id, node_id)
        where e.run_id = $1 and node_id = 'book.compensate' group by e.status, e.attempt`,
@@ -154,7 +155,7 @@ describe("a compensation lasts longer than what it undoes", () => {
       ],
       edges: [{ from: "each", to: "pay" }],
     });
-    const { status } = await (engine as TestEngine).client.wait(runId, { signal: withinLimit() });
+    const { status } = await (hasty as TestEngine).client.wait(runId, { signal: withinLimit() });
     expect([status, await undone(runId)]).toEqual(["FAILED", atOnce]);
   });
 
@@ -169,7 +170,7 @@ describe("a compensation lasts longer than what it undoes", () => {
       nodes: [booked, { id: "pay", type: "function", config: { function_name: "hang" } }],
       edges: [{ from: "book", to: "pay" }],
     });
-    const { client } = engine as TestEngine;
+    const { client } = hasty as TestEngine;
     const isPaying = async () => (await client.listNodes(runId)).some(({ node_id }) => node_id === "pay");
     await until(isPaying, "pay is performed");
     await client.cancel(runId);
