@@ -132,6 +132,7 @@ local function put_off(item, run, field, rest, kind, attempt, more)
       park_map(step, run, item)
     elseif item.park == 's' then
       woken = await_signal(step, run, item.signal, item.node, item.scope, item.queue)
+      if woken then settle_and_count(step, run, withdrawals_of_event(run, item.node, item.scope)) end
     end
   end
   if item.due and not woken then
@@ -343,6 +344,7 @@ if #leased > 0 then
   end
   redis.call('ZADD', KEYS[3], unpack(scored))
 end
+for _, step in ipairs(steps) do drop_timers(step, KEYS[4]) end
 if #timed > 0 then redis.call('ZADD', KEYS[4], unpack(timed)) end
 for _, key in ipairs(persisted) do redis.call('PERSIST', key) end
 if #journal > 0 then append_journal(meta, call, journal) end

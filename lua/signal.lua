@@ -32,14 +32,10 @@ run.events = first_event
 local fate, waiter = give_signal(step, run, call.name, ARGV[2], call.scope, call.transient)
 if fate == 'full' then return answer('full') end
 put(run, 'k', integer(call.seq))
-local work = {}
-if waiter then
-  local withdraws = edges_of(run, 'x' .. waiter[1])
-  if withdraws and withdraws.at == 'event' then work[1] = { waiter[1], waiter[2], 1, 'W' } end
-end
-settle_and_count(step, run, work)
+settle_and_count(step, run, waiter and withdrawals_of_event(run, waiter[1], waiter[2]) or {})
 write_run(run)
 emit_queued(step)
+drop_timers(step, KEYS[3])
 append_journal(meta, call, { 'c', journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name, fate = fate,
   node = waiter and waiter[1] or nil, scope = waiter and waiter[2] or nil }) })
 return answer('applied')

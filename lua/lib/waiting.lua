@@ -5,11 +5,24 @@
 
 local EARLY_SIGNALS = 1000
 
+-- The timer of an execution that does not wait for it any more is dropped with the step.
+local function forget_timer(step, run, node, scope, queue)
+  local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node .. at_scope(scope)))
+  if kind ~= 'A' then return end
+  step.untimed[#step.untimed + 1] = kept_token({ run = run, queue = queue, node = node, scope = scope, attempt = parse_active(rest),
+    delivery = delivery, nonce = nonce })
+end
+
+local function drop_timers(step, key)
+  for _, kept in ipairs(step.untimed) do redis.call('ZREM', key, kept) end
+end
+
 local function wake(step, run, node, scope, queue, what)
   local field = 'n' .. node .. at_scope(scope)
   local kind, _, _, rest = parse_execution(get(run, field))
   if kind ~= 'A' or #(get(run, 'p' .. node .. at_scope(scope)) or '') ~= 1 then return false end
   local attempt, _, sources = parse_active(rest)
+  forget_timer(step, run, node, scope, queue)
   put(run, 'p' .. node .. at_scope(scope), what)
   put_active(run, field, step.call.call, 1, attempt, run.paused and '~' or '', sources)
   run.changed = true

@@ -1,6 +1,7 @@
 -- Withdrawal: an execution that is no longer wanted is CANCELLED at once; what its worker still answers is stale.
 --
--- ir, x<node>: {at done|fire|event}; X<node>: [[node, [loop, …]]] what the node withdraws, with the loops inside the scope around each.
+-- ir, x<node>: {at done|fire|event}; X<node>: [[node, [loop, …], queue]] what the node withdraws, with the loops inside the scope around each, and
+--   the queue of what may wait for a time.
 
 -- by: the node that withdraws it; nil: the run is halted. work: takes what follows from it; nil: nothing does.
 local function withdraw(step, run, node, scope, by, work)
@@ -42,5 +43,13 @@ function modes.W(step, run, top, work)
   if not target then return true end
   top[3] = position + 1
   local scope = live_scope(run, top[2], target[2] or {})
-  if scope then withdraw(step, run, target[1], scope, node, work) end
+  if not scope then return end
+  if target[3] then forget_timer(step, run, target[1], scope, target[3]) end
+  withdraw(step, run, target[1], scope, node, work)
+end
+
+-- What an event withdraws, as work.
+local function withdrawals_of_event(run, node, scope)
+  local withdraws = edges_of(run, 'x' .. node)
+  return withdraws and withdraws.at == 'event' and { { node, scope, 1, 'W' } } or {}
 end

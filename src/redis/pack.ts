@@ -99,6 +99,9 @@ export const PARKING: ReadonlySet<IRNode["type"]> = new Set([
   "signal",
 ]);
 
+/** Those that may wait for a time. */
+const TIMED: ReadonlySet<IRNode["type"]> = new Set(["wait", "approval", "signal"]);
+
 /** May something of an iteration still go on when its loop node is done? */
 function isCounted(ir: IR, index: number): boolean {
   return ir.nodes.some((node, at) => isEarly(node.trigger_rule) && loopsInside(ir, at, -1).includes(index));
@@ -130,10 +133,11 @@ function packGuards(ir: IR): string[] {
 function packWithdrawals(ir: IR): string[] {
   return ir.nodes.flatMap((node, index) => {
     if (node.cancels === undefined) return [];
-    const nodes = node.cancels.map((target) => [
-      target,
-      loopsInside(ir, target, node.body).map((body) => ir.bodies[body]?.node),
-    ]);
+    const nodes = node.cancels.map((target) => {
+      const { type, queue } = ir.nodes[target] as IRNode;
+      const loops = loopsInside(ir, target, node.body).map((body) => ir.bodies[body]?.node);
+      return TIMED.has(type) ? [target, loops, queue] : [target, loops];
+    });
     return [`x${index}`, JSON.stringify({ at: node.cancels_at }), ...inParts(`X${index}`, nodes)];
   });
 }

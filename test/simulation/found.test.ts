@@ -315,3 +315,54 @@ test("what a map withdrew itself is on record as its own, also when a map around
       });
   }
 });
+
+test("a signal that was kept withdraws what its node cancels, as one that finds it waiting", async () => {
+  const gates: (() => void)[] = [];
+  engine = await startEngine({
+    handlers: { noop: () => 1, gate: () => new Promise<void>((resolve) => gates.push(resolve)) },
+  });
+  const { client } = engine;
+  const workflow = await client.register({
+    name: "kept-choice",
+    nodes: [
+      fn("hold", { config: { function_name: "gate" } }),
+      {
+        id: "paid",
+        type: "signal",
+        config: { name: "paid", timeout_ms: 600_000 },
+        cancels: ["refused", "expired"],
+      },
+      { id: "refused", type: "signal", config: { name: "refused", timeout_ms: 600_000 } },
+      { id: "expired", type: "wait", config: { duration_ms: 600_000 } },
+    ],
+    edges: [{ from: "hold", to: "paid" }],
+  });
+  const { runIds } = await client.submit(workflow, {});
+  const runId = runIds[0] as string;
+  const waiting = async () =>
+    (await client.listNodes(runId)).filter(({ status }) => status === "WAITING").length === 2;
+  await until(async () => gates.length === 1 && (await waiting()), "the others wait");
+  await client.signal(runId, { name: "paid" });
+  await until(
+    async () => (await client.listEvents(runId)).some(({ event_type }) => event_type === "signal_given"),
+    "the signal is kept",
+  );
+  for (const open of gates) open();
+  expect(await client.waitAll(runIds, { signal: withinLimit() })).toEqual({ COMPLETED: 1 });
+  const nodes = await client.listNodes(runId);
+  expect(Object.fromEntries(nodes.map(({ node_id, reason, status }) => [node_id, reason ?? status]))).toEqual(
+    {
+      hold: "COMPLETED",
+      paid: "COMPLETED",
+      refused: "withdrawn: paid",
+      expired: "withdrawn: paid",
+    },
+  );
+  const connection = await RedisConnection.open(engine.settings.redisUrl);
+  try {
+    const keys = await connection.redis.keys(`{${engine.settings.namespace}:*:timers*`);
+    expect(keys, "timers go with what they were for").toEqual([]);
+  } finally {
+    connection.close();
+  }
+});

@@ -33,8 +33,8 @@ const value: fc.Arbitrary<Json> = weighted<Json>(
 );
 /** `at` is an instant: whoever submits the run may choose another. */
 export const runInput: fc.Arbitrary<JsonObject> = weighted<JsonObject>(
-  [3, scored],
-  [2, scored.map((input) => ({ ...input, at: "2026-01-01T00:00:00.000Z" }))],
+  [2, scored],
+  [5, scored.map((input) => ({ ...input, at: "2026-01-01T00:00:00.000Z" }))],
   [1, fc.constant({})],
 );
 

@@ -36,17 +36,17 @@ export class SignalLine {
     else this.#taken.set(waiter.key, kept);
   }
 
-  /** `isAble`: does the execution still wait? */
-  give(signal: Signal, isTransient: boolean, isAble: (key: string) => boolean): Fate {
+  /** What becomes of it, and who took it. `isAble`: does the execution still wait? */
+  give(signal: Signal, isTransient: boolean, isAble: (key: string) => boolean): [Fate, string?] {
     const waiter = this.#waiting.find((one) => isFor(signal, one) && isAble(one.key));
     if (waiter !== undefined) {
       this.#leave(waiter.key);
       this.#taken.set(waiter.key, signal);
-      return "taken";
+      return ["taken", waiter.key];
     }
-    if (isTransient) return "dropped";
+    if (isTransient) return ["dropped"];
     this.#kept.push(signal);
-    return "kept";
+    return ["kept"];
   }
 
   /** Has it ever waited? */

@@ -84,10 +84,12 @@ export class TokenGame implements Game {
     const outcome = outcomeOf(execution, this.#executions, behaviour, () => this.#await(execution, told));
     // After the event a failure can only be that of a condition.
     const happened = !("failure" in outcome) || outcome.failure.code === "CONDITION_FAILED";
-    const cameFirst = told.unnoticed === true && this.#withdrawals.cameFirst(execution);
+    const isTimer = execution.node.type === "wait" && told.unnoticed === true;
+    const cameFirst = isTimer && this.#withdrawals.cameFirst(execution);
     if (isEvent(execution.node) && happened && !cameFirst) this.#withdrawOthers(execution);
     if ("failure" in outcome) this.#fail(execution, worded(outcome.failure, told.error), outcome.attempts);
     else this.#complete(execution, outcome);
+    this.#withdrawals.recallItems(execution, execution.node.id);
     this.#tidy();
     if (this.#workflow.fail_fast === true && this.#unhandled.length > 0) this.#halted ??= "fail_fast";
     return this.#executions.over.get(key)!;
@@ -145,7 +147,10 @@ export class TokenGame implements Game {
       const signal = this.#line.use(key);
       if (signal !== undefined) items.add(signal.payload as MapSignal);
       this.#goOnWithMap(execution, items);
-    } else if (name !== undefined) this.#line.stand({ key, name, scope: frame.scope });
+    } else if (name !== undefined) {
+      this.#line.stand({ key, name, scope: frame.scope });
+      if (this.#line.inHand(key) !== undefined) this.wake(key);
+    }
     return true;
   }
 
@@ -159,7 +164,9 @@ export class TokenGame implements Game {
       const execution = this.#executions.active.get(key);
       return execution !== undefined && (execution.items?.takesSignals() ?? true);
     };
-    return this.#line.give(signal, isTransient(this.#workflow, signal.name), isAble);
+    const [fate, taker] = this.#line.give(signal, isTransient(this.#workflow, signal.name), isAble);
+    if (taker !== undefined) this.wake(taker);
+    return fate;
   }
 
   moments(): Moment[] {
@@ -412,9 +419,7 @@ export class TokenGame implements Game {
       const list = this.#itemsOf(execution, node);
       return "failure" in list ? list : failure(null);
     }
-    const hasResult = !items.lookFails();
-    this.#withdrawals.recallItems(execution, node.id);
-    if (!hasResult) return failure(null);
+    if (items.lookFails()) return failure(null);
     if (items.hasFailed()) return failure("MAP_FAILED");
     return { output: items.results((item) => this.#executions.outputIn(item)) };
   }
