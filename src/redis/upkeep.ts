@@ -387,9 +387,10 @@ export async function fatesOf(
   const states = await partition.orAway(Promise.all(performing.map(read)));
   return performing.map(({ nonce, delivery }, index) => {
     const [halted, compensating, own, ...maps] = states[index] as (string | null)[];
-    // While a run compensates, what it performs is what it wants.
-    if (halted !== null && compensating === null) return "halted";
     const isOwn = own?.startsWith(`A:${nonce}:${delivery}:`) ?? false;
+    // While a run compensates, what it performs is what it wants, also when the maps around it are over.
+    if (compensating !== null) return isOwn ? "goes_on" : "withdrawn";
+    if (halted !== null) return "halted";
     return isOwn && maps.every((map) => map !== null && !map?.endsWith(",1")) ? "goes_on" : "withdrawn";
   });
 }

@@ -5,6 +5,7 @@ import { RedisConnection } from "../../src/redis/connection.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
 import { newNonce, Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
+import { fatesOf } from "../../src/redis/upkeep.ts";
 import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import type { IR } from "../../src/workflow/ir.ts";
@@ -390,6 +391,18 @@ async function settleUntilQueued(game: Game, wanted: number): Promise<void> {
     }
   }
 }
+
+test("what undoes the work of an item goes on though its map is over", async () => {
+  const game = await startGame(irOf("a", []));
+  const { partition, runId } = game;
+  const state = { x: "cancel", z: "X", "n1@each:0": "A:nonce:1:2:worker:0" };
+  await connection.redis.hset(partition.keys.run(runId), state);
+  const performing = { runId, nonce: "nonce", delivery: 1, own: "n1@each:0", maps: ["M5"] };
+  expect(await fatesOf(partition, [performing])).toEqual(["goes_on"]);
+  expect(await fatesOf(partition, [{ ...performing, nonce: "other" }])).toEqual(["withdrawn"]);
+  await connection.redis.hdel(partition.keys.run(runId), "x", "z");
+  expect(await fatesOf(partition, [performing])).toEqual(["withdrawn"]);
+});
 
 describe("a lost reply", () => {
   test("is answered with duplicate and the tokens that are still owed", async () => {
