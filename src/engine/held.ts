@@ -61,7 +61,7 @@ function stateOf(node: number, scope: string): Need {
   return [node, scope === "" ? `n${node}` : `n${node}@${scope}`];
 }
 
-/** Performed to undo another one, when its run is over but for that: neither a halt nor the end of a map concerns it. */
+/** Performed to undo another one, when its run is over but for that: no halt concerns it. */
 export const isCompensation = (held: HeldExecution): boolean => nodeOf(held).compensates !== undefined;
 
 /** State of an execution that ended its item, as seen from the one that it was followed by; undefined: they are of the same item. */
@@ -79,10 +79,9 @@ export function stateOfFormerItem(
 }
 
 /** Fields of the run's state on which an execution hangs: its own, and those of the maps around it. */
-export function lifelines(held: HeldExecution): { own: string; maps: string[] } {
-  const { ir, nodeIndex, scope } = held;
+export function lifelines({ ir, nodeIndex, scope }: HeldExecution): { own: string; maps: string[] } {
   const maps: string[] = [];
-  for (let node = nodeIndex, at = isCompensation(held) ? "" : scope; at !== ""; ) {
+  for (let node = nodeIndex, at = scope; at !== ""; ) {
     const place = itemIndexOf(ir, node, at);
     if (place === undefined) break;
     maps.push(place.scope === "" ? `M${place.map}` : `M${place.map}@${place.scope}`);

@@ -22,6 +22,8 @@ import {
 
 /** Members of one upkeep call at most. */
 const AT_ONCE = 200;
+/** Executions that one call withdraws or hands out again at most: each costs as much as a step. */
+const EXECUTIONS_AT_ONCE = 50;
 
 /** Renews the leases of these kept tokens; answers those that are held no more. */
 export async function renewLeases(
@@ -46,12 +48,24 @@ export async function renewLeases(
 
 /** Hands tokens out again whose lease ran out; answers how many. */
 export async function reclaimExpired(partition: Partition): Promise<number> {
+  let reclaimed = 0;
+  for (let calls = 0; calls < RECLAIM_CALLS; calls += 1) {
+    const part = await reclaimSome(partition);
+    reclaimed += part.reclaimed;
+    if (part.expired < EXECUTIONS_AT_ONCE) break;
+  }
+  return reclaimed;
+}
+
+const RECLAIM_CALLS = 20;
+
+async function reclaimSome(partition: Partition): Promise<{ expired: number; reclaimed: number }> {
   const { redis } = partition.connection;
   const now = partition.connection.now();
   const expired = await partition.orAway(
-    redis.zrangebyscore(partition.keys.leases, "-inf", now, "LIMIT", 0, AT_ONCE),
+    redis.zrangebyscore(partition.keys.leases, "-inf", now, "LIMIT", 0, EXECUTIONS_AT_ONCE),
   );
-  if (expired.length === 0) return 0;
+  if (expired.length === 0) return { expired: 0, reclaimed: 0 };
   const list = new KeyList([
     partition.keys.meta,
     partition.keys.journal(partition.epoch),
@@ -82,7 +96,8 @@ export async function reclaimExpired(partition: Partition): Promise<number> {
   );
   for (const { queue } of items) queues[queue] ??= list.position(partition.keys.ready(queue));
   const json = { ...(await partition.fence(partition.epoch)), now, queues, expired: items };
-  return (await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply)).reclaimed;
+  const { reclaimed } = await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply);
+  return { expired: expired.length, reclaimed };
 }
 
 /** Puts entries back that were delivered at least `idleMs` ago and never claimed; answers how many. */
@@ -146,13 +161,13 @@ async function* partsOf(partition: Partition, { runId, ir }: KnownRun) {
   const byMap = nodesByMap(ir);
   const inParts = function* (scopes: readonly string[], body: number) {
     const nodes = byMap.get(body) ?? [];
-    const width = Math.max(1, Math.floor(AT_ONCE / nodes.length));
+    const width = Math.max(1, Math.floor(EXECUTIONS_AT_ONCE / nodes.length));
     for (let first = 0; first < scopes.length; first += width) {
-      for (let from = 0; from < nodes.length; from += AT_ONCE) {
+      for (let from = 0; from < nodes.length; from += EXECUTIONS_AT_ONCE) {
         yield {
           scopes: scopes.slice(first, first + width),
-          nodes: nodes.slice(from, from + AT_ONCE),
-          last: from + AT_ONCE >= nodes.length,
+          nodes: nodes.slice(from, from + EXECUTIONS_AT_ONCE),
+          last: from + EXECUTIONS_AT_ONCE >= nodes.length,
         };
       }
     }
@@ -373,7 +388,7 @@ export async function fatesOf(
   return performing.map(({ nonce, delivery }, index) => {
     const [halted, compensating, own, ...maps] = states[index] as (string | null)[];
     const isOwn = own?.startsWith(`A:${nonce}:${delivery}:`) ?? false;
-    // While a run compensates, what it performs is what it wants, though the maps around it are gone.
+    // While a run compensates, what it performs is what it wants, also when the maps around it are over.
     if (compensating !== null) return isOwn ? "goes_on" : "withdrawn";
     if (halted !== null) return "halted";
     return isOwn && maps.every((map) => map !== null && !map?.endsWith(",1")) ? "goes_on" : "withdrawn";

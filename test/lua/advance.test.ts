@@ -1,10 +1,11 @@
 /** The atomic step on a real Redis: calls, replies and state. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { FinishedItem } from "../../src/redis/calls.ts";
+import { compileDocument } from "../../src/cli/documents.ts";
+import type { FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { readReady } from "../../src/redis/ready.ts";
-import type { ExecutionToken } from "../../src/token/token.ts";
-import { decodeToken } from "../../src/token/token.ts";
+import { fatesOf } from "../../src/redis/upkeep.ts";
+import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import type { IR } from "../../src/workflow/ir.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl, startPrivateRedis } from "../support/redis.ts";
@@ -311,6 +312,55 @@ async function settleUntilQueued(game: Game, wanted: number): Promise<void> {
     }
   }
 }
+
+test("the next item goes to the worker that ended one; a repeated call is answered with it until its reply is known", async () => {
+  const body = { nodes: [{ id: "work", type: "function", config: { function_name: "noop" } }] };
+  const { ir } = compileDocument(
+    {
+      name: "mapped",
+      nodes: [{ id: "each", type: "map", config: { items: "input.items", max_concurrency: 1, body } }],
+    },
+    "mapped.json",
+  );
+  const [each, work] = ["each", "work"].map((id) => ir.nodes.findIndex((node) => node.id === id));
+  const game = await startGame(ir);
+  const [map] = await tokens(game);
+  await claim(game, [map as Waiting]);
+  const park: Park = { kind: "m", total: 3, closes: true, blobs: [] };
+  await advance(game, [finished(game, map as Waiting, { outcome: "W", arrivals: "", park, mapped: true })]);
+  const [item] = await tokens(game);
+  expect(item).toMatchObject({ node: work, scope: "each:0" });
+  await claim(game, [item as Waiting]);
+  const done = finished(game, item as Waiting, { mapped: true, handItems: true });
+  const first = await advance(game, [done]);
+  expect(first.reply.tokens).toMatchObject([{ node: work, scope: "each:1", after: 0 }]);
+  const again = await advance(game, [done]);
+  expect(words(again)).toEqual(["duplicate"]);
+  expect(again.reply.tokens).toEqual(first.reply.tokens);
+  expect(await tokens(game)).toEqual([]);
+
+  const next = { ...(item as Waiting), scope: "each:1", nonce: first.reply.tokens[0]?.nonce as string };
+  const former = `n${work}@each:0`;
+  expect(await state(game, former)).toMatch(/^C:/);
+  await advance(game, [finished(game, next, { mapped: true, forgets: former })]);
+  expect(await state(game, former)).toBeNull();
+  // Without the worker's leave the last item goes through the stream, and nothing is left of the one before.
+  expect(await tokens(game)).toMatchObject([{ node: work, scope: "each:2" }]);
+  expect(await state(game, `n${work}@each:1`)).toBeNull();
+  expect(await state(game, `M${each}`)).toMatch(/^3,3,1,2,/);
+});
+
+test("what undoes the work of an item goes on though its map is over", async () => {
+  const game = await startGame(irOf("a", []));
+  const { partition, runId } = game;
+  const state = { x: "cancel", z: "X", "n1@each:0": "A:nonce:1:2:worker:0" };
+  await connection.redis.hset(partition.keys.run(runId), state);
+  const performing = { runId, nonce: "nonce", delivery: 1, own: "n1@each:0", maps: ["M5"] };
+  expect(await fatesOf(partition, [performing])).toEqual(["goes_on"]);
+  expect(await fatesOf(partition, [{ ...performing, nonce: "other" }])).toEqual(["withdrawn"]);
+  await connection.redis.hdel(partition.keys.run(runId), "x", "z");
+  expect(await fatesOf(partition, [performing])).toEqual(["withdrawn"]);
+});
 
 describe("a lost reply", () => {
   test("is answered with duplicate and the tokens that are still owed", async () => {
