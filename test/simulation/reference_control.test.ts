@@ -245,6 +245,19 @@ describe("withdrawal", () => {
       "A:COMPLETED E:COMPLETED J:COMPLETED O:COMPLETED X:COMPLETED Y:CANCELLED(withdrawn) Z:SKIPPED(not_taken)",
     );
   });
+
+  it("by a node comes before that by the join that it made fire", () => {
+    const join: SimulatedNode = { id: "J", type: "function", trigger_rule: { quorum: 1 }, cancel_rest: true };
+    const of = workflow(
+      ["A", { id: "X", type: "function", cancels: ["Y"] }, "Y", "Z", join],
+      ["A>X", "A>Y", "A>Z", "X>J", "Y>J", "Z>J"],
+    );
+    const { nodes } = run(of, {}, ["A", "X"]);
+    expect([nodes.Y!.reason, nodes.Z!.reason]).toEqual([
+      { kind: "withdrawn", node: "X" },
+      { kind: "withdrawn", node: "J" },
+    ]);
+  });
 });
 
 describe("compensation", () => {

@@ -23,12 +23,12 @@ export class Withdrawals {
     this.#executions = executions;
   }
 
-  /** An execution withdraws what its node `cancels`, once. */
+  /** An execution withdraws what its node `cancels`, once: before the joins do that it made fire. */
   setOff(execution: Execution): void {
     const { node, frame, woken } = execution;
     if (node.cancels === undefined || woken === true) return;
     execution.woken = true;
-    this.#due.push({ by: node.id, frame, ids: this.#structure.expand(node.cancels, node.id) });
+    this.#due.unshift({ by: node.id, frame, ids: this.#structure.expand(node.cancels, node.id) });
   }
 
   /** A join that fires withdraws the rest of what leads to it. */
