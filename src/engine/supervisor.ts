@@ -198,6 +198,9 @@ export class Supervisor {
       if ((await connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - connection.now());
       if (idleMs > 0) await bell.wait(opened.recorded_seq, idleMs);
+      // What it woke up for comes before what takes longer.
+      if (nextDue !== undefined && nextDue <= connection.now())
+        await fireTimers(partition, (runId) => commands.timeOut(runId));
     }
   }
 
@@ -256,13 +259,27 @@ class JournalBell {
   readonly #blocking: RedisConnection;
   readonly #partition: Partition;
   #lastNudge = "0-0";
+  #blockingId: number | undefined;
 
   constructor(blocking: RedisConnection, partition: Partition) {
     this.#blocking = blocking;
     this.#partition = partition;
   }
 
+  /** An idle Redis looks only ten times a second whether a blocked read is over: this process counts the time by itself. */
   async wait(recorded: number, limitMs: number): Promise<void> {
+    this.#blockingId ??= await this.#blocking.redis.client("ID");
+    const id = this.#blockingId;
+    const { redis } = this.#partition.connection;
+    const timer = setTimeout(() => void redis.client("UNBLOCK", id).catch(() => {}), limitMs);
+    try {
+      await this.#read(recorded, limitMs);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #read(recorded: number, limitMs: number): Promise<void> {
     const { keys, epoch } = this.#partition;
     const streams = [keys.journal(epoch), keys.nudge];
     const positions = [`${recorded}-0`, this.#lastNudge];
