@@ -51,6 +51,10 @@ function redisFault(error: unknown, url: string): HitzeroError {
   );
 }
 
+const CLOCK_READINGS = 3;
+/** A reading that took no longer is good enough. */
+const QUICK_MS = 4;
+
 const AWAY =
   /Connection is closed|max retries per request|Stream isn't writeable|ECONNRESET|EPIPE|ECONNREFUSED|^LOADING|^MASTERDOWN|^READONLY|Command timed out/;
 
@@ -130,7 +134,7 @@ export class RedisConnection {
     }
   }
 
-  /** Redis's clock, milliseconds since 1970, estimated from one reading at connect. */
+  /** Redis's clock, milliseconds since 1970, estimated at connect. */
   now(): number {
     return Math.round(Date.now() + this.#clockOffsetMs);
   }
@@ -146,10 +150,9 @@ export class RedisConnection {
   }
 
   async #readIdentity(): Promise<string> {
-    const [server, replication, time] = await Promise.all([
+    const [server, replication] = await Promise.all([
       this.redis.info("server"),
       this.redis.info("replication"),
-      this.redis.time(),
     ]);
     const field = (text: string, name: string) =>
       new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(text)?.[1] ?? "";
@@ -160,7 +163,21 @@ export class RedisConnection {
         exitCode: 3,
       });
     }
-    this.#clockOffsetMs = Number(time[0]) * 1000 + Number(time[1]) / 1000 - Date.now();
+    this.#clockOffsetMs = await this.#readClockOffset();
     return `${field(server, "run_id")}:${field(replication, "master_replid")}`;
+  }
+
+  /** Of a few readings the quickest: it is wrong by half of what it took at most. */
+  async #readClockOffset(): Promise<number> {
+    let [best, offset] = [Number.POSITIVE_INFINITY, 0];
+    for (let reading = 0; reading < CLOCK_READINGS && best > QUICK_MS; reading += 1) {
+      const asked = Date.now();
+      const [seconds, micros] = await this.redis.time();
+      const told = Date.now();
+      if (told - asked >= best) continue;
+      best = told - asked;
+      offset = Number(seconds) * 1_000 + Number(micros) / 1_000 - (asked + told) / 2;
+    }
+    return offset;
   }
 }

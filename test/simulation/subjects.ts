@@ -1,6 +1,7 @@
 /** Brings simulated cases to an engine: registers them with the workflows that they start, submits them, gives their signals. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "../../src/engine/client.ts";
+import { until } from "../support/until.ts";
 import { compareRecord } from "./compare.ts";
 import { Dice } from "./dice.ts";
 import { type EngineRecord, type Rows, readRecords } from "./engine_record.ts";
@@ -130,10 +131,10 @@ export class Subjects {
     subjects: readonly T[],
     watch?: Watch,
   ): Promise<{ subject: T; record: EngineRecord; found: string[] }[]> {
-    const records = await readRecords(
-      this.#database,
-      subjects.map(({ runId }) => runId),
-    );
+    const runIds = subjects.map(({ runId }) => runId);
+    // Those that nobody waits for any more are cancelled, which may be later than the end of their parent.
+    await until(() => this.#areChildrenOver(runIds), "child runs are over").catch(() => {});
+    const records = await readRecords(this.#database, runIds);
     return subjects.map((subject) => {
       const { workflow, input, behaviours, runId } = subject;
       this.#answers.delete(runId);
@@ -146,6 +147,19 @@ export class Subjects {
       ];
       return { subject, record, found };
     });
+  }
+
+  async #areChildrenOver(runIds: readonly string[]): Promise<boolean> {
+    const { rows } = await this.#database.query(
+      `with recursive tree as (
+         select run_id, completed_at from hitzero.runs where parent_run_id = any ($1::uuid[]) and parent_node_id is not null
+         union all
+         select r.run_id, r.completed_at from hitzero.runs r join tree on r.parent_run_id = tree.run_id
+         where r.parent_node_id is not null)
+       select 1 from tree where completed_at is null limit 1`,
+      [runIds],
+    );
+    return rows.length === 0;
   }
 }
 
