@@ -45,9 +45,11 @@ export async function moreItems(
   const [map] = await services.readFields(runId, [`M${nodeIndex}${scope === "" ? "" : `@${scope}`}`]);
   const total = Number(map?.split(",")[0] ?? 0);
   const last = Math.floor(total / PART);
-  const begun =
-    total % PART === 0 ? [] : JSON.parse(await services.readBlob(runId, partName(nodeIndex, scope, last)));
-  return splitItems(execution, [...begun, ...items], last * PART, begun.length);
+  const known = total % PART;
+  const part = known === 0 ? "[]" : await services.readBlob(runId, partName(nodeIndex, scope, last));
+  // What is stored behind them is of a step that never came.
+  const begun = (JSON.parse(part) as unknown[]).slice(0, known);
+  return splitItems(execution, [...begun, ...items], last * PART, known);
 }
 
 /** Parts of a list that begins at item `from`; the first `known` of them were there before. */

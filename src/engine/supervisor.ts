@@ -197,7 +197,7 @@ export class Supervisor {
       if (recorded > 0) continue;
       if ((await connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - connection.now());
-      if (idleMs > 0) await bell.wait(opened.recorded_seq, idleMs);
+      if (idleMs > 0) await bell.wait(opened.recorded_seq, idleMs, this.#stopping.signal);
       // What it woke up for comes before what takes longer.
       if (nextDue !== undefined && nextDue <= connection.now())
         await fireTimers(partition, (runId) => commands.timeOut(runId));
@@ -267,15 +267,19 @@ class JournalBell {
   }
 
   /** An idle Redis looks only ten times a second whether a blocked read is over: this process counts the time by itself. */
-  async wait(recorded: number, limitMs: number): Promise<void> {
+  async wait(recorded: number, limitMs: number, stopping: AbortSignal): Promise<void> {
     this.#blockingId ??= await this.#blocking.redis.client("ID");
+    if (stopping.aborted) return;
     const id = this.#blockingId;
     const { redis } = this.#partition.connection;
-    const timer = setTimeout(() => void redis.client("UNBLOCK", id).catch(() => {}), limitMs);
+    const unblock = () => void redis.client("UNBLOCK", id).catch(() => {});
+    const timer = setTimeout(unblock, limitMs);
+    stopping.addEventListener("abort", unblock);
     try {
       await this.#read(recorded, limitMs);
     } finally {
       clearTimeout(timer);
+      stopping.removeEventListener("abort", unblock);
     }
   }
 

@@ -6,6 +6,7 @@ import { RedisAwayError } from "../redis/connection.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { HandedToken } from "../redis/replies.ts";
 import type { IR, IREdge, IRNode } from "../workflow/ir.ts";
+import type { Performed } from "./finished_item.ts";
 import { type HeldExecution, needOf, type StoredOutput, stateOfFormerItem } from "./held.ts";
 import { BLOB_TTL_MS } from "./limits.ts";
 import type { ItemReader } from "./map_items.ts";
@@ -118,15 +119,17 @@ export async function executionOf(
  */
 export async function storeOutput(
   partition: Partition,
-  runId: string,
-  name: string,
-  value: string,
+  { item }: Pick<Performed, "item">,
+  { name, value }: Performed["blobs"][number],
   log: Log,
   abandoned: AbortSignal,
 ): Promise<boolean> {
+  const { runId } = item;
   while (!abandoned.aborted) {
     try {
-      await partition.storeBlob(runId, name, value, BLOB_TTL_MS);
+      // What waits stores items; those may be added to later, under the same name.
+      if (item.outcome === "W") await partition.storeItems(item, name, value, BLOB_TTL_MS);
+      else await partition.storeBlob(runId, name, value, BLOB_TTL_MS);
       return true;
     } catch (error) {
       log.warn({ run_id: runId, error: String(error) }, "a large output cannot be stored; it is tried again");

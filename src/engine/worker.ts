@@ -392,7 +392,7 @@ export class Worker {
     for (let first = 0; first < performed.blobs.length; first += BLOBS_AT_ONCE) {
       const stored = performed.blobs
         .slice(first, first + BLOBS_AT_ONCE)
-        .map(({ name, value }) => storeOutput(lane.partition, held.runId, name, value, this.#log, signal));
+        .map((blob) => storeOutput(lane.partition, performed, blob, this.#log, signal));
       if ((await Promise.all(stored)).includes(false)) return;
     }
     this.#running.delete(running);

@@ -58,6 +58,15 @@ export interface Meta {
   seq: number;
 }
 
+/** The execution of a map node whose items are stored. */
+export interface ItemsHolder {
+  runId: string;
+  node: number;
+  scope: string;
+  nonce: string;
+  delivery: number;
+}
+
 export class Partition {
   readonly number: number;
   readonly keys: PartitionKeys;
@@ -249,6 +258,18 @@ export class Partition {
   /** Stores a large output for the step that will refer to it; without that step it vanishes. */
   async storeBlob(runId: string, name: string, value: string, ttlMs: number): Promise<void> {
     await this.orAway(this.connection.redis.set(this.keys.blob(runId, name), value, "PX", ttlMs));
+  }
+
+  /** Stores items of a map, unless this execution was handed out again or goes on elsewhere: they may have been added to since. */
+  async storeItems(
+    { runId, node, scope, nonce, delivery }: ItemsHolder,
+    name: string,
+    value: string,
+    ttlMs: number,
+  ): Promise<void> {
+    const json = { ...(await this.fence(this.epoch)), node, scope, nonce, delivery, ttl_ms: ttlMs };
+    const keys = [this.keys.meta, this.keys.run(runId), this.keys.blob(runId, name)];
+    await this.call("store", keys, [JSON.stringify(json), value], okReply);
   }
 
   /** Fields of a run's state. */

@@ -21,6 +21,7 @@ export const SCRIPT_NAMES = [
   "wake",
   "compensate",
   "revive",
+  "store",
 ] as const;
 export type ScriptName = (typeof SCRIPT_NAMES)[number];
 

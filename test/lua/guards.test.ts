@@ -373,6 +373,24 @@ describe("an open map", () => {
   });
 });
 
+describe("items of a map", () => {
+  test("are stored by the worker that was given its token last: another one would take additions back", async () => {
+    const run = await play({
+      nodes: [{ id: "each", type: "map", config: { items: "[1]", body: { nodes: [fn("a")] } } }],
+    });
+    await run.takesUp();
+    const { partition, runId } = run.game;
+    const token = run.token("each");
+    const store = (value: string, more: object) =>
+      partition.storeItems({ ...token, runId, ...more }, "i0.0", value, 60_000);
+    await store("[1]", {});
+    await store("[2]", { delivery: token.delivery + 1 });
+    await store("[3]", { nonce: "other" });
+    expect(await partition.readBlob(runId, "i0.0")).toBe("[1]");
+    expect(await connection.redis.pttl(partition.keys.blob(runId, "i0.0"))).toBeGreaterThan(0);
+  });
+});
+
 describe("a map that ended early", () => {
   test("begins no more items, though most of them are still to begin", async () => {
     const run = await play({
