@@ -155,8 +155,15 @@ function compareUnstarted(record: RunRecord): string[] {
   ];
 }
 
+/** A run is not over while it is paused, or while items that a map left behind are still to be withdrawn. */
 function cancel(game: Game, record: RunRecord): string[] {
-  return game.cancel(record.cancelled_in_pause) ? [] : ["the run is recorded as cancelled after it was over"];
+  const at = record.cancelled_at ?? Number.POSITIVE_INFINITY;
+  const leavesItems = record.nodes.some(
+    (node) => node.scope !== "" && node.reason?.startsWith("withdrawn: ") && orderOf(node) > at,
+  );
+  return game.cancel(record.cancelled_in_pause || leavesItems)
+    ? []
+    : ["the run is recorded as cancelled after it was over"];
 }
 
 /** Faults that make a replay pointless: nodes missing outside bodies, unknown, twice, or in no final status. */
