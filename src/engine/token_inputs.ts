@@ -134,6 +134,8 @@ export async function storeOutput(
     } catch (error) {
       log.warn({ run_id: runId, error: String(error) }, "a large output cannot be stored; it is tried again");
       await pause(500, abandoned);
+      // The partition may have been opened again meanwhile.
+      await partition.refresh().catch(() => {});
     }
   }
   return false;

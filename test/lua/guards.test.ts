@@ -1,5 +1,7 @@
 /** Permits, milestones, withdrawal, signals and compensation in the scripts, each call by hand. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createLog } from "../../src/base/log.ts";
+import { storeOutput } from "../../src/engine/token_inputs.ts";
 import type { FinishedItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import {
@@ -14,6 +16,7 @@ import {
 import { compile } from "../../src/workflow/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
+import { withinLimit } from "../support/until.ts";
 import {
   advance,
   beginGame,
@@ -388,6 +391,19 @@ describe("items of a map", () => {
     await store("[3]", { nonce: "other" });
     expect(await partition.readBlob(runId, "i0.0")).toBe("[1]");
     expect(await connection.redis.pttl(partition.keys.blob(runId, "i0.0"))).toBeGreaterThan(0);
+  });
+
+  test("are stored by a worker that has to learn first that the partition was opened again", async () => {
+    const run = await play({
+      nodes: [{ id: "each", type: "map", config: { items: "[1]", body: { nodes: [fn("a")] } } }],
+    });
+    await run.takesUp();
+    const { partition, runId } = run.game;
+    partition.epoch = "0";
+    const item = finished(run.game, run.token("each"), { outcome: "W" });
+    const blob = { name: "i0.0", value: "[1]" };
+    expect(await storeOutput(partition, { item }, blob, createLog("silent"), withinLimit())).toBe(true);
+    expect(await partition.readBlob(runId, "i0.0")).toBe("[1]");
   });
 });
 
