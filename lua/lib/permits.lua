@@ -45,12 +45,13 @@ local function next_aside(run)
   while index <= #list do
     local parked = list[index]
     local guarded, kept = string.sub(parked.text, 1, 1) == 'g', string.sub(parked.text, 2)
-    local node, scope = string.match(kept, '^[^|]*|n|[^|]*|[^|]*|[^|]*|([^|]*)|([^|]*)|')
+    local node, scope, its_nonce = string.match(kept, '^[^|]*|n|[^|]*|[^|]*|[^|]*|([^|]*)|([^|]*)|.*|([^|]*)$')
     local field = 'n' .. node .. at_scope(scope)
     local kind, nonce, delivery, rest = parse_execution(get(run, field))
     local attempt, worker, sources
     if kind == 'A' then attempt, worker, sources = parse_active(rest) end
-    local waits = worker == '%' and bodies.are_alive(run, scope, node)
+    -- Another nonce: it was woken meanwhile, and put aside again.
+    local waits = worker == '%' and nonce == its_nonce and bodies.are_alive(run, scope, node)
     if waits and not are_free(run, guarded, node) then
       index = index + 1
     else

@@ -55,6 +55,18 @@ export interface SupervisorOptions {
 /** How often an idle reader looks for accepted runs that never started, and renews its lease. */
 const SWEEP_MS = 1_000;
 const UNSTARTED_AT_ONCE = 200;
+/** Between tries to get the lease of a partition and to open it. */
+const LEASE_TRIES_MS = 500;
+/** A reader that is interrupted, by a call that was lost for instance, is soon back. */
+const INTERRUPTED_MS = 50;
+
+/** A partition that is fit to be read. */
+interface Opened {
+  row: PartitionRow;
+  partition: Partition;
+  /** Of the server that answered. */
+  identity: string;
+}
 
 export class Supervisor {
   readonly id = `supervisor-${hostname()}-${process.pid}-${newNonce()}`;
@@ -133,6 +145,7 @@ export class Supervisor {
     while (!stopping.aborted) {
       let connections: RedisConnection[] = [];
       let row: PartitionRow | undefined;
+      let nextTryMs = LEASE_TRIES_MS;
       try {
         row = await takeLease(database, number, this.id, READER_LEASE_MS);
         if (row) {
@@ -140,7 +153,9 @@ export class Supervisor {
           connections = [connection];
           connections.push(await connection.duplicate());
           said = "";
-          await this.#read(row, connection, connections[1] as RedisConnection);
+          const opened = await this.#open(row, connection);
+          nextTryMs = INTERRUPTED_MS;
+          await this.#read(opened, connections[1] as RedisConnection);
         }
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
@@ -152,18 +167,21 @@ export class Supervisor {
         for (const connection of connections) connection.close();
         if (row) await releaseLease(database, number, row.term).catch(() => {});
       }
-      await pause(500, stopping);
+      await pause(nextTryMs, stopping);
     }
   }
 
-  async #read(row: PartitionRow, connection: RedisConnection, blocking: RedisConnection): Promise<void> {
-    const database = this.#database as Database;
+  async #open(row: PartitionRow, connection: RedisConnection): Promise<Opened> {
     const partition = new Partition(connection, this.#options.namespace, row.partition);
-    const irs = new IRCache(database);
-    const opened = await openPartition(database, row, partition, this.#log);
+    const opened = await openPartition(this.#database as Database, row, partition, this.#log);
     await partition.ensureQueues(["default"]);
-    const identity = await connection.identity();
-    const recorder = new Recorder(opened, partition, database, irs, this.#log);
+    return { row: opened, partition, identity: await connection.identity() };
+  }
+
+  async #read({ row, partition, identity }: Opened, blocking: RedisConnection): Promise<void> {
+    const database = this.#database as Database;
+    const irs = new IRCache(database);
+    const recorder = new Recorder(row, partition, database, irs, this.#log);
     await recorder.repeatCleanUp();
     const commands = new CommandApplier(partition, database, recorder, this.#options.namespace, this.#log);
     await commands.takeOver();
@@ -171,6 +189,8 @@ export class Supervisor {
     let sweptAt = 0;
     let revivedAt = Date.now();
     while (!this.#stopping.signal.aborted) {
+      // Before what may take longer.
+      const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId));
       const recorded = await recorder.recordNext();
       // Not `recorded === 0`: while runs go on there is always something to record.
       const upToDate = recorded < RECORD_BATCH;
@@ -193,14 +213,10 @@ export class Supervisor {
         await commands.applyCommands();
       }
       if (due || recorder.unswept) await commands.sweep();
-      const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId));
       if (recorded > 0) continue;
-      if ((await connection.identity()) !== identity) return; // another server: compare and open again
-      const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - connection.now());
-      if (idleMs > 0) await bell.wait(opened.recorded_seq, idleMs, this.#stopping.signal);
-      // What it woke up for comes before what takes longer.
-      if (nextDue !== undefined && nextDue <= connection.now())
-        await fireTimers(partition, (runId) => commands.timeOut(runId));
+      if ((await partition.connection.identity()) !== identity) return; // another server: compare and open again
+      const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - partition.connection.now());
+      if (idleMs > 0) await bell.wait(row.recorded_seq, idleMs, this.#stopping.signal);
     }
   }
 

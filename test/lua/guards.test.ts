@@ -437,8 +437,8 @@ describe("signals", () => {
     type: "signal",
     config: { name, ...more },
   });
-  const parks = (run: Play, key: string) =>
-    run.ends(key, { outcome: "W", park: { kind: "s", signal: "go" } });
+  const parks = (run: Play, key: string, more: object = {}) =>
+    run.ends(key, { outcome: "W", park: { kind: "s", signal: "go" }, ...more });
   let seq = 0;
   const give = (run: Play, payload: number, more: object = {}) => {
     seq += 1;
@@ -515,6 +515,40 @@ describe("signals", () => {
     expect([await give(run, 4), await give(run, 5)]).toEqual(["applied", "full"]);
     await parks(run, "c");
     expect(await woken(run)).toEqual({ c: "S0" });
+  });
+
+  describe("that come when the time to wait is over, and before that is recorded,", () => {
+    const timedOut = async () => {
+      const run = await play({
+        semaphores: { lab: 1 },
+        nodes: [{ ...waits("a"), holds: ["lab"] }, lab("b")],
+      });
+      expect(await run.takesUp()).toEqual({ a: "run", b: "parked" });
+      await parks(run, "a", { due: 1 });
+      expect(await run.takesUp()).toEqual({ b: "run" });
+      await fireTimers(run.game.partition, async () => {});
+      return run;
+    };
+
+    test("are taken, and the permits of the execution stay its own", async () => {
+      const run = await timedOut();
+      await run.ends("b");
+      expect(await run.takesUp()).toEqual({ a: "run" });
+      await give(run, 1);
+      expect(await woken(run)).toEqual({ a: "S1" });
+      expect([await run.claims("a"), await state(run.game, "ylab")]).toEqual(["run", "1"]);
+      await run.ends("a");
+      expect(await state(run.game, "ylab")).toBe("0");
+    });
+
+    test("are taken by one that was put aside until a permit is given back", async () => {
+      const run = await timedOut();
+      expect(await run.takesUp()).toEqual({ a: "parked" });
+      await give(run, 1);
+      expect(await run.takesUp()).toEqual({ a: "parked" });
+      await run.ends("b");
+      expect(await run.takesUp()).toEqual({ a: "run" });
+    });
   });
 });
 

@@ -11,7 +11,7 @@ import { type Subject, Subjects } from "./subjects.ts";
 import { Watch } from "./watch.ts";
 
 const GROUP = 50;
-const GROUPS_AT_ONCE = 5;
+const GROUPS_AT_ONCE = 10;
 /** A group that takes longer hangs. Many groups are under way, and the machine may be slow and busy. */
 const GROUP_LIMIT_MS = 4 * LIMIT_MS;
 const TOLD_IN_FULL = 5;
@@ -138,10 +138,10 @@ export class Campaign {
     this.disagreements.push(`run ${subject.runId}: ${found.join("; ")}`);
     if (this.disagreements.length > TOLD_IN_FULL) return;
     const { workflow, input, behaviours, commands } = subject;
-    const told = events.map(
-      ({ seq, event_type, node_id, scope }) => `${seq} ${event_type} ${node_id ?? ""}@${scope ?? ""}`,
+    const told = events.map(({ seq, event_type, node_id, scope, attempt, delivery }) =>
+      [seq, event_type, node_id === null ? "" : `${node_id}@${scope}`, attempt, delivery].join(" ").trim(),
     );
-    const all = JSON.stringify({ workflow, input, behaviours, commands, record, told });
+    const all = JSON.stringify({ told, workflow, input, behaviours, commands, record });
     process.stdout.write(`${found.join("\n")}\n${all.slice(0, TOLD_CHARACTERS)}\n`);
   }
 }

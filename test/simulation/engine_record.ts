@@ -218,7 +218,7 @@ function faultsOfNode(row: NodeRow, events: readonly RecordedEvent[]): string[] 
     ...(resolving.join() === expected.join()
       ? []
       : [`${name} is ${status}, its events say ${resolving.join(", ") || "nothing"}`]),
-    ...faultsOfTries(own).map((fault) => `${name} ${fault}`),
+    ...faultsOfTries(name, events).map((fault) => `${name} ${fault}`),
     ...(attempt === 0 || attempt === 1 + own.filter(isRetry).length
       ? []
       : [`${name} is in attempt ${attempt}, its events tell of ${own.filter(isRetry).length} retries`]),
@@ -229,12 +229,17 @@ const isRetry = ({ event_type }: RecordedEvent): boolean => event_type === "node
 
 /**
  * A lost worker raises the delivery and uses up no attempt; only the answer to the last delivery counts. What has waited is
- * handed out anew.
+ * handed out anew, also by a signal that comes when the end of the waiting was handed out already.
  */
-function faultsOfTries(own: readonly RecordedEvent[]): string[] {
+function faultsOfTries(name: string, events: readonly RecordedEvent[]): string[] {
   let [attempt, delivery] = [1, 1];
-  return own.flatMap((event) => {
-    if (event.event_type === "node_redelivered") delivery += 1;
+  let signalled = false;
+  return events.flatMap((event) => {
+    if (event.event_type === "signal_given") signalled ||= event.fate === "taken";
+    if (event.node_id === null || nameOf(event) !== name) return [];
+    const isAgain = event.event_type === "node_redelivered";
+    if (signalled && event.delivery === (isAgain ? 2 : 1)) [delivery, signalled] = [1, false];
+    if (isAgain) delivery += 1;
     const told = `${event.event_type} tells of attempt ${event.attempt}, delivery ${event.delivery}`;
     const right =
       (event.attempt ?? attempt) === attempt && (event.delivery ?? delivery) === delivery

@@ -55,7 +55,7 @@ export interface Rates {
 
 const NEVER: Rate = { call: 0, reply: 0 };
 
-/** A bit of everything. A fault of a reader's script costs its partition half a second. */
+/** A bit of everything. A fault of a reader's script interrupts it, and another reader may take over. */
 export const ROUGH: Rates = {
   scripts: {
     advance: { call: 0.01, reply: 0.03, twin: 0.01 },

@@ -7,6 +7,8 @@ import { RedisConnection } from "../../src/redis/connection.ts";
 import { controlChannel } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { until, withinLimit } from "../support/until.ts";
+import { LOST_STEPS } from "./faults.ts";
+import { RoughEngine } from "./rough_engine.ts";
 
 const LEASE_MS = 300;
 
@@ -364,5 +366,29 @@ test("a signal that was kept withdraws what its node cancels, as one that finds 
     expect(keys, "timers go with what they were for").toEqual([]);
   } finally {
     connection.close();
+  }
+});
+
+test("timers fire though the reader is interrupted whenever it looks around", async () => {
+  const rates = { ...LOST_STEPS, scripts: { sweep: { call: 1, reply: 0 } } };
+  const rough = await RoughEngine.start(1, () => ({}), { rates });
+  try {
+    const { client } = rough;
+    const submit = async (name: string, node: object) => {
+      const workflow = await client.register({ name, nodes: [{ id: "a", ...node }], edges: [] });
+      const { runIds } = await client.submit(workflow, {});
+      return runIds[0] as string;
+    };
+    const unswept = await submit("unswept", { type: "signal", config: { name: "never" } });
+    await until(async () => (await client.listNodes(unswept))[0]?.status === "WAITING", "it waits");
+    await client.cancel(unswept);
+    await until(async () => rough.faults.total > 0, "the reader is interrupted");
+    const timed = await submit("timed", { type: "wait", config: { duration_ms: 50 } });
+    expect(await client.waitAll([timed], { signal: withinLimit() })).toEqual({ COMPLETED: 1 });
+    expect((await client.getRun(unswept))?.status).toBe("RUNNING");
+    await rough.cease();
+    expect(await client.waitAll([unswept], { signal: withinLimit() })).toEqual({ CANCELLED: 1 });
+  } finally {
+    await rough.stop();
   }
 });
