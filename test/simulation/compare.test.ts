@@ -92,6 +92,8 @@ describe("compareRecord over random runs", () => {
     },
     "a node missing": (node, record) => {
       record.nodes.splice(record.nodes.indexOf(node), 1);
+      // An item that is not recorded at all may never have begun, where its map ended early.
+      fc.pre(node.scope === "" || record.nodes.some(({ scope }) => scope === node.scope));
     },
     "a node twice": (node, record) => {
       record.nodes.push({ ...node });

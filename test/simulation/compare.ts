@@ -359,7 +359,9 @@ function isBegun({ workflow, record }: Replay, scope: string): boolean {
 }
 
 function compareChildren({ game, record, behaviours, options }: Replay): string[] {
+  const recorded = new Set(record.nodes.map(nameOf));
   return Object.entries(record.children ?? {}).flatMap(([key, child]) => {
+    if (!recorded.has(key)) return [`${key} has a child run, but no record`];
     const of = game.childOf(key);
     if (of === null) return [`${key} has a child run, but starts none`];
     const found = compareRecord(of.workflow, of.input, behaviours, child, options);
