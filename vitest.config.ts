@@ -4,7 +4,7 @@ import { LongestFirst } from "./test/support/longest_first.ts";
 /** `unit` needs no server; `servers` starts a Redis and a Postgres of its own for the whole run. */
 export default defineConfig({
   test: {
-    setupFiles: ["test/support/seeded.ts"],
+    setupFiles: ["test/support/setup.ts"],
     // Longer than any wait within a test (test/support/until.ts), which says what it waited for.
     testTimeout: 180_000,
     hookTimeout: 180_000,
