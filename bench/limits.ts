@@ -10,7 +10,17 @@ import { untilAllFinal } from "./record_check.ts";
 import type { Rig } from "./rig.ts";
 import { beginNoting, type Held, readNoted } from "./script_calls.ts";
 import { percentile } from "./statistics.ts";
-import { fans, iterations, maps, openMap, SHAPES, skips, type Workload, waits } from "./workloads.ts";
+import {
+  fans,
+  iterations,
+  maps,
+  openMap,
+  SHAPES,
+  signals,
+  skips,
+  type Workload,
+  waits,
+} from "./workloads.ts";
 
 export interface LimitSizes {
   items: number;
@@ -54,7 +64,7 @@ const WAIT_SHORT_MS = 150;
 const POLL_MS = 20;
 const SETTLE_MS = 500;
 
-/** Workers that have just started make the peaks of memory these cases' own. */
+/** Processes that have just started make the peaks of memory these cases' own, and note the CPU time of script calls. */
 export async function measureLimits(
   rig: Rig,
   meter: Meter,
@@ -74,18 +84,19 @@ export async function measureLimits(
   for (const shape of SHAPES) await add(skips(shape, nodes));
   await add(openMap(items), Math.floor(items / 5));
   await add(waits("limit-waits-cancelled", nodes), nodes);
+  await add(signals(nodes), nodes);
   onNotice(`limits: ${timers} waits, one after the other`);
   return { cases, timers: await measureTimers(rig, timers) };
 }
 
-/** Other processes are not to stand between Redis and its script: what is measured is the script. Best effort, takes rights. */
+/** Other processes are not to stand between Redis and its script. Best effort, takes rights. */
 function favour(pid: number): void {
   const realTime = spawnSync("chrt", ["--fifo", "--pid", "1", String(pid)], { stdio: "ignore" });
   if (realTime.status === 0) return;
   try {
     setPriority(pid, constants.priority.PRIORITY_HIGHEST);
   } catch {
-    // The longest calls then say less.
+    // The longest wall times then say less.
   }
 }
 

@@ -124,8 +124,7 @@ async function measureAllLimits(
   onNotice: (line: string) => void,
 ): Promise<Limits | null> {
   if (!plan.scenarios.includes("limits")) return null;
-  await rig.stopWorkers();
-  await rig.startWorkers();
+  await rig.timeScripts();
   return measureLimits(rig, await Meter.of(rig), plan.limits, onNotice);
 }
 

@@ -3,6 +3,7 @@ import Table from "cli-table3";
 import type { Latency } from "./latency.ts";
 import type { Results } from "./measure.ts";
 import { PROCESSES } from "./meter.ts";
+import type { Calls } from "./script_calls.ts";
 import type { Spread } from "./statistics.ts";
 import type { Throughput } from "./throughput.ts";
 
@@ -125,13 +126,10 @@ function limitTables({ limits }: Results): string | undefined {
       ...memory,
     ];
   });
-  const calls = limits.cases.flatMap(({ title, held }) =>
-    held.scripts.map((one) => [
-      `${title}: ${one.script}`,
-      shown(one.longest_ms),
-      ...OVER.map((over) => one[over].toLocaleString("en")),
-    ]),
-  );
+  const calls = limits.cases.flatMap(({ title, held }) => [
+    ...held.cpu.map((one) => callRow(`${title}: ${one.name}`, one)),
+    ...held.wall.map((one) => callRow(`${title}: wall time`, one)),
+  ]);
   const { waits, late_ms: late } = limits.timers;
   return [
     table(
@@ -146,9 +144,13 @@ function limitTables({ limits }: Results): string | undefined {
       ],
       rows,
     ),
-    table(["script calls of 1 ms and more", "longest ms", "≥ 1 ms", "≥ 2 ms", "≥ 5 ms", "≥ 10 ms"], calls),
+    table(["script calls, CPU time", "longest ms", "≥ 1 ms", "≥ 2 ms", "≥ 5 ms", "≥ 10 ms"], calls),
     `${waits} timers on an idle engine: late by ${shown(late.p50)} ms at p50, ${shown(late.p99)} at p99, ${shown(late.max)} at most`,
   ].join("\n");
+}
+
+function callRow(name: string, calls: Calls): string[] {
+  return [name, shown(calls.longest_ms), ...OVER.map((over) => calls[over].toLocaleString("en"))];
 }
 
 function conditions({ surroundings: at, plan, total }: Results): string {

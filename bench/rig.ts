@@ -6,6 +6,7 @@
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { Redis } from "ioredis";
 import { Client } from "../src/engine/client.ts";
 import { type LocalServers, startLocalServers } from "../src/local/stack.ts";
@@ -14,6 +15,7 @@ import { migrate } from "../src/postgres/migrate.ts";
 import { type EngineProcess, startEngineProcess } from "./engine_process.ts";
 
 const HANDLERS = resolve(import.meta.dirname, "handlers.mjs");
+const STOPWATCH = pathToFileURL(resolve(import.meta.dirname, "stopwatch.mjs")).href;
 export const NAMESPACE = "bench";
 
 export interface RigOptions {
@@ -38,6 +40,7 @@ export class Rig {
   readonly redis: Redis;
   supervisor: EngineProcess | undefined;
   workers: EngineProcess[] = [];
+  #nodeArgs: string[] = [];
 
   private constructor(folder: string, options: RigOptions, servers: LocalServers, client: Client) {
     let fail: (error: unknown) => void = () => {};
@@ -78,6 +81,15 @@ export class Rig {
     }
   }
 
+  /** Starts supervisor and workers anew, whose script calls note the CPU time that they take. */
+  async timeScripts(): Promise<void> {
+    await this.stopWorkers();
+    await this.stopSupervisor();
+    this.#nodeArgs = ["--import", STOPWATCH];
+    await this.startSupervisor();
+    await this.startWorkers();
+  }
+
   async startSupervisor(): Promise<void> {
     this.supervisor = await this.#start(["supervisor"]);
   }
@@ -105,8 +117,9 @@ export class Rig {
 
   async #start(args: readonly string[]): Promise<EngineProcess> {
     const { profiles } = this.#options;
-    const nodeArgs =
-      profiles === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", resolve(profiles, args[0] as string)];
+    const nodeArgs = [...this.#nodeArgs];
+    if (profiles !== undefined)
+      nodeArgs.push("--cpu-prof", "--cpu-prof-dir", resolve(profiles, args[0] as string));
     const env = {
       HITZERO_REDIS_URL: this.servers.redisUrl,
       HITZERO_DATABASE_URL: this.servers.databaseUrl,

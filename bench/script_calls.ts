@@ -1,14 +1,18 @@
-/** How long script calls hold Redis, by its own figures: the slow log, and the mean of all calls. */
+/**
+ * How long script calls hold Redis: by the CPU time that they note themselves (`stopwatch.mjs`), and by the wall time of its slow log,
+ * in which a call looks long that was interrupted.
+ */
 import type { Redis } from "ioredis";
-import { digestOf, SCRIPT_NAMES } from "../src/redis/scripts.ts";
 
 /** Calls that take at least this long are noted one by one, microseconds. */
 const NOTED_US = 1_000;
 const NOTED_AT_MOST = 20_000;
+const CPU_NOTES = "bench:script_cpu";
 
-export interface ScriptCalls {
-  script: string;
-  /** Of the noted ones: at least 1, 2, 5 and 10 ms. Redis counts wall time, preemption included. */
+export interface Calls {
+  /** Script or command. */
+  name: string;
+  /** Of those of 1 ms or more: at least 1, 2, 5 and 10 ms. */
   over_1_ms: number;
   over_2_ms: number;
   over_5_ms: number;
@@ -20,10 +24,12 @@ export interface Held {
   /** All calls of all scripts. */
   calls: number;
   mean_us: number;
-  /** Scripts with calls of 1 ms or more, the longest first. */
-  scripts: ScriptCalls[];
-  /** The same of plain commands. */
-  commands: ScriptCalls[];
+  /** CPU time of scripts, the longest first. */
+  cpu: Calls[];
+  /** Wall time of scripts, the longest first. */
+  wall: Calls[];
+  /** Wall time of plain commands. */
+  commands: Calls[];
 }
 
 export async function beginNoting(redis: Redis): Promise<void> {
@@ -31,6 +37,7 @@ export async function beginNoting(redis: Redis): Promise<void> {
   await redis.config("SET", "slowlog-max-len", NOTED_AT_MOST);
   await redis.slowlog("RESET");
   await redis.config("RESETSTAT");
+  await redis.del(CPU_NOTES);
 }
 
 export async function readNoted(redis: Redis): Promise<Held> {
@@ -42,19 +49,22 @@ export async function readNoted(redis: Redis): Promise<Held> {
   ][];
   const [calls, us] = scriptTotals(await redis.info("commandstats"));
   await redis.config("SET", "slowlog-log-slower-than", 10_000);
-  const names = new Map(SCRIPT_NAMES.map((name) => [digestOf(name), name as string]));
-  const scripts = new Map<string, number[]>();
-  const commands = new Map<string, number[]>();
-  for (const [, , taken, args] of noted) {
-    const [command = "", first = ""] = args;
-    const isScript = /^eval/i.test(command);
-    // Redis notes the commands that scripts call by themselves, too.
-    const name = isScript ? (names.get(first) ?? "first load") : command.toLowerCase();
-    const into = isScript ? scripts : commands;
-    into.set(name, [...(into.get(name) ?? []), taken / 1_000]);
-  }
-  return { calls, mean_us: us / calls, scripts: told(scripts), commands: told(commands) };
+  const wall = noted.flatMap(([, , taken, [command = ""]]): Taken[] =>
+    /^eval/i.test(command) ? [["all", taken]] : [],
+  );
+  // Redis notes the commands that scripts call by themselves, too.
+  const commands = noted.flatMap(([, , taken, [command = ""]]): Taken[] =>
+    /^eval/i.test(command) ? [] : [[command.toLowerCase(), taken]],
+  );
+  const cpu = (await redis.lrange(CPU_NOTES, 0, -1)).map((note): Taken => {
+    const [name = "", taken] = note.split(":");
+    return [name, Number(taken)];
+  });
+  return { calls, mean_us: us / calls, cpu: told(cpu), wall: told(wall), commands: told(commands) };
 }
+
+/** Name of a script or command, and microseconds. */
+type Taken = [name: string, us: number];
 
 function scriptTotals(info: string): [calls: number, us: number] {
   let [calls, us] = [0, 0];
@@ -65,12 +75,18 @@ function scriptTotals(info: string): [calls: number, us: number] {
   return [calls, us];
 }
 
-function told(byName: ReadonlyMap<string, readonly number[]>): ScriptCalls[] {
+function told(all: readonly Taken[]): Calls[] {
+  const byName = new Map<string, number[]>();
+  for (const [name, us] of all) {
+    const taken = byName.get(name) ?? [];
+    byName.set(name, taken);
+    taken.push(us / 1_000);
+  }
   return [...byName]
-    .map(([script, taken]) => {
+    .map(([name, taken]) => {
       const over = (ms: number) => taken.filter((one) => one >= ms).length;
       return {
-        script,
+        name,
         over_1_ms: taken.length,
         over_2_ms: over(2),
         over_5_ms: over(5),

@@ -209,6 +209,22 @@ export function waits(name: string, width: number, ms?: number): Workload {
   };
 }
 
+/** Nodes that all wait for a signal of the same name, and for a time. */
+export function signals(width: number): Workload {
+  const config = { name: "go", timeout_ms: WAIT_LONG_MS };
+  return {
+    name: "limit-signals-cancelled",
+    title: `${width.toLocaleString("en")} in line for one signal`,
+    steps: width,
+    runs: 1,
+    document: (workflow) => ({
+      name: workflow,
+      nodes: Array.from({ length: width }, (_, index) => ({ id: `s${index}`, type: "signal", config })),
+      edges: [],
+    }),
+  };
+}
+
 /** Queues that the nodes of a streamed chain take turns in: a worker for each passes every token through a stream. */
 export const TURNS = ["left", "right"] as const;
 

@@ -203,6 +203,7 @@ local function finish(item, run, position)
     end
     bodies.drop_map(run, item.node, item.scope)
     put(run, 'p' .. item.node .. at_scope(item.scope), false)
+    leave_line(run, item.node, item.scope)
   end
   if item.compensation and outcome == 'C' then
     local last = tonumber(get(run, 'K') or '0') + 1

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Gives a signal to a run, once: to the execution that has waited longest for it (at the scope, if one is named), or keeps it for the next one.
 -- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · 8 tombstone · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, seq, name, scope?, transient, queues, settle_queue} · 2 payload (JSON)
--- reply applied | repeated | final | gone | unstarted | full | ir_missing | refused
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, seq, name, nodes, scope?, transient, queues, settle_queue} · 2 payload (JSON)
+-- reply applied | repeated | final | gone | unstarted | full | busy | ir_missing | refused
 -- Journal: c.
 --@include lib/fence.lua
 --@include lib/run.lua
@@ -29,13 +29,18 @@ if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missin
 local step = new_step(call)
 local first_event = run.events + 1
 run.events = first_event
-local fate, waiter = give_signal(step, run, call.name, ARGV[2], call.scope, call.transient)
+local fate, waiter = give_signal(step, run, call.name, ARGV[2], call.scope, call.transient, call.nodes)
 if fate == 'full' then return answer('full') end
+if fate == 'busy' then
+  run.events, run.changed = first_event - 1, true
+  write_run(run)
+  return answer('busy')
+end
 put(run, 'k', integer(call.seq))
-settle_and_count(step, run, waiter and withdrawals_of_event(run, waiter[1], waiter[2]) or {})
+settle_and_count(step, run, waiter and withdrawals_of_event(run, waiter.node, waiter.scope) or {})
 write_run(run)
 emit_queued(step)
 drop_timers(step, KEYS[3])
 append_journal(meta, call, { 'c', journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name, fate = fate,
-  node = waiter and waiter[1] or nil, scope = waiter and waiter[2] or nil }) })
+  node = waiter and waiter.node or nil, scope = waiter and waiter.scope or nil }) })
 return answer('applied')

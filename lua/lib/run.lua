@@ -18,7 +18,7 @@
 --   i<node><@scope>  of a loop node: its current iteration · L@<scope> of an iteration: the next one follows when its counter is zero
 --   M<node><@scope>  of a map node (see bodies.lua) · r<node><@scope>#item.terminal  results of its items (#item.x: it failed, #item.e: none of several terminals completed)
 --   b<node><@scope>  of a map that is gone: items of it are still to be withdrawn, by that node, which counts 1
---   s<name>          who waits for a signal, and signals that nobody waited for (see waiting.lua)
+--   s<name>, S, l, E, F  who waits for a signal, and signals that nobody waited for (see waiting.lua)
 --   K, K<number>     completed executions that can be compensated, in order of completion · z compensating: the verdict · Z what is being performed for it, `node@scope`
 --   w<number>        work still to be done (see settle.lua)
 -- ir (hash): o<node> outgoing edges [[edge, to, on, fan-in of to, rule of to, queue of to, …], …] and, unless all of them are zero, behind it:

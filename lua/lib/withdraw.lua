@@ -19,6 +19,7 @@ local function withdraw(step, run, node, scope, by, work)
   elseif worker ~= '%' then pass_permits_on(step, run, guarded, node) end
   if get(run, 'p' .. node .. at) then
     put(run, 'p' .. node .. at, false)
+    leave_line(run, node, scope)
     if work then bodies.leave(run, node, scope, by) end
     bodies.drop_map(run, node, scope)
   end

@@ -57,7 +57,7 @@ const SWEEP_MS = 1_000;
 const UNSTARTED_AT_ONCE = 200;
 /** Between tries to get the lease of a partition and to open it. */
 const LEASE_TRIES_MS = 500;
-/** A reader that is interrupted, by a call that was lost for instance, is soon back. */
+/** A reader that is interrupted, by a call that was lost for instance, is soon back; again and again, twice as late each time. */
 const INTERRUPTED_MS = 50;
 
 /** A partition that is fit to be read. */
@@ -142,6 +142,11 @@ export class Supervisor {
     const stopping = this.#stopping.signal;
     const database = this.#database as Database;
     let said = "";
+    let interruptions = 0;
+    const onRound = () => {
+      said = "";
+      interruptions = 0;
+    };
     while (!stopping.aborted) {
       let connections: RedisConnection[] = [];
       let row: PartitionRow | undefined;
@@ -152,10 +157,10 @@ export class Supervisor {
           const connection = await RedisConnection.open(this.#options.redisUrl);
           connections = [connection];
           connections.push(await connection.duplicate());
-          said = "";
           const opened = await this.#open(row, connection);
-          nextTryMs = INTERRUPTED_MS;
-          await this.#read(opened, connections[1] as RedisConnection);
+          nextTryMs = Math.min(INTERRUPTED_MS * 2 ** interruptions, LEASE_TRIES_MS);
+          interruptions += 1;
+          await this.#read(opened, connections[1] as RedisConnection, onRound);
         }
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
@@ -178,7 +183,11 @@ export class Supervisor {
     return { row: opened, partition, identity: await connection.identity() };
   }
 
-  async #read({ row, partition, identity }: Opened, blocking: RedisConnection): Promise<void> {
+  async #read(
+    { row, partition, identity }: Opened,
+    blocking: RedisConnection,
+    onRound: () => void,
+  ): Promise<void> {
     const database = this.#database as Database;
     const irs = new IRCache(database);
     const recorder = new Recorder(row, partition, database, irs, this.#log);
@@ -213,6 +222,7 @@ export class Supervisor {
         await commands.applyCommands();
       }
       if (due || recorder.unswept) await commands.sweep();
+      onRound();
       if (recorded > 0) continue;
       if ((await partition.connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - partition.connection.now());

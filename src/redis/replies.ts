@@ -26,6 +26,7 @@ export const commandReply = z.object({
     "gone",
     "unstarted",
     "full",
+    "busy",
     "ir_missing",
   ]),
 });

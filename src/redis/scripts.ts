@@ -5,25 +5,23 @@ import type { Redis } from "ioredis";
 
 const LUA_FOLDER = new URL("../../lua/", import.meta.url);
 
-export const SCRIPT_NAMES = [
-  "open",
-  "start",
-  "advance",
-  "note_running",
-  "forget",
-  "fire",
-  "renew",
-  "reclaim",
-  "requeue",
-  "command",
-  "sweep",
-  "signal",
-  "wake",
-  "compensate",
-  "revive",
-  "store",
-] as const;
-export type ScriptName = (typeof SCRIPT_NAMES)[number];
+export type ScriptName =
+  | "open"
+  | "start"
+  | "advance"
+  | "note_running"
+  | "forget"
+  | "fire"
+  | "renew"
+  | "reclaim"
+  | "requeue"
+  | "command"
+  | "sweep"
+  | "signal"
+  | "wake"
+  | "compensate"
+  | "revive"
+  | "store";
 
 interface Script {
   source: string;
@@ -43,11 +41,6 @@ function script(name: ScriptName): Script {
     loaded.set(name, found);
   }
   return found;
-}
-
-/** By this name Redis knows the script, in its slow log too. */
-export function digestOf(name: ScriptName): string {
-  return script(name).sha;
 }
 
 /** Runs one script. Errors of Redis pass through; a missing script is sent and run again. */

@@ -271,11 +271,14 @@ export async function giveSignal(partition: Partition, run: KnownRun, signal: Si
   for (const key of [keys.parked(run.runId), keys.scopes(run.runId), keys.tombstone(run.runId)])
     list.position(key);
   const { payload, ...rest } = signal;
-  const reply = await partition.withIR(run.digest, run.ir, async () => {
-    const json = JSON.stringify({ ...(await common()), ...rest });
-    return partition.call("signal", list.keys, [json, payload], commandReply);
-  });
-  return reply.word;
+  const nodes = run.ir.nodes.flatMap(({ config }, index) => (config.name === signal.name ? [index] : []));
+  for (;;) {
+    const reply = await partition.withIR(run.digest, run.ir, async () => {
+      const json = JSON.stringify({ ...(await common()), ...rest, nodes });
+      return partition.call("signal", list.keys, [json, payload], commandReply);
+    });
+    if (reply.word !== "busy") return reply.word;
+  }
 }
 
 /** Wakes an execution that waits for its child run; `ended` is JSON. */

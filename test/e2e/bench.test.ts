@@ -48,6 +48,7 @@ test("a quick benchmark finds every row on record and leaves nothing behind", {
     ...["chain", "wide", "mesh"].map((shape) => [`limit-skip-${shape}`, "COMPLETED", nodes + 1, 0]),
     ["limit-items-cancelled", "CANCELLED", expect.any(Number), 0],
     ["limit-waits-cancelled", "CANCELLED", nodes, 0],
+    ["limit-signals-cancelled", "CANCELLED", nodes, 0],
   ]);
   expect(results.limits?.timers.waits).toBe(timers);
   expect(results.sizes?.token_bytes).toBeGreaterThan(50);

@@ -5,6 +5,7 @@ import { recordChildren } from "../../src/postgres/record.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys } from "../../src/redis/keys.ts";
 import { edges, fn, useFlow } from "../support/flow.ts";
+import { keepSignals } from "../support/signals.ts";
 import { until, withinLimit } from "../support/until.ts";
 
 const flow = useFlow();
@@ -106,9 +107,8 @@ describe("waits and signals", () => {
     await until(() => flow.gates.size === 1, "it has begun");
     const { redisUrl, namespace } = flow.engine.settings;
     const connection = await RedisConnection.open(redisUrl);
-    const kept = Array.from({ length: 1_000 }, (_value, index) => [`{"payload":${index}}`, false]);
     const key = new PartitionKeys(namespace, 0).run(runId);
-    await connection.redis.hset(key, "sgo", JSON.stringify({ e: kept }));
+    await keepSignals(connection.redis, key, "go", 1_000, (index) => `{"payload":${index}}`);
     connection.close();
     const { commandId } = await flow.client.signal(runId, { name: "go", payload: 1_000 });
     expect(await flow.client.waitForCommand(commandId, { signal: withinLimit() })).toBe(

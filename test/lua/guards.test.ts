@@ -16,6 +16,7 @@ import {
 import { compile } from "../../src/workflow/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
+import { keepSignals } from "../support/signals.ts";
 import { withinLimit } from "../support/until.ts";
 import {
   advance,
@@ -482,6 +483,66 @@ describe("signals", () => {
     expect(await woken(run)).toEqual({ a: "S1" });
   });
 
+  test("go on along the line when one in it takes a signal for its scope, or waits no more; nothing of it is left", async () => {
+    const body = { nodes: [waits("w")] };
+    const run = await play({
+      nodes: [
+        { id: "m", type: "map", config: { items: "[]", body } },
+        waits("a"),
+        waits("b"),
+        fn("x", "echo", {}, { cancels: ["b"] }),
+      ],
+    });
+    await run.takesUp();
+    await run.ends("m", { outcome: "W", park: { kind: "m", total: 3, closes: true, blobs: [] } });
+    await run.takesUp();
+    for (const key of ["w@m:0", "a", "w@m:1", "b", "w@m:2"]) await parks(run, key);
+    await give(run, 1, { scope: "m:1" });
+    expect(Object.keys(await woken(run))).toEqual(["w@m:1"]);
+    await run.ends("x");
+    for (const [payload, key] of ["w@m:0", "a", "w@m:2"].entries()) {
+      await give(run, payload);
+      expect(Object.keys(await woken(run))).toEqual([key]);
+    }
+    await give(run, 9);
+    await give(run, 8, { scope: "m:0" });
+    await give(run, 7, { scope: "" });
+    expect(await state(run.game, "sgo")).toMatch(/,3$/);
+    for (const key of ["w@m:0", "w@m:0", "a"]) {
+      await run.claims(key);
+      await parks(run, key);
+      expect(await run.came()).toEqual([key]);
+    }
+    const fields = await run.game.partition.connection.redis.hkeys(
+      run.game.partition.keys.run(run.game.runId),
+    );
+    expect(fields.filter((field) => /^(sgo|[SEF].*:go|l\d.*)$/.test(field))).toEqual([]);
+  });
+
+  test("pass over any number that are dead, 200 in a call", async () => {
+    const maps = ["m1", "m2", "m3", "m4", "m5", "m6"];
+    const run = await play({
+      nodes: [
+        ...maps.map((id) => ({
+          id,
+          type: "map",
+          config: { items: "[]", body: { nodes: [waits(`${id}_w`)] } },
+        })),
+        fn("x", "echo", {}, { cancels: maps }),
+        waits("a"),
+      ],
+    });
+    await run.takesUp();
+    for (const id of maps)
+      await run.ends(id, { outcome: "W", park: { kind: "m", total: 40, closes: true, blobs: [] } });
+    const waiting = Object.keys(await run.takesUp());
+    expect(waiting).toHaveLength(240);
+    for (const key of [...waiting, "a"]) await parks(run, key);
+    await run.ends("x");
+    expect(await give(run, 1)).toBe("applied");
+    expect(await woken(run)).toEqual({ a: "S1" });
+  });
+
   test("are given once, though the answer is lost", async () => {
     const run = await play({ nodes: [waits("a"), waits("b")] });
     await run.takesUp();
@@ -506,12 +567,8 @@ describe("signals", () => {
     expect(await woken(run)).toEqual({ b: "S2" });
     expect(await give(run, 3, { transient: true })).toBe("applied");
     expect(await state(run.game, "sgo")).toBeNull();
-    const kept = Array.from({ length: 999 }, (_value, index) => [String(index), false]);
-    await run.game.partition.connection.redis.hset(
-      run.game.partition.keys.run(run.game.runId),
-      "sgo",
-      JSON.stringify({ e: kept }),
-    );
+    const { connection, keys } = run.game.partition;
+    await keepSignals(connection.redis, keys.run(run.game.runId), "go", 999);
     expect([await give(run, 4), await give(run, 5)]).toEqual(["applied", "full"]);
     await parks(run, "c");
     expect(await woken(run)).toEqual({ c: "S0" });
