@@ -4,19 +4,22 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 /** Longest first, as measured. */
 const LONG = [
   "simulation/faults",
-  "integration/recovery",
-  "integration/leases",
   "e2e/pack",
-  "e2e/bench",
-  "simulation/engine",
+  "integration/recovery",
   "integration/local_servers",
   "e2e/kill",
   "e2e/up",
   "e2e/workers",
-  "integration/drain",
-  "e2e/demo",
+  "e2e/bench",
+  "integration/leases",
+  "simulation/found",
   "simulation/generator",
+  "integration/drain",
+  "simulation/engine",
   "e2e/run",
+  "integration/migrate",
+  "e2e/demo",
+  "e2e/steer",
 ];
 
 export class LongestFirst extends BaseSequencer {
