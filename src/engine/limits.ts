@@ -13,7 +13,7 @@ export const DEFAULT_CONCURRENCY = 32;
 /** Largest `--concurrency`. */
 export const MAX_CONCURRENCY = 1_000;
 /** Executions that one call finishes and claims at most, together. */
-export const STEP_BATCH = 8;
+export const STEP_BATCH = 4;
 /** Calls of one partition that may be under way at once. */
 export const CALLS_IN_FLIGHT = 8;
 /** A worker that stops gives a call up that fails this often for another reason than an absent server (some 4 s). */

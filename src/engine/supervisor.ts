@@ -57,8 +57,16 @@ const SWEEP_MS = 1_000;
 const UNSTARTED_AT_ONCE = 200;
 /** Between tries to get the lease of a partition and to open it. */
 const LEASE_TRIES_MS = 500;
-/** A reader that is interrupted, by a call that was lost for instance, is soon back; again and again, twice as late each time. */
+/** A reader that is interrupted, by a call that was lost for instance, is soon back; when nothing comes of it, twice as late each time. */
 const INTERRUPTED_MS = 50;
+
+/** How the reading of a partition fares. */
+interface Health {
+  /** What was logged of its last interruption; empty: it went well since. */
+  said: string;
+  /** In a row, without anything recorded between them. */
+  interruptions: number;
+}
 
 /** A partition that is fit to be read. */
 interface Opened {
@@ -141,12 +149,7 @@ export class Supervisor {
   async #keepReading(number: number): Promise<void> {
     const stopping = this.#stopping.signal;
     const database = this.#database as Database;
-    let said = "";
-    let interruptions = 0;
-    const onRound = () => {
-      said = "";
-      interruptions = 0;
-    };
+    const health: Health = { said: "", interruptions: 0 };
     while (!stopping.aborted) {
       let connections: RedisConnection[] = [];
       let row: PartitionRow | undefined;
@@ -158,16 +161,16 @@ export class Supervisor {
           connections = [connection];
           connections.push(await connection.duplicate());
           const opened = await this.#open(row, connection);
-          nextTryMs = Math.min(INTERRUPTED_MS * 2 ** interruptions, LEASE_TRIES_MS);
-          interruptions += 1;
-          await this.#read(opened, connections[1] as RedisConnection, onRound);
+          nextTryMs = Math.min(INTERRUPTED_MS * 2 ** health.interruptions, LEASE_TRIES_MS);
+          health.interruptions += 1;
+          await this.#read(opened, connections[1] as RedisConnection, health);
         }
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
         const level = error instanceof HitzeroError ? "warn" : "error";
-        if (text !== said && !stopping.aborted)
+        if (text !== health.said && !stopping.aborted)
           this.#log[level]({ partition: number, error: text }, "reading is interrupted");
-        said = text;
+        health.said = text;
       } finally {
         for (const connection of connections) connection.close();
         if (row) await releaseLease(database, number, row.term).catch(() => {});
@@ -186,7 +189,7 @@ export class Supervisor {
   async #read(
     { row, partition, identity }: Opened,
     blocking: RedisConnection,
-    onRound: () => void,
+    health: Health,
   ): Promise<void> {
     const database = this.#database as Database;
     const irs = new IRCache(database);
@@ -201,6 +204,7 @@ export class Supervisor {
       // Before what may take longer.
       const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId));
       const recorded = await recorder.recordNext();
+      if (recorded > 0) health.interruptions = 0;
       // Not `recorded === 0`: while runs go on there is always something to record.
       const upToDate = recorded < RECORD_BATCH;
       const due = Date.now() - sweptAt >= SWEEP_MS;
@@ -222,7 +226,8 @@ export class Supervisor {
         await commands.applyCommands();
       }
       if (due || recorder.unswept) await commands.sweep();
-      onRound();
+      health.said = "";
+      health.interruptions = 0;
       if (recorded > 0) continue;
       if ((await partition.connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - partition.connection.now());

@@ -22,7 +22,7 @@ export const LAYOUT = "3";
 export const GROUP = "workers";
 
 /** Edges that one call settles at most; the rest becomes a settle token. */
-export const SETTLE_LIMIT = 100;
+export const SETTLE_LIMIT = 50;
 
 /** Keys of finished runs that one call clears. */
 const KEYS_FORGOTTEN_AT_ONCE = 500;

@@ -23,7 +23,7 @@ import {
 /** Members of one upkeep call at most. */
 const AT_ONCE = 200;
 /** Executions that one call withdraws or hands out again at most: each costs as much as a step. */
-const EXECUTIONS_AT_ONCE = 50;
+const EXECUTIONS_AT_ONCE = 25;
 
 /** Renews the leases of these kept tokens; answers those that are held no more. */
 export async function renewLeases(

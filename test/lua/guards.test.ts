@@ -520,7 +520,7 @@ describe("signals", () => {
   });
 
   test("pass over any number that are dead, 200 in a call", async () => {
-    const maps = ["m1", "m2", "m3", "m4", "m5", "m6"];
+    const maps = Array.from({ length: 12 }, (_value, index) => `m${index}`);
     const run = await play({
       nodes: [
         ...maps.map((id) => ({
@@ -534,7 +534,7 @@ describe("signals", () => {
     });
     await run.takesUp();
     for (const id of maps)
-      await run.ends(id, { outcome: "W", park: { kind: "m", total: 40, closes: true, blobs: [] } });
+      await run.ends(id, { outcome: "W", park: { kind: "m", total: 20, closes: true, blobs: [] } });
     const waiting = Object.keys(await run.takesUp());
     expect(waiting).toHaveLength(240);
     for (const key of [...waiting, "a"]) await parks(run, key);
