@@ -28,7 +28,7 @@ import { endProcess, identify, isAlive, type ProcessIdentity } from "./processes
 export interface PostgresServerOptions {
   /** Folder of the server; made if missing. Where the user that root's server runs as cannot reach it, it becomes a link to /var/lib/hitzero. */
   dir: string;
-  /** False trades safety for speed, for tests: no fsync. */
+  /** False trades safety for speed, for tests: no fsync, no autovacuum. */
   durable?: boolean;
   onProgress?: OnProgress;
 }
@@ -228,6 +228,7 @@ function settings(port: number, durable: boolean): string[] {
     fsync: durable ? "on" : "off",
     synchronous_commit: durable ? "on" : "off",
     full_page_writes: durable ? "on" : "off",
+    autovacuum: durable ? "on" : "off",
   };
   return Object.entries(values).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
 }

@@ -5,8 +5,13 @@ import { type Played, play } from "./play.ts";
 import type { GameResult, NodeResult } from "./reference.ts";
 import { Structure } from "./structure.ts";
 
-export const before = (workflow: SimulatedWorkflow, id: string): string[] =>
-  new Structure(workflow).incoming(id).map((edge) => edge.from);
+const structures = new WeakMap<SimulatedWorkflow, Structure>();
+
+export function before(workflow: SimulatedWorkflow, id: string): string[] {
+  const structure = structures.get(workflow) ?? new Structure(workflow);
+  structures.set(workflow, structure);
+  return structure.incoming(id).map((edge) => edge.from);
+}
 
 /** The nodes that an expression names. */
 export function named(expression: unknown): string[] {

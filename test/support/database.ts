@@ -10,7 +10,7 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** A new database with the schema of this release. Takes some 50 ms. */
+/** A new database with the schema of this release. Takes some 25 ms. */
 export async function createTestDatabase(): Promise<TestDatabase> {
   const template = inject("template");
   if ("fault" in template) throw new Error(`no migrated database for tests: ${template.fault}`);
@@ -24,7 +24,8 @@ export async function createEmptyDatabase(): Promise<TestDatabase> {
 
 async function create(options: string): Promise<TestDatabase> {
   const name = `hitzero_test_${randomBytes(8).toString("hex")}`;
-  await asAdmin(`create database ${name} ${options}`);
+  // Copied as files: the log of a server for tests is of no use.
+  await asAdmin(`create database ${name} ${options} strategy file_copy`);
   const url = new URL(adminUrl());
   url.pathname = `/${name}`;
   return {
