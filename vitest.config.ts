@@ -21,8 +21,9 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
-          // They take a fifth of what the others take: each worker more would load all modules again.
-          maxWorkers: 1,
+          // After the others, which wait for servers now and then; each worker more would load all modules again.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
           include: ["test/unit/**/*.test.ts", "test/simulation/reference*.test.ts"],
         },
       },
