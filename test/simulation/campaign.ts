@@ -90,7 +90,7 @@ export class Campaign {
     }
     await Promise.all(given);
     const runIds = group.map(({ runId }) => runId);
-    const ended = await client.waitAll(runIds, { pollMs: 200, signal: AbortSignal.timeout(GROUP_LIMIT_MS) });
+    const ended = await client.waitAll(runIds, { pollMs: 500, signal: AbortSignal.timeout(GROUP_LIMIT_MS) });
     const hanging = runIds.length - Object.values(ended).reduce((total, count) => total + count, 0);
     if (hanging > 0) this.disagreements.push(`${hanging} runs hang`);
     for (const { subject, record, found } of await subjects.compare(group, this.#watch)) {

@@ -17,7 +17,7 @@ import { type PrivateRedis, startPrivateRedis, testNamespace } from "../support/
 import { Dice } from "./dice.ts";
 import { Faults, Party, type Rates, ROUGH } from "./faults.ts";
 
-const WORKERS = 4;
+const WORKERS = 3;
 const CONCURRENCY = 8;
 const LEASE_MS = 500;
 const UNCLAIMED_MS = 300;

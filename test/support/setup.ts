@@ -1,5 +1,5 @@
 /** Before each test file. */
-import { setPriority } from "node:os";
+import { constants, setPriority } from "node:os";
 import fc from "fast-check";
 import { expect } from "vitest";
 
@@ -8,4 +8,4 @@ fc.configureGlobal({ seed: Number(process.env.HITZERO_SIMULATION_SEED ?? 2026) }
 
 // The whole run takes as long as its longest file: on a busy machine the others, and the processes that they start, give way to it.
 const LONGEST = "/simulation/faults.test.ts";
-if (!expect.getState().testPath?.endsWith(LONGEST)) setPriority(10);
+if (!expect.getState().testPath?.endsWith(LONGEST)) setPriority(constants.priority.PRIORITY_LOW);
