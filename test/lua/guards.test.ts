@@ -1,5 +1,5 @@
 /** Permits, milestones, withdrawal, signals and compensation in the scripts, each call by hand. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createLog } from "../../src/base/log.ts";
 import { storeOutput } from "../../src/engine/token_inputs.ts";
 import type { FinishedItem } from "../../src/redis/calls.ts";
@@ -446,6 +446,10 @@ describe("signals", () => {
     const signal = { seq, name: "go", transient: false, payload: String(payload), ...more };
     return giveSignal(run.game.partition, run.game, signal);
   };
+  const linesOf = async ({ game: { partition, runId } }: Play) => {
+    const fields = await partition.connection.redis.hkeys(partition.keys.run(runId));
+    return fields.filter((field) => /^(sgo|[SEF].*:go|l\d.*)$/.test(field));
+  };
   const woken = async (run: Play) => {
     const keys = await run.came();
     const fields = keys.map((key) =>
@@ -508,15 +512,18 @@ describe("signals", () => {
     await give(run, 8, { scope: "m:0" });
     await give(run, 7, { scope: "" });
     expect(await state(run.game, "sgo")).toMatch(/,3$/);
-    for (const key of ["w@m:0", "w@m:0", "a"]) {
+    // The oldest first, whether it is for the scope or for anybody.
+    for (const [key, at, payload] of [
+      ["w@m:0", "@m:0", 9],
+      ["w@m:0", "@m:0", 8],
+      ["a", "", 7],
+    ] as const) {
       await run.claims(key);
       await parks(run, key);
       expect(await run.came()).toEqual([key]);
+      expect(await state(run.game, `p${run.token(key).node}${at}`)).toBe(`S${payload}`);
     }
-    const fields = await run.game.partition.connection.redis.hkeys(
-      run.game.partition.keys.run(run.game.runId),
-    );
-    expect(fields.filter((field) => /^(sgo|[SEF].*:go|l\d.*)$/.test(field))).toEqual([]);
+    expect(await linesOf(run)).toEqual([]);
   });
 
   test("pass over any number that are dead, 200 in a call", async () => {
@@ -539,7 +546,9 @@ describe("signals", () => {
     expect(waiting).toHaveLength(240);
     for (const key of [...waiting, "a"]) await parks(run, key);
     await run.ends("x");
+    const calls = vi.spyOn(run.game.partition, "call");
     expect(await give(run, 1)).toBe("applied");
+    expect(calls.mock.calls.map(([script]) => script)).toEqual(["signal", "signal"]);
     expect(await woken(run)).toEqual({ a: "S1" });
   });
 
@@ -596,6 +605,15 @@ describe("signals", () => {
       expect([await run.claims("a"), await state(run.game, "ylab")]).toEqual(["run", "1"]);
       await run.ends("a");
       expect(await state(run.game, "ylab")).toBe("0");
+    });
+
+    test("find nobody in line once it is", async () => {
+      const run = await timedOut();
+      await run.ends("b");
+      expect(await run.takesUp()).toEqual({ a: "run" });
+      expect(await linesOf(run)).toHaveLength(3);
+      await run.ends("a", FAILED);
+      expect(await linesOf(run)).toEqual([]);
     });
 
     test("are taken by one that was put aside until a permit is given back", async () => {
