@@ -28,7 +28,7 @@ local function reclaim(item, run)
   if attempt ~= item.attempt or not is_held(worker) then return end
   if not is_alive(run, item.scope, item.node) then return end -- the reader withdraws it
   put_active(run, field, nonce, delivery + 1, attempt, '', sources)
-  move_permits(run, edges_of(run, 'g' .. item.node), item.node, -1)
+  take_back_permits(run, item.node, worker)
   run.events = run.events + 1
   run.changed = true
   reclaimed = reclaimed + 1

@@ -45,7 +45,7 @@ local function revive(node, scope)
   revived = revived + 1
   run.events = run.events + 1
   run.changed = true
-  if is_held(worker) then move_permits(run, edges_of(run, 'g' .. node.node), node.node, -1) end
+  take_back_permits(run, node.node, worker)
   put_active(run, field, nonce, delivery + 1, attempt, '', sources)
   step.queued[#step.queued + 1] = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt,
     delivery = delivery + 1, nonce = nonce }

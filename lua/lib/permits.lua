@@ -26,6 +26,11 @@ end
 
 local function take_permits(run, guarded, node) move_permits(run, guarded, node, 1) end
 
+-- Of an execution that is handed out anew, whose worker's answer is stale: whoever claims it takes them again.
+local function take_back_permits(run, node, worker)
+  if is_held(worker) then move_permits(run, edges_of(run, 'g' .. node), node, -1) end
+end
+
 local function aside(run)
   if not run.aside then
     run.aside = {}

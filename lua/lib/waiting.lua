@@ -29,7 +29,7 @@ local function wake(step, run, node, scope, queue, what)
   if kind ~= 'A' or #(get(run, 'p' .. node .. at_scope(scope)) or '') ~= 1 then return false end
   local attempt, worker, sources = parse_active(rest)
   -- A worker is about to record that the time to wait is over: what it has is stale.
-  if is_held(worker) then move_permits(run, edges_of(run, 'g' .. node), node, -1) end
+  take_back_permits(run, node, worker)
   forget_timer(step, run, node, scope, queue)
   put(run, 'p' .. node .. at_scope(scope), what)
   put_active(run, field, step.call.call, 1, attempt, run.paused and '~' or '', sources)

@@ -1,5 +1,5 @@
-/** Permits, milestones, withdrawal, signals and compensation in the scripts, each call by hand. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+/** Permits, milestones, withdrawal, maps and compensation in the scripts, each call by hand. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createLog } from "../../src/base/log.ts";
 import { storeOutput } from "../../src/engine/token_inputs.ts";
 import type { FinishedItem } from "../../src/redis/calls.ts";
@@ -16,19 +16,9 @@ import {
 import { compile } from "../../src/workflow/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
-import { keepSignals } from "../support/signals.ts";
 import { withinLimit } from "../support/until.ts";
-import {
-  advance,
-  beginGame,
-  claim,
-  finished,
-  type Game,
-  state,
-  tokens,
-  type Waiting,
-  words,
-} from "./game.ts";
+import { beginGame, finished, state } from "./game.ts";
+import { FAILED, Play } from "./play.ts";
 
 let connection: RedisConnection;
 beforeAll(async () => {
@@ -38,59 +28,6 @@ afterAll(() => connection.close());
 
 const begin = (document: object) =>
   beginGame(connection, compile({ name: "game", edges: [], ...document }).ir);
-
-const FAILED: Partial<FinishedItem> = {
-  outcome: "F",
-  arrivals: "X",
-  unhandled: true,
-  output: 'e{"error":{}}',
-  outputInJournal: false,
-};
-
-/** A game of which the test says who does what, by id; the tokens that came are kept until they are claimed. */
-class Play {
-  readonly game: Game;
-  readonly #tokens = new Map<string, Waiting>();
-
-  constructor(game: Game) {
-    this.game = game;
-  }
-
-  #keyOf({ node, scope }: Waiting) {
-    const id = this.game.ir.nodes[node]?.id as string;
-    return scope === "" ? id : `${id}@${scope}`;
-  }
-
-  token(key: string): Waiting {
-    return this.#tokens.get(key) as Waiting;
-  }
-
-  /** What came into the ready stream since it was asked last. */
-  async came(): Promise<string[]> {
-    const list = (await tokens(this.game)).filter(({ kind }) => kind === "execution");
-    for (const token of list) this.#tokens.set(this.#keyOf(token), token);
-    return list.map((token) => this.#keyOf(token));
-  }
-
-  async claims(key: string, more: object = {}): Promise<string> {
-    const answer = await claim(this.game, [this.token(key)], more);
-    return answer.reply.claims[0]?.word as string;
-  }
-
-  async ends(key: string, how: Partial<FinishedItem> = {}): Promise<string> {
-    return words(await advance(this.game, [finished(this.game, this.token(key), how)]))[0] as string;
-  }
-
-  /** Claims all that came, in one call. */
-  async takesUp(): Promise<Record<string, string>> {
-    const keys = await this.came();
-    const { reply } = await claim(
-      this.game,
-      keys.map((key) => this.token(key)),
-    );
-    return Object.fromEntries(keys.map((key, index) => [key, reply.claims[index]?.word as string]));
-  }
-}
 
 const play = async (document: object) => new Play(await begin(document));
 const lab = (id: string, more: object = {}) => fn(id, "echo", {}, { holds: ["lab"], ...more });
@@ -429,201 +366,6 @@ describe("a map that ended early", () => {
     expect(await run.takesUp()).toEqual({ m: "run" });
     await parks({ total: 0, stops: true });
     expect(await run.came()).toEqual(["m"]);
-  });
-});
-
-describe("signals", () => {
-  const waits = (id: string, name = "go", more: object = {}) => ({
-    id,
-    type: "signal",
-    config: { name, ...more },
-  });
-  const parks = (run: Play, key: string, more: object = {}) =>
-    run.ends(key, { outcome: "W", park: { kind: "s", signal: "go" }, ...more });
-  let seq = 0;
-  const give = (run: Play, payload: number, more: object = {}) => {
-    seq += 1;
-    const signal = { seq, name: "go", transient: false, payload: String(payload), ...more };
-    return giveSignal(run.game.partition, run.game, signal);
-  };
-  const linesOf = async ({ game: { partition, runId } }: Play) => {
-    const fields = await partition.connection.redis.hkeys(partition.keys.run(runId));
-    return fields.filter((field) => /^(sgo|[SEF].*:go|l\d.*)$/.test(field));
-  };
-  const woken = async (run: Play) => {
-    const keys = await run.came();
-    const fields = keys.map((key) =>
-      state(run.game, `p${run.game.ir.nodes.findIndex(({ id }) => id === key)}`),
-    );
-    return Object.fromEntries((await Promise.all(fields)).map((by, index) => [keys[index], by]));
-  };
-
-  test("go to the oldest waiter, each to one, and wake it once", async () => {
-    const run = await play({ nodes: [waits("a"), waits("b")] });
-    await run.takesUp();
-    await parks(run, "b");
-    await parks(run, "a");
-    await give(run, 1);
-    expect(await woken(run)).toEqual({ b: "S1" });
-    await give(run, 2);
-    expect(await woken(run)).toEqual({ a: "S2" });
-  });
-
-  test("pass over items whose map is gone, before these are withdrawn", async () => {
-    const run = await play({
-      nodes: [
-        { id: "m", type: "map", config: { items: "[]", body: { nodes: [waits("w")] } } },
-        fn("x", "echo", {}, { cancels: ["m"] }),
-        waits("a"),
-      ],
-    });
-    await run.takesUp();
-    await run.ends("m", { outcome: "W", park: { kind: "m", total: 1, closes: true, blobs: [] } });
-    await run.takesUp();
-    await parks(run, "w@m:0");
-    await parks(run, "a");
-    await run.ends("x");
-    await give(run, 1);
-    expect(await woken(run)).toEqual({ a: "S1" });
-  });
-
-  test("go on along the line when one in it takes a signal for its scope, or waits no more; nothing of it is left", async () => {
-    const body = { nodes: [waits("w")] };
-    const run = await play({
-      nodes: [
-        { id: "m", type: "map", config: { items: "[]", body } },
-        waits("a"),
-        waits("b"),
-        fn("x", "echo", {}, { cancels: ["b"] }),
-      ],
-    });
-    await run.takesUp();
-    await run.ends("m", { outcome: "W", park: { kind: "m", total: 3, closes: true, blobs: [] } });
-    await run.takesUp();
-    for (const key of ["w@m:0", "a", "w@m:1", "b", "w@m:2"]) await parks(run, key);
-    await give(run, 1, { scope: "m:1" });
-    expect(Object.keys(await woken(run))).toEqual(["w@m:1"]);
-    await run.ends("x");
-    for (const [payload, key] of ["w@m:0", "a", "w@m:2"].entries()) {
-      await give(run, payload);
-      expect(Object.keys(await woken(run))).toEqual([key]);
-    }
-    await give(run, 9);
-    await give(run, 8, { scope: "m:0" });
-    await give(run, 7, { scope: "" });
-    expect(await state(run.game, "sgo")).toMatch(/,3$/);
-    // The oldest first, whether it is for the scope or for anybody.
-    for (const [key, at, payload] of [
-      ["w@m:0", "@m:0", 9],
-      ["w@m:0", "@m:0", 8],
-      ["a", "", 7],
-    ] as const) {
-      await run.claims(key);
-      await parks(run, key);
-      expect(await run.came()).toEqual([key]);
-      expect(await state(run.game, `p${run.token(key).node}${at}`)).toBe(`S${payload}`);
-    }
-    expect(await linesOf(run)).toEqual([]);
-  });
-
-  test("pass over any number that are dead, 200 in a call", async () => {
-    const maps = Array.from({ length: 12 }, (_value, index) => `m${index}`);
-    const run = await play({
-      nodes: [
-        ...maps.map((id) => ({
-          id,
-          type: "map",
-          config: { items: "[]", body: { nodes: [waits(`${id}_w`)] } },
-        })),
-        fn("x", "echo", {}, { cancels: maps }),
-        waits("a"),
-      ],
-    });
-    await run.takesUp();
-    for (const id of maps)
-      await run.ends(id, { outcome: "W", park: { kind: "m", total: 20, closes: true, blobs: [] } });
-    const waiting = Object.keys(await run.takesUp());
-    expect(waiting).toHaveLength(240);
-    for (const key of [...waiting, "a"]) await parks(run, key);
-    await run.ends("x");
-    const calls = vi.spyOn(run.game.partition, "call");
-    expect(await give(run, 1)).toBe("applied");
-    expect(calls.mock.calls.map(([script]) => script)).toEqual(["signal", "signal"]);
-    expect(await woken(run)).toEqual({ a: "S1" });
-  });
-
-  test("are given once, though the answer is lost", async () => {
-    const run = await play({ nodes: [waits("a"), waits("b")] });
-    await run.takesUp();
-    await parks(run, "a");
-    await parks(run, "b");
-    expect([await give(run, 1, { seq: 900_001 }), await give(run, 1, { seq: 900_001 })]).toEqual([
-      "applied",
-      "repeated",
-    ]);
-    expect(await woken(run)).toEqual({ a: "S1" });
-  });
-
-  test("that come early are kept in order, 1,000 at most, and taken once", async () => {
-    const run = await play({ nodes: [waits("a"), waits("b"), waits("c")] });
-    await run.takesUp();
-    await give(run, 1);
-    await parks(run, "a");
-    expect(await woken(run)).toEqual({ a: "S1" });
-    await parks(run, "b");
-    expect(await woken(run)).toEqual({});
-    await give(run, 2);
-    expect(await woken(run)).toEqual({ b: "S2" });
-    expect(await give(run, 3, { transient: true })).toBe("applied");
-    expect(await state(run.game, "sgo")).toBeNull();
-    const { connection, keys } = run.game.partition;
-    await keepSignals(connection.redis, keys.run(run.game.runId), "go", 999);
-    expect([await give(run, 4), await give(run, 5)]).toEqual(["applied", "full"]);
-    await parks(run, "c");
-    expect(await woken(run)).toEqual({ c: "S0" });
-  });
-
-  describe("that come when the time to wait is over, and before that is recorded,", () => {
-    const timedOut = async () => {
-      const run = await play({
-        semaphores: { lab: 1 },
-        nodes: [{ ...waits("a"), holds: ["lab"] }, lab("b")],
-      });
-      expect(await run.takesUp()).toEqual({ a: "run", b: "parked" });
-      await parks(run, "a", { due: 1 });
-      expect(await run.takesUp()).toEqual({ b: "run" });
-      await fireTimers(run.game.partition, async () => {});
-      return run;
-    };
-
-    test("are taken, and the permits of the execution stay its own", async () => {
-      const run = await timedOut();
-      await run.ends("b");
-      expect(await run.takesUp()).toEqual({ a: "run" });
-      await give(run, 1);
-      expect(await woken(run)).toEqual({ a: "S1" });
-      expect([await run.claims("a"), await state(run.game, "ylab")]).toEqual(["run", "1"]);
-      await run.ends("a");
-      expect(await state(run.game, "ylab")).toBe("0");
-    });
-
-    test("find nobody in line once it is", async () => {
-      const run = await timedOut();
-      await run.ends("b");
-      expect(await run.takesUp()).toEqual({ a: "run" });
-      expect(await linesOf(run)).toHaveLength(3);
-      await run.ends("a", FAILED);
-      expect(await linesOf(run)).toEqual([]);
-    });
-
-    test("are taken by one that was put aside until a permit is given back", async () => {
-      const run = await timedOut();
-      expect(await run.takesUp()).toEqual({ a: "parked" });
-      await give(run, 1);
-      expect(await run.takesUp()).toEqual({ a: "parked" });
-      await run.ends("b");
-      expect(await run.takesUp()).toEqual({ a: "run" });
-    });
   });
 });
 
