@@ -11,6 +11,7 @@ import {
   fireTimers,
   giveSignal,
   reclaimExpired,
+  reviveRun,
   sweepRun,
 } from "../../src/redis/upkeep.ts";
 import { compile } from "../../src/workflow/compile.ts";
@@ -104,6 +105,16 @@ describe("a permit", () => {
     expect(await state(run.game, "ylab")).toBe("0");
     await run.ends("x");
     expect(await run.takesUp()).toMatchObject({ b: "run" });
+  });
+
+  test("of an execution that lies nowhere is free again when it is handed out anew", async () => {
+    const run = await play({ semaphores: { lab: 1 }, nodes: [lab("a"), lab("b")] });
+    expect(await run.takesUp()).toEqual({ a: "run", b: "parked" });
+    await connection.redis.del(run.game.partition.keys.leases);
+    expect(await reviveRun(run.game.partition, run.game)).toEqual({ revived: 1, alive: 1 });
+    expect(await state(run.game, "ylab")).toBe("0");
+    expect(await run.takesUp()).toEqual({ a: "run" });
+    expect(await state(run.game, "ylab")).toBe("1");
   });
 
   test("passes over items whose map is gone, before these are withdrawn", async () => {
