@@ -65,10 +65,14 @@ export class CommandApplier {
     }
   }
 
-  /** Applies the commands that are open. One for a run that has not started yet waits, unless it cancels. */
+  /** Applies the commands that are open. One for a run that has not started yet waits, unless it cancels; those behind it do too. */
   async applyCommands(): Promise<void> {
+    const unstarted = new Set<string>();
     for (const command of await listOpenCommands(this.#database, this.#partition.number, COMMANDS_AT_ONCE)) {
+      // It may start just now: a resume must not come before its pause.
+      if (unstarted.has(command.run_id) && command.kind !== "cancel") continue;
       const word = await this.#apply(command);
+      if (word === "unstarted") unstarted.add(command.run_id);
       this.#log.info({ run_id: command.run_id, kind: command.kind, word }, "a command was given to a run");
       // What took effect is closed by the transaction that records it.
       const refusal = REFUSALS[word];
