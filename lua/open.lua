@@ -1,19 +1,20 @@
 #!lua flags=allow-oom
 -- Opens a partition to one server's timeline. Called by the partition's reader only, after it compared journal and record.
 -- KEYS  1 meta · then the ready stream of each queue
--- ARGV  1 JSON {layout, epoch, timeline, create, expected?}: `create` makes a partition that must not exist;
+-- ARGV  1 JSON {layout, installation, epoch, timeline, create, expected?}: `create` makes a partition that must not exist;
 --       otherwise epoch must be the current one and timeline the `expected` one (it is replaced)
--- reply opened | exists | absent | epoch | layout | timeline
+-- reply opened | exists | absent | epoch | layout | timeline | installation (the keys belong to another database)
 --@include lib/fence.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local function answer(word) return { cjson.encode({ word = word }) } end
+if meta.layout and meta.layout ~= call.layout then return answer('layout') end
+if meta.installation and meta.installation ~= call.installation then return answer('installation') end
 if call.create then
   if meta.epoch and tonumber(meta.epoch) >= tonumber(call.epoch) then return answer('exists') end
 else
   if not meta.epoch then return answer('absent') end
-  if meta.layout ~= call.layout then return answer('layout') end
   if meta.epoch ~= call.epoch then return answer('epoch') end
   if meta.timeline ~= call.expected then return answer('timeline') end
 end
@@ -21,7 +22,8 @@ for index = 2, #KEYS do
   redis.pcall('XGROUP', 'CREATE', KEYS[index], 'workers', '0', 'MKSTREAM') -- BUSYGROUP: it is there
 end
 if call.create then
-  redis.call('HSET', KEYS[1], 'layout', call.layout, 'epoch', call.epoch, 'timeline', call.timeline, 'seq', '0')
+  redis.call('HSET', KEYS[1], 'layout', call.layout, 'installation', call.installation, 'epoch', call.epoch,
+    'timeline', call.timeline, 'seq', '0')
 else
   redis.call('HSET', KEYS[1], 'timeline', call.timeline)
 end

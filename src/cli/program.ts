@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import { HitzeroError } from "../base/errors.ts";
 import { LOG_LEVELS } from "../base/log.ts";
 import { VERSION } from "../engine/version.ts";
+import { addClearRedis } from "./commands/clear_redis.ts";
 import { addCompile } from "./commands/compile.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDeadLetter } from "./commands/dead_letter.ts";
@@ -77,7 +78,7 @@ function showError(error: unknown, argv: readonly string[]): number {
 /** In the order of the help. */
 const COMMANDS = [
   ...[addUp, addDemo, addInit, addMigrate, addCompile, addSubmit, addWorker, addSupervisor],
-  ...[addRun, addWorkflow, addDeadLetter, addDoctor, addCompletion],
+  ...[addRun, addWorkflow, addDeadLetter, addDoctor, addClearRedis, addCompletion],
 ];
 
 function createProgram(act: Act): Command {

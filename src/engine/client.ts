@@ -30,7 +30,7 @@ import {
   listStarts,
   type StartRow,
 } from "../postgres/events.ts";
-import { listPartitions } from "../postgres/partitions.ts";
+import { listPartitions, readInstallation } from "../postgres/partitions.ts";
 import { countLive, functionsWithoutWorker, type LiveProcesses } from "../postgres/registry.ts";
 import {
   acceptRuns,
@@ -145,9 +145,11 @@ export class Client {
     try {
       const numbers = await listPartitions(database);
       const redis = await RedisConnection.open(options.redisUrl);
+      const installation = await readInstallation(database);
       const partitions = numbers.map(
-        (number) => new Partition(redis, options.namespace ?? "hitzero", number),
+        (number) => new Partition(redis, options.namespace ?? "hitzero", number, installation),
       );
+      for (const partition of partitions) await partition.checkOwner();
       return new Client(database, redis, partitions, options.log ?? createLog("silent"));
     } catch (error) {
       await database.close();

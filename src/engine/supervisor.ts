@@ -16,6 +16,7 @@ import {
   noteOpening,
   type PartitionRow,
   READER_SETTINGS,
+  readInstallation,
   releaseLease,
   renewLease,
   takeLease,
@@ -23,7 +24,7 @@ import {
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
-import { FenceError, LAYOUT, newNonce, Partition } from "../redis/partition.ts";
+import { FenceError, LAYOUT, type Meta, newNonce, Partition } from "../redis/partition.ts";
 import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { CommandApplier } from "./command_applier.ts";
@@ -82,6 +83,7 @@ export class Supervisor {
   readonly #log: Log;
   readonly #stopping = new AbortController();
   #database: Database | undefined;
+  #installation = "";
   #readers: Promise<void>[] = [];
   #timer: NodeJS.Timeout | undefined;
   #started: Promise<void> | undefined;
@@ -105,8 +107,8 @@ export class Supervisor {
     this.#database = new Database(this.#options.databaseUrl, { settings: READER_SETTINGS, size: 8 });
     try {
       const partitions = await listPartitions(this.#database);
-      const connection = await RedisConnection.open(this.#options.redisUrl);
-      connection.close();
+      this.#installation = await readInstallation(this.#database);
+      await this.#checkRedis(partitions);
       await this.#beat();
       this.#readers = partitions.map((partition) => this.#keepReading(partition));
     } catch (error) {
@@ -130,6 +132,20 @@ export class Supervisor {
       await this.#database.close();
     })();
     return this.#stopped;
+  }
+
+  /** @throws HitzeroError when Redis cannot be used, or another database fills the namespace */
+  async #checkRedis(partitions: readonly number[]): Promise<void> {
+    const connection = await RedisConnection.open(this.#options.redisUrl);
+    try {
+      for (const number of partitions) await this.#partitionOf(connection, number).checkOwner();
+    } finally {
+      connection.close();
+    }
+  }
+
+  #partitionOf(connection: RedisConnection, number: number): Partition {
+    return new Partition(connection, this.#options.namespace, number, this.#installation);
   }
 
   async #beat(): Promise<void> {
@@ -180,7 +196,7 @@ export class Supervisor {
   }
 
   async #open(row: PartitionRow, connection: RedisConnection): Promise<Opened> {
-    const partition = new Partition(connection, this.#options.namespace, row.partition);
+    const partition = this.#partitionOf(connection, row.partition);
     const opened = await openPartition(this.#database as Database, row, partition, this.#log);
     await partition.ensureQueues(["default"]);
     return { row: opened, partition, identity: await connection.identity() };
@@ -346,8 +362,7 @@ async function openPartition(
   partition: Partition,
   log: Log,
 ): Promise<PartitionRow> {
-  const meta = await partition.readMeta();
-  if (meta.layout !== null && meta.layout !== LAYOUT) throw new FenceError(row.partition, "layout");
+  const meta = await checkedMeta(database, row, partition);
   const timeline = await partition.connection.identity();
   const queues = ["default"];
   if (meta.epoch !== null && Number(meta.epoch) === row.epoch) {
@@ -376,6 +391,23 @@ async function openPartition(
   await partition.open({ epoch: String(next.epoch), create: true, queues });
   await noteOpening(database, next, { timeline });
   return next;
+}
+
+/**
+ * What Redis says of the partition.
+ * @throws ForeignRedisError when another database fills the namespace, FenceError when another release does
+ */
+async function checkedMeta(database: Database, row: PartitionRow, partition: Partition): Promise<Meta> {
+  try {
+    const meta = await partition.checkOwner();
+    if (meta.layout !== null && meta.layout !== LAYOUT) throw new FenceError(row.partition, "layout");
+    return meta;
+  } catch (error) {
+    if (error instanceof FenceError) {
+      await noteOpening(database, row, { closedReason: `${error.code}: ${error.message}` });
+    }
+    throw error;
+  }
 }
 
 /** Nothing is lost when the last recorded entry is there and is the same. */

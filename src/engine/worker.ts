@@ -14,7 +14,7 @@ import { Bell, pause } from "../base/wait.ts";
 import { handlersOf } from "../handlers/load.ts";
 import type { Handler, Handlers } from "../handlers/types.ts";
 import { Database } from "../postgres/database.ts";
-import { listPartitions } from "../postgres/partitions.ts";
+import { listPartitions, readInstallation } from "../postgres/partitions.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { runDepth } from "../postgres/runs.ts";
 import { findVersion } from "../postgres/workflows.ts";
@@ -124,12 +124,14 @@ export class Worker {
     this.#database = new Database(databaseUrl);
     try {
       const numbers = await listPartitions(this.#database);
+      const installation = await readInstallation(this.#database);
       this.#irs = new IRCache(this.#database);
       this.#connection = await RedisConnection.open(redisUrl);
       this.#blocking = await this.#connection.duplicate();
       await this.#listen();
       for (const number of numbers) {
-        const partition = new Partition(this.#connection, namespace, number);
+        const partition = new Partition(this.#connection, namespace, number, installation);
+        await partition.checkOwner();
         this.#lanes.set(
           number,
           new Lane(partition, {

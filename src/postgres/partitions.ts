@@ -26,6 +26,14 @@ export async function listPartitions(database: Queryable): Promise<number[]> {
   return rows.map((row) => row.partition);
 }
 
+/** The identity of this database, which Redis keeps beside its keys. */
+export async function readInstallation(database: Queryable): Promise<string> {
+  const { rows } = await database.query<{ installation_id: string }>(
+    "select installation_id from hitzero.installation",
+  );
+  return (rows[0] as { installation_id: string }).installation_id;
+}
+
 const COLUMNS = "partition, epoch, timeline, recorded_seq, recorded_call, term";
 
 /** Takes the lease of a partition when it is free or expired; each taking raises the term. Never waits for a lock. */
@@ -99,6 +107,14 @@ export async function countStartedRuns(database: Queryable, partition: number): 
   const { rows } = await database.query<{ count: number }>(
     "select count(*) from hitzero.runs where partition = $1 and status in ('RUNNING', 'PAUSED')",
     [partition],
+  );
+  return rows[0]?.count ?? 0;
+}
+
+/** Runs without a final status, of all partitions. */
+export async function countUnfinishedRuns(database: Queryable): Promise<number> {
+  const { rows } = await database.query<{ count: number }>(
+    "select count(*) from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')",
   );
   return rows[0]?.count ?? 0;
 }

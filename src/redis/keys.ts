@@ -1,13 +1,17 @@
 /** The names of all keys. Everything of a partition shares one hash tag, so that one script sees all it needs. */
 
 export class PartitionKeys {
+  readonly namespace: string;
+  readonly partition: number;
   readonly #base: string;
 
   constructor(namespace: string, partition: number) {
+    this.namespace = namespace;
+    this.partition = partition;
     this.#base = `{${namespace}:${partition}}`;
   }
 
-  /** hash: the fence (layout, epoch, timeline) and the number of the last journal entry */
+  /** hash: the fence (layout, installation, epoch, timeline) and the number of the last journal entry */
   get meta(): string {
     return `${this.#base}:meta`;
   }

@@ -16,7 +16,7 @@ import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, star
 import { runScript, type ScriptName } from "./scripts.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
-export const LAYOUT = "3";
+export const LAYOUT = "4";
 
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";
@@ -30,19 +30,38 @@ const KEYS_FORGOTTEN_AT_ONCE = 500;
 /** Longer than any start may be under way. */
 export const TOMBSTONE_MS = 300_000;
 
-/** The partition does not take this call: it is closed, or belongs to another epoch, server or release. */
+/** The partition does not take this call: it is closed, or belongs to another epoch, server, release or database. */
 export class FenceError extends HitzeroError {
-  readonly why: "closed" | "layout" | "epoch" | "timeline";
+  readonly why: "closed" | "layout" | "epoch" | "timeline" | "installation";
 
-  constructor(partition: number, why: FenceError["why"]) {
-    super("PARTITION_FENCED", `partition ${partition} refused the call (${why})`, {
-      hint:
-        why === "layout"
-          ? "Two releases of hitzero use this namespace: run one release, or give the other its own namespace."
-          : "A running supervisor opens the partition after it compared Redis with the record.",
-      exitCode: 3,
-    });
+  constructor(partition: number, why: FenceError["why"], refused = fencedBy(partition, why)) {
+    super(refused.code, refused.message, { hint: refused.hint, exitCode: 3 });
     this.why = why;
+  }
+}
+
+function fencedBy(partition: number, why: FenceError["why"]) {
+  return {
+    code: "PARTITION_FENCED",
+    message: `partition ${partition} refused the call (${why})`,
+    hint:
+      why === "layout"
+        ? "Two releases of hitzero use this namespace: run one release, or give the other its own namespace."
+        : "A running supervisor opens the partition after it compared Redis with the record.",
+  };
+}
+
+/** The keys of this namespace belong to another database: nothing of them is touched. */
+class ForeignRedisError extends FenceError {
+  constructor(keys: PartitionKeys, installation: string, found: string | null) {
+    const owner = found === null ? "another installation" : `installation ${found}`;
+    super(keys.partition, "installation", {
+      code: "REDIS_FOREIGN",
+      message: `the keys of namespace ${keys.namespace} in this Redis belong to ${owner}, this database is installation ${installation}`,
+      hint:
+        "Set HITZERO_REDIS_URL and HITZERO_DATABASE_URL to servers of one installation, or HITZERO_NAMESPACE to another name. " +
+        `If that other database is gone for good: npx hitzero clear-redis --namespace ${keys.namespace}`,
+    });
   }
 }
 
@@ -53,6 +72,8 @@ export function newNonce(): string {
 
 export interface Meta {
   layout: string | null;
+  /** The database that the keys belong to. */
+  installation: string | null;
   epoch: string | null;
   timeline: string | null;
   seq: number;
@@ -71,30 +92,43 @@ export class Partition {
   readonly number: number;
   readonly keys: PartitionKeys;
   readonly connection: RedisConnection;
+  /** Id of the database whose runs these are. */
+  readonly installation: string;
   /** The epoch that calls carry; `refresh` reads it from the partition. */
   epoch = "";
 
-  constructor(connection: RedisConnection, namespace: string, number: number) {
+  constructor(connection: RedisConnection, namespace: string, number: number, installation: string) {
     this.connection = connection;
     this.number = number;
+    this.installation = installation;
     this.keys = new PartitionKeys(namespace, number);
   }
 
   async readMeta(): Promise<Meta> {
-    const [layout, epoch, timeline, seq] = await this.orAway(
-      this.connection.redis.hmget(this.keys.meta, "layout", "epoch", "timeline", "seq"),
+    const [layout, installation, epoch, timeline, seq] = await this.orAway(
+      this.connection.redis.hmget(this.keys.meta, "layout", "installation", "epoch", "timeline", "seq"),
     );
     return {
       layout: layout ?? null,
+      installation: installation ?? null,
       epoch: epoch ?? null,
       timeline: timeline ?? null,
       seq: Number(seq ?? 0),
     };
   }
 
-  /** Learns the epoch of the open partition. @throws FenceError when it is closed */
-  async refresh(): Promise<void> {
+  /** @throws ForeignRedisError when another database fills this namespace */
+  async checkOwner(): Promise<Meta> {
     const meta = await this.readMeta();
+    const { installation } = meta;
+    if (installation !== null && installation !== this.installation)
+      throw new ForeignRedisError(this.keys, this.installation, installation);
+    return meta;
+  }
+
+  /** Learns the epoch of the open partition. @throws FenceError when it is closed, or another database's */
+  async refresh(): Promise<void> {
+    const meta = await this.checkOwner();
     if (meta.epoch === null) throw new FenceError(this.number, "closed");
     this.epoch = meta.epoch;
   }
@@ -105,6 +139,7 @@ export class Partition {
     const keys = [this.keys.meta, ...call.queues.map((queue) => this.keys.ready(queue))];
     const json = {
       layout: LAYOUT,
+      installation: this.installation,
       epoch: call.epoch,
       timeline,
       create: call.create,
@@ -292,7 +327,8 @@ export class Partition {
   /** What every call carries. */
   async fence(epoch: string) {
     const timeline = await this.connection.identity();
-    return { layout: LAYOUT, epoch, timeline, call: newNonce(), now: this.connection.now() };
+    const { installation } = this;
+    return { layout: LAYOUT, installation, epoch, timeline, call: newNonce(), now: this.connection.now() };
   }
 
   #queues(list: KeyList, queues: readonly string[]): Record<string, number> {
@@ -389,6 +425,8 @@ export class Partition {
   #parse<T>(reply: readonly string[], schema: { parse(value: unknown): T }): T {
     const body: unknown = JSON.parse(reply[0] as string);
     const refused = refusedReply.safeParse(body);
+    if (refused.success && refused.data.why === "installation")
+      throw new ForeignRedisError(this.keys, this.installation, null);
     if (refused.success) throw new FenceError(this.number, refused.data.why);
     return schema.parse(body);
   }

@@ -5,11 +5,11 @@ const word = z.object({ word: z.string() });
 
 export const refusedReply = z.object({
   word: z.literal("refused"),
-  why: z.enum(["closed", "layout", "epoch", "timeline"]),
+  why: z.enum(["closed", "layout", "epoch", "timeline", "installation"]),
 });
 
 export const openReply = z.object({
-  word: z.enum(["opened", "exists", "absent", "epoch", "layout", "timeline"]),
+  word: z.enum(["opened", "exists", "absent", "epoch", "layout", "timeline", "installation"]),
 });
 
 export const startReply = z.object({ word: z.enum(["started", "exists", "gone", "late", "ir_missing"]) });

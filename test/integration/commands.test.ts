@@ -1,7 +1,6 @@
 /** Cancel, pause, resume, time limits, fail_fast and max_parallel_nodes through the whole engine. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { Partition } from "../../src/redis/partition.ts";
 import { applyCommand } from "../../src/redis/upkeep.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { until } from "../support/until.ts";
@@ -220,7 +219,7 @@ describe("pause", () => {
     const runId = await submit({ nodes: [node("a", "gate")] });
     await until(() => gates.size === 1, "a runs");
     const connection = await RedisConnection.open(engine.settings.redisUrl);
-    const partition = new Partition(connection, engine.settings.namespace, 0);
+    const partition = engine.partition(connection);
     await partition.refresh();
     const commands = [
       "pause 1",

@@ -5,7 +5,6 @@ import { Worker } from "../../src/engine/worker.ts";
 import { NonRetryableError, RetryAfterError } from "../../src/handlers/errors.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { reclaimExpired } from "../../src/redis/upkeep.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
@@ -96,7 +95,7 @@ async function ended(runId: string) {
 
 /** What the reader does when a lease runs out, without waiting for it. */
 async function takeLeaseAway(connection: RedisConnection): Promise<void> {
-  const partition = new Partition(connection, (engine as TestEngine).settings.namespace, 0);
+  const partition = (engine as TestEngine).partition(connection);
   await partition.refresh();
   const reclaimed = async () => {
     const [member] = await connection.redis.zrange(partition.keys.leases, 0, 0);
@@ -224,7 +223,7 @@ describe("a worker that is lost", () => {
     const [runId] = await submit(file("gate"));
     await until(() => gates.length === 1, "the handler is at its gate");
     const connection = await RedisConnection.open(engine.settings.redisUrl);
-    const { keys } = new Partition(connection, engine.settings.namespace, 0);
+    const { keys } = engine.partition(connection);
     const [, first] = await connection.redis.zrange(keys.leases, 0, -1, "WITHSCORES");
     await until(
       async () =>
@@ -244,7 +243,7 @@ describe("a worker that is lost", () => {
     engine = await startEngine({ handlers, workers: 0, unclaimedMs: 300 });
     const [runId] = await submit(file("noop"));
     const connection = await RedisConnection.open(engine.settings.redisUrl);
-    const partition = new Partition(connection, engine.settings.namespace, 0);
+    const partition = engine.partition(connection);
     expect(
       await readReady(connection, [{ partition, queue: "default" }], "lost", { count: 10, blockMs: 1_000 }),
     ).toHaveLength(1);
@@ -290,7 +289,7 @@ describe("a run without activity", () => {
       "it is on record",
     );
     const connection = await RedisConnection.open(engine.settings.redisUrl);
-    const { keys } = new Partition(connection, engine.settings.namespace, 0);
+    const { keys } = engine.partition(connection);
     return { runId: runId as string, connection, keys };
   }
 

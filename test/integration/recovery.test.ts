@@ -9,7 +9,6 @@ import { listPartitions, moveOffset, takeLease } from "../../src/postgres/partit
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys, stateChannel } from "../../src/redis/keys.ts";
-import { Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
@@ -66,7 +65,7 @@ describe("accepted runs", () => {
     engine = await startEngine({ handlers, workers: 0 });
     await engine.supervisor.stop();
     const connection = await RedisConnection.open(engine.settings.redisUrl);
-    await connection.redis.del(new Partition(connection, engine.settings.namespace, 0).keys.meta);
+    await connection.redis.del(engine.partition(connection).keys.meta);
     connection.close();
     const { runIds, waiting } = await engine.client.submit(await engine.client.register(chain("noop")), {
       count: 3,
@@ -132,7 +131,7 @@ describe("Redis", () => {
     );
     await engine.supervisor.stop();
     const connection = await RedisConnection.open(engine.settings.redisUrl);
-    const partition = new Partition(connection, engine.settings.namespace, 0);
+    const partition = engine.partition(connection);
     await partition.refresh();
     const { recorded_seq } = await partitionRow(engine.database);
     const key = partition.keys.journal(partition.epoch);
@@ -279,7 +278,7 @@ describe("readers", () => {
     await engine.client.waitAll(runIds);
     await engine.supervisor.stop();
     const connection = await RedisConnection.open(engine.settings.redisUrl);
-    const partition = new Partition(connection, engine.settings.namespace, 0);
+    const partition = engine.partition(connection);
     await partition.refresh();
     const runKey = partition.keys.run(runIds[0] as string);
     await connection.redis.hset(runKey, "s", "C"); // as if the reader had died between commit and clean-up
@@ -297,7 +296,7 @@ describe("Postgres", () => {
     const workflow = await engine.client.register(chain("noop"));
     const { runIds } = await engine.client.submit(workflow, { count: 4 });
     const connection = await RedisConnection.open(engine.settings.redisUrl);
-    const partition = new Partition(connection, engine.settings.namespace, 0);
+    const partition = engine.partition(connection);
     await partition.refresh();
     const entries = await readReady(connection, [{ partition, queue: "default" }], "by-hand", {
       count: 10,

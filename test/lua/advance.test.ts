@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compileDocument } from "../../src/cli/documents.ts";
 import type { FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { fatesOf } from "../../src/redis/upkeep.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
@@ -79,12 +80,13 @@ describe("the fence", () => {
     ["layout", { layout: "0" }],
     ["epoch", { epoch: "2" }],
     ["timeline", { timeline: "another server" }],
+    ["installation", { installation: "another database" }],
   ] as const)("another %s is refused and changes nothing", async (why, change) => {
     const game = await startGame(irOf("a b", ["a -> b"]));
     const [token] = await tokens(game);
     await connection.redis.hset(game.partition.keys.meta, change);
     await expect(advance(game, [finished(game, token as Waiting)])).rejects.toMatchObject({
-      code: "PARTITION_FENCED",
+      code: why === "installation" ? "REDIS_FOREIGN" : "PARTITION_FENCED",
       why,
     });
     expect(await state(game, "c")).toBe("1");
@@ -108,6 +110,9 @@ describe("the fence", () => {
     expect(await again("another")).toBe("timeline");
     expect(await again("before")).toBe("opened");
     expect(await game.partition.open({ epoch: "1", create: true, queues: [] })).toBe("exists");
+    const { connection: server, keys } = game.partition;
+    const others = new Partition(server, keys.namespace, 0, "another database");
+    expect(await others.open({ epoch: "2", create: true, queues: [] })).toBe("installation");
   });
 
   test.each([

@@ -12,6 +12,8 @@ import type { IR, IRNode } from "../../src/workflow/ir.ts";
 import { testNamespace } from "../support/redis.ts";
 
 export const WORKER = "worker-1";
+/** Of the database that would belong to it. */
+export const INSTALLATION = "installation-1";
 
 export interface Game {
   partition: Partition;
@@ -24,7 +26,7 @@ export type Waiting = ExecutionToken & { entry: string; queue: string };
 
 /** Starts a run in a partition of its own. */
 export async function beginGame(connection: RedisConnection, ir: IR, input = "{}"): Promise<Game> {
-  const partition = new Partition(connection, testNamespace(), 0);
+  const partition = new Partition(connection, testNamespace(), 0, INSTALLATION);
   await partition.open({ epoch: "1", create: true, queues: ["default"] });
   const game = { partition, runId: crypto.randomUUID(), ir, digest: newNonce() };
   await partition.loadIR(game.digest, ir);

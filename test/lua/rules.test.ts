@@ -9,6 +9,7 @@ import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import type { TriggerRule } from "../../src/workflow/ir.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
+import { INSTALLATION } from "./game.ts";
 
 const RULES: TriggerRule[] = [
   "none_failed_min_one_success",
@@ -27,7 +28,7 @@ let connection: RedisConnection;
 let partition: Partition;
 beforeAll(async () => {
   connection = await RedisConnection.open(redisUrl());
-  partition = new Partition(connection, testNamespace(), 0);
+  partition = new Partition(connection, testNamespace(), 0, INSTALLATION);
   await partition.open({ epoch: "1", create: true, queues: ["default"] });
 });
 afterAll(() => connection.close());

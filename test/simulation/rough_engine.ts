@@ -9,6 +9,7 @@ import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
 import { Database } from "../../src/postgres/database.ts";
+import { readInstallation } from "../../src/postgres/partitions.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { Partition } from "../../src/redis/partition.ts";
 import { decodeKept } from "../../src/token/token.ts";
@@ -102,7 +103,7 @@ export class RoughEngine {
     faults.install();
     const database = new Database(testDatabase.url);
     const client = await faults.inNameOf(new Party("client"), () => Client.connect(settings));
-    const partition = new Partition(spared, settings.namespace, 0);
+    const partition = new Partition(spared, settings.namespace, 0, await readInstallation(database));
     const engine = new RoughEngine(
       { client, database, faults, partition },
       { redis, database: testDatabase },

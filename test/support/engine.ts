@@ -5,6 +5,9 @@ import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
 import { Database } from "../../src/postgres/database.ts";
+import { readInstallation } from "../../src/postgres/partitions.ts";
+import type { RedisConnection } from "../../src/redis/connection.ts";
+import { Partition } from "../../src/redis/partition.ts";
 import { createTestDatabase } from "./database.ts";
 import { redisUrl, testNamespace } from "./redis.ts";
 
@@ -14,6 +17,8 @@ export interface TestEngine {
   supervisor: Supervisor;
   workers: Worker[];
   settings: { redisUrl: string; databaseUrl: string; namespace: string };
+  /** Its only partition, by another connection. */
+  partition(connection: RedisConnection): Partition;
   stop(): Promise<void>;
 }
 
@@ -57,12 +62,14 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
   );
   for (const worker of workers) await worker.start();
   const client = await Client.connect(settings);
+  const installation = await readInstallation(database);
   return {
     client,
     database,
     supervisor,
     workers,
     settings,
+    partition: (connection) => new Partition(connection, settings.namespace, 0, installation),
     async stop() {
       await client.close();
       await Promise.all(workers.map((worker) => worker.stop()));

@@ -11,6 +11,7 @@ import {
   readProcesses,
   readWorkHealth,
 } from "../../postgres/health.ts";
+import { readInstallation } from "../../postgres/partitions.ts";
 import { RedisConnection, redisAddress } from "../../redis/connection.ts";
 import { readRedisFacts } from "../../redis/health.ts";
 import { Partition } from "../../redis/partition.ts";
@@ -59,11 +60,13 @@ async function examineRecord(
   checks.push(...schemaChecks(migrations));
   if (migrations.missing.length > 0) return;
   const identity = await redis?.identity();
+  const installation = await readInstallation(database);
   const views = await Promise.all(
     (await readPartitionHealth(database)).map(async (row) => ({
       row,
-      meta: redis && (await new Partition(redis, settings.namespace, row.partition).readMeta()),
+      meta: redis && (await new Partition(redis, settings.namespace, row.partition, installation).readMeta()),
       identity,
+      installation,
     })),
   );
   checks.push(...partitionChecks(views));

@@ -39,8 +39,9 @@ const view = (partition: number, row: object = {}, more: Partial<PartitionView> 
     closed_reason: null,
     ...row,
   },
-  meta: { layout: "1", epoch: "1", timeline: "redis", seq: 12 },
+  meta: { layout: "1", installation: "mine", epoch: "1", timeline: "redis", seq: 12 },
   identity: "redis",
+  installation: "mine",
   ...more,
 });
 const told = (...views: PartitionView[]) =>
@@ -57,7 +58,12 @@ test("partitions that are well share a line; each other one has its own", () => 
       view(2, {}, { identity: "another" }),
       view(3, { epoch: 2 }),
       view(4, { epoch: 0 }),
-      view(5, {}, { meta: { layout: "1", epoch: "1", timeline: "redis", seq: 20_010 } }),
+      view(
+        5,
+        {},
+        { meta: { layout: "1", installation: "mine", epoch: "1", timeline: "redis", seq: 20_010 } },
+      ),
+      view(6, {}, { meta: { layout: "1", installation: "theirs", epoch: "7", timeline: "redis", seq: 1 } }),
     ),
   ).toEqual([
     "fail: no supervisor reads partition 1",
@@ -65,6 +71,7 @@ test("partitions that are well share a line; each other one has its own", () => 
     "fail: Redis does not hold partition 3 of epoch 2",
     "warn: partition 4 was never opened",
     "warn: the record of partition 5 is 20000 entries behind",
+    "fail: Redis holds partition 6 of another database (theirs)",
     "ok: the other 1 is open and read; the record is 2 entries behind",
   ]);
 });
