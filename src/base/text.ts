@@ -9,5 +9,5 @@ export function presentable(text: string): string {
   return cut
     .replaceAll("\u0000", "\u2400")
     .toWellFormed()
-    .replaceAll(/(\w+:\/\/[^\s/:@]*):[^\s@/]+@/g, "$1:***@");
+    .replaceAll(/(:\/\/[^\s/:@]*):[^\s@/]+@/g, "$1:***@");
 }

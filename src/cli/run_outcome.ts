@@ -1,5 +1,6 @@
 /** What a run came to, for people. */
 import type { RunRow } from "../postgres/runs.ts";
+import type { ErrorCause } from "../token/journal.ts";
 import { coloured, duration, icon } from "./format.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -20,10 +21,21 @@ export function printOutcome(run: RunRow, terminal: Terminal): void {
   printResult(run, terminal);
 }
 
+/** What led to an error, each cause indented below what it led to. */
+export function causeLines(causes: readonly ErrorCause[] = []): string[] {
+  return causes.map(({ depth, code, message }) => {
+    const text = code === undefined || message.includes(code) ? message : `${code}: ${message}`;
+    return `${"  ".repeat(depth)}caused by ${text}`;
+  });
+}
+
 /** Output or error. */
 export function printResult(run: RunRow, terminal: Terminal): void {
   const { colors } = terminal;
-  if (run.error) terminal.print(`${colors.red(`error ${run.error.code}:`)} ${run.error.message}`);
+  if (run.error) {
+    terminal.print(`${colors.red(`error ${run.error.code}:`)} ${run.error.message}`);
+    for (const line of causeLines(run.error.causes)) terminal.print(colors.dim(line));
+  }
   if (run.status !== "COMPLETED") return;
   const text = JSON.stringify(run.output, null, 2) ?? "null";
   const rest = text.length - MOST_OUTPUT;

@@ -37,12 +37,20 @@ function waitingText(reason: string): string {
   return /^\d{4}-/.test(reason) ? `until ${reason}` : `for ${reason}`;
 }
 
+/** In one line only the deepest cause has room: it is what went wrong. */
+function rootOf({ causes = [] }: NonNullable<NodeExecutionRow["error"]>): string {
+  const [first, ...rest] = causes;
+  if (first === undefined) return "";
+  const root = rest.reduce((deepest, cause) => (cause.depth > deepest.depth ? cause : deepest), first);
+  return ` (${root.message.split("\n")[0]})`;
+}
+
 type Explained = Pick<NodeExecutionRow, "status" | "reason" | "error"> & { child_run_id?: string | null };
 
 /** Why an execution stands as it does: its error, what it waits for, why it was skipped, the run that it made. */
 export function reasonOf({ status, reason, error, child_run_id: child }: Explained): string | null {
   const own = error
-    ? `${error.code}: ${error.message.split("\n")[0]}`
+    ? `${error.code}: ${error.message.split("\n")[0]}${rootOf(error)}`
     : status === "WAITING" && reason !== null
       ? waitingText(reason)
       : reason;

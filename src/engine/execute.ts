@@ -7,6 +7,7 @@ import { encodeJson } from "../base/json.ts";
 import type { Log } from "../base/log.ts";
 import { isRetryable, requestedDelayMs } from "../handlers/errors.ts";
 import { performNode } from "../handlers/node_types.ts";
+import { errorOf } from "../handlers/thrown.ts";
 import type { Handlers } from "../handlers/types.ts";
 import { backoffMs } from "../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../token/journal.ts";
@@ -14,13 +15,14 @@ import type { IRNode } from "../workflow/ir.ts";
 import { bareItem, finishedItem, type HandOver, type Performed } from "./finished_item.ts";
 import { type HeldExecution, nodeOf, viewOf } from "./held.ts";
 import { MAX_DELIVERIES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES } from "./limits.ts";
-import { errorOf, type Outcome, route } from "./routed.ts";
+import { type Outcome, route } from "./routed.ts";
 import { beginWaiting, endWaiting, mustWait, type Parked, type WaitingServices } from "./waiting.ts";
 
 export interface PerformOptions {
   workerId: string;
   handlers: Handlers;
   now: () => number;
+  /** The worker's. */
   log: Log;
   /** Asked when it is done. */
   mayHandOver: () => HandOver;
@@ -75,7 +77,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   const node = nodeOf(held);
   const startedAt = options.now();
   const abort = new AbortController();
-  const execution = viewOf(held, abort.signal, options.log);
+  const execution = viewOf(held, abort.signal, logOf(held, options.log));
   const produce = async (): Promise<{ text: string } | Parked> => {
     if (mustWait(node) && held.woken === undefined) return beginWaiting(execution, options.services);
     if (mustWait(node)) return endWaiting(held, execution, options.services);
@@ -108,15 +110,43 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     const error = errorOf(halted ? options.lost.reason : thrown, held.attempt, options.workerId);
     const due = halted ? undefined : nextAttempt(thrown, held, node, options);
     if (halted) return { item: bareItem(held, "X", detail(error)), blobs: [] };
+    noteFailure(held, error, due, options);
     if (due !== undefined) return { item: bareItem(held, "R", detail(error), { due }), blobs: [] };
     first = { error };
   }
   const routed = route(execution, first, options.workerId);
+  if ("error" in routed.outcome && !("error" in first))
+    noteFailure(held, routed.outcome.error, undefined, options);
   const told = {
     ...detail("error" in routed.outcome ? routed.outcome.error : undefined),
     ...(routed.faults.length > 0 ? { faults: routed.faults } : {}),
   };
   return finishedItem(held, routed, told, options.mayHandOver());
+}
+
+/** Where an execution stands, for the log. */
+function placeOf(held: HeldExecution): Record<string, unknown> {
+  const { runId, ir, scope, attempt } = held;
+  return { run_id: runId, workflow: ir.name, node: nodeOf(held).id, scope, attempt };
+}
+
+/** The handler's: its lines say where they come from. */
+function logOf(held: HeldExecution, log: Log): Log {
+  const parent = log as Log & { child?: (bindings: object) => Log };
+  return parent.child?.(placeOf(held)) ?? log;
+}
+
+/** One line for each failed attempt. What the engine itself took back did not fail. */
+function noteFailure(
+  held: HeldExecution,
+  error: ExecutionError,
+  due: number | undefined,
+  { log, lost }: PerformOptions,
+): void {
+  if (lost.aborted) return;
+  const { code, message, stack, causes } = error;
+  const more = due === undefined ? {} : { max_attempts: nodeOf(held).retry.max_attempts };
+  log.warn({ ...placeOf(held), ...more, code, message, stack, causes }, "an attempt failed");
 }
 
 function deadLetter(deliveries: number): HitzeroError {

@@ -57,7 +57,12 @@ export function finalOf(
       status: "FAILED",
       completedAt: at,
       output: null,
-      error: { code: error?.code ?? "NODE_FAILED", message, node_id: hit.unhandled },
+      error: {
+        code: error?.code ?? "NODE_FAILED",
+        message,
+        node_id: hit.unhandled,
+        ...(error?.causes ? { causes: error.causes } : {}),
+      },
     };
   }
   try {

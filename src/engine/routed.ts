@@ -1,6 +1,6 @@
 /** From what a node came to, to the arrivals that it sends: conditions are evaluated here, before the step. */
 import { HitzeroError } from "../base/errors.ts";
-import { presentable } from "../base/text.ts";
+import { errorOf } from "../handlers/thrown.ts";
 import type { Execution } from "../handlers/types.ts";
 import type { ExecutionError } from "../token/journal.ts";
 import {
@@ -23,20 +23,6 @@ export interface Routed {
   again: boolean;
   unhandled: boolean;
   faults: { edge: number; message: string }[];
-}
-
-/** A failure as the record holds it. */
-export function errorOf(thrown: unknown, attempt: number, worker: string): ExecutionError {
-  const error =
-    thrown instanceof Error ? thrown : new Error(`a value that is no Error was thrown: ${String(thrown)}`);
-  const code = (error as { code?: unknown }).code;
-  return {
-    code: typeof code === "string" && /^[A-Z][A-Z0-9_]*$/.test(code) ? code : "HANDLER_ERROR",
-    message: presentable(error.message),
-    ...(error.stack && !(error instanceof HitzeroError) ? { stack: presentable(error.stack) } : {}),
-    attempt,
-    worker,
-  };
 }
 
 /** Conditions see what dependents will see: JSON, not the handler's own object. */

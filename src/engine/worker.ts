@@ -375,12 +375,11 @@ export class Worker {
 
   async #perform(running: Running): Promise<void> {
     const { held, lane } = running;
-    const node = held.ir.nodes[held.nodeIndex];
     const performed = await perform(held, {
       workerId: this.id,
       handlers: this.#options.handlers,
       now: () => this.#now(),
-      log: this.#logFor(held.runId, node?.id ?? ""),
+      log: this.#log,
       lost: running.lost.signal,
       services: this.#servicesOf(lane),
       mayHandOver: () => {
@@ -473,11 +472,6 @@ export class Worker {
       }
       await this.#lookAround(lane).catch(() => {});
     }
-  }
-
-  #logFor(runId: string, nodeId: string): Log {
-    const log = this.#log as Log & { child?: (bindings: object) => Log };
-    return log.child?.({ run_id: runId, node_id: nodeId }) ?? log;
   }
 
   /** Executions that last longer than a moment are put on record as RUNNING. */

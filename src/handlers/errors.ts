@@ -1,5 +1,6 @@
 /** What a handler may throw to say how its failure is to be taken. */
 import { HitzeroError, type HitzeroErrorOptions } from "../base/errors.ts";
+import { isOf, read } from "../base/foreign.ts";
 
 /** The attempt failed and another would fail too: no retry, whatever the node's policy. */
 export class NonRetryableError extends Error {
@@ -71,14 +72,14 @@ const FINAL_CODES = new Set([
 
 /** May what was thrown be tried again? Handlers are loaded in a module world of their own, so names count, not classes. */
 export function isRetryable(thrown: unknown): boolean {
-  if (thrown instanceof AttemptError) return thrown.retryable;
-  const { name, code } = (thrown ?? {}) as { name?: unknown; code?: unknown };
-  return name !== "NonRetryableError" && !(typeof code === "string" && FINAL_CODES.has(code));
+  if (isOf(thrown, AttemptError)) return thrown.retryable;
+  const code = read(thrown, "code");
+  return read(thrown, "name") !== "NonRetryableError" && !(typeof code === "string" && FINAL_CODES.has(code));
 }
 
 /** The delay that a RetryAfterError or an AttemptError asks for, ms. */
 export function requestedDelayMs(thrown: unknown): number | undefined {
-  if (thrown instanceof AttemptError) return thrown.delayMs;
-  const { name, delayMs } = (thrown ?? {}) as { name?: unknown; delayMs?: unknown };
-  return name === "RetryAfterError" && typeof delayMs === "number" ? delayMs : undefined;
+  if (isOf(thrown, AttemptError)) return thrown.delayMs;
+  const delayMs = read(thrown, "delayMs");
+  return read(thrown, "name") === "RetryAfterError" && typeof delayMs === "number" ? delayMs : undefined;
 }

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { HitzeroError } from "../base/errors.ts";
+import { describe, isOf } from "../base/foreign.ts";
 import { presentable } from "../base/text.ts";
 import type { Handler, Handlers } from "./types.ts";
 
@@ -53,10 +54,10 @@ export async function loadHandlers(path: string): Promise<Handlers> {
   } catch (error) {
     throw new HitzeroError(
       "HANDLERS_BROKEN",
-      `handler module ${file} cannot be imported: ${presentable(String(error))}`,
+      `handler module ${file} cannot be imported: ${presentable(isOf(error, Error) ? String(error) : describe(error))}`,
       {
         hint: "Mend the module; `node --check` or `npx tsx` on it shows the place.",
-        cause: error,
+        ...(isOf(error, Error) ? { cause: error } : {}),
       },
     );
   }

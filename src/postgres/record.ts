@@ -1,6 +1,6 @@
 /** The statements of the recording transaction. Rows come as one JSON text each, so that outputs pass through unparsed. */
 
-import type { ExecutionError } from "../token/journal.ts";
+import type { ErrorCause, ExecutionError } from "../token/journal.ts";
 import { NODE_TRANSITIONS, type NodeStatus } from "../token/lifecycle.ts";
 import type { IR } from "../workflow/ir.ts";
 import type { Queryable, Row } from "./database.ts";
@@ -83,7 +83,7 @@ export interface FinalRecord {
   completedAt: number;
   /** JSON text. */
   output: string | null;
-  error: { code: string; message: string; node_id?: string } | null;
+  error: { code: string; message: string; node_id?: string; causes?: ErrorCause[] } | null;
 }
 
 const LEGAL_TRANSITIONS = Object.entries(NODE_TRANSITIONS)

@@ -1,5 +1,6 @@
 /** Runs: intent (accepted submissions) and what the record says of them. */
 import { HitzeroError } from "../base/errors.ts";
+import type { ErrorCause } from "../token/journal.ts";
 import { type NodeStatus, RUN_STATUSES, type RunStatus } from "../token/lifecycle.ts";
 import type { Database, Queryable, Row } from "./database.ts";
 import type { WorkflowVersion } from "./workflows.ts";
@@ -95,7 +96,7 @@ export interface RunRow extends Row {
   status: RunStatus;
   input: unknown;
   output: unknown;
-  error: { code: string; message: string; node_id?: string } | null;
+  error: { code: string; message: string; node_id?: string; causes?: ErrorCause[] } | null;
   tags: string[];
   idempotency_key: string | null;
   /** The run that waits for this one (`parent_node_id` says where), or that this one was made from. */
@@ -171,7 +172,7 @@ export interface NodeExecutionRow extends Row {
   ended_at: Date | null;
   duration_ms: number | null;
   output: unknown;
-  error: { code: string; message: string; stack?: string } | null;
+  error: { code: string; message: string; stack?: string; causes?: ErrorCause[] } | null;
   from_nodes: string[];
   /** Of a sub-workflow node. */
   child_run_id: string | null;

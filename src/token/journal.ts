@@ -104,11 +104,16 @@ const parked = step.extend({
   due: z.number().optional(),
 });
 
+/** What led to a failure. Each is followed by what led to it, one deeper. */
+const errorCause = z.object({ depth: z.number(), code: z.string().optional(), message: z.string() });
+export type ErrorCause = z.infer<typeof errorCause>;
+
 /** A recorded failure, as `node_executions.error` holds it. */
 const executionError = z.object({
   code: z.string(),
   message: z.string(),
   stack: z.string().optional(),
+  causes: z.array(errorCause).optional(),
   attempt: z.number().optional(),
   worker: z.string().optional(),
 });

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseWorkflowText } from "../../src/workflow/parse.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
+import { HOSTILE_THROWS } from "../support/hostile_values.ts";
 
 const deep = (levels: number): unknown => JSON.parse("[".repeat(levels) + "]".repeat(levels));
 const cyclic: { self?: unknown } = {};
@@ -34,6 +35,9 @@ const handlers = {
     },
   }),
   to_json: () => ({ toJSON: throwing(new Error("toJSON broke")) }),
+  hostile_throw: ({ index }: { index: number }) => {
+    throw HOSTILE_THROWS[index]?.make();
+  },
 };
 
 let engine: TestEngine;
@@ -236,6 +240,31 @@ describe("fails its node, and nothing else:", () => {
     expect(JSON.stringify(nodes.bad?.error).length).toBeLessThan(40_000);
     expect(nodes.after?.status).toBe("SKIPPED");
     expect(nodes.beside).toMatchObject({ status: "COMPLETED", output: "fine" });
+  });
+
+  test("a handler that throws whatever can be thrown", async () => {
+    const each = {
+      id: "each",
+      type: "map",
+      config: { items: "input.items", body: { nodes: [node("bad", "hostile_throw")], edges: [] } },
+    };
+    const most = HOSTILE_THROWS.length;
+    const document = {
+      name: "hostile",
+      nodes: [{ ...each, config: { ...each.config, tolerated_failures: most } }],
+      edges: [],
+    };
+    const workflow = await engine.client.register(document);
+    const { runIds } = await engine.client.submit(workflow, {
+      input: { items: HOSTILE_THROWS.map(({ name }) => name) },
+    });
+    const run = await engine.client.wait(runIds[0] as string);
+    expect(run.status).toBe("COMPLETED");
+    const rows = (await engine.client.listNodes(run.run_id)).filter(({ node_id }) => node_id === "bad");
+    const codes = Object.fromEntries(rows.map(({ scope, error }) => [scope, error?.code]));
+    expect(codes).toEqual(
+      Object.fromEntries(HOSTILE_THROWS.map(({ code }, index) => [`each:${index}`, code])),
+    );
   });
 
   test("a host that cannot be reached", async () => {

@@ -6,6 +6,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { type Invocation, SERVERS_FOLDER, wholeNumber } from "../invocation.ts";
 import { exitCodeOf, Lifetime } from "../lifetime.ts";
 import type { LocalStack as Stack } from "../local_stack.ts";
+import { readableLog } from "../log_line.ts";
 import { EXAMPLES, MONTAGE } from "../package_files.ts";
 import type { Act } from "../program.ts";
 import { watchRun } from "../watch_run.ts";
@@ -73,7 +74,10 @@ async function demo(invocation: Invocation<Flags>): Promise<number> {
     workers: flags.workers,
     childArgs: ["--log-level", invocation.flags.logLevel ?? "warn"],
     onNotice: (line) => terminal.remark(terminal.remarkColors.dim(line)),
-    onOutput: (name, line) => terminal.remark(`${terminal.remarkColors.dim(`${name} |`)} ${line}`),
+    onOutput: (name, line) => {
+      for (const shown of readableLog(line, terminal.remarkColors))
+        terminal.remark(`${terminal.remarkColors.dim(`${name} |`)} ${shown}`);
+    },
   });
   try {
     terminal.remark(

@@ -7,6 +7,7 @@ import { plural } from "../format.ts";
 import { type Invocation, localServers, SERVERS_FOLDER, wholeNumber } from "../invocation.ts";
 import { Lifetime } from "../lifetime.ts";
 import type { LocalStack as Stack } from "../local_stack.ts";
+import { readableLog } from "../log_line.ts";
 import { EXAMPLES } from "../package_files.ts";
 import type { Act } from "../program.ts";
 import type { Terminal } from "../terminal.ts";
@@ -66,7 +67,10 @@ async function up(invocation: Invocation<Flags>): Promise<number> {
     workers: flags.workers,
     childArgs: invocation.flags.logLevel === undefined ? [] : ["--log-level", invocation.flags.logLevel],
     onNotice: notice,
-    onOutput: (name, line) => terminal.remark(`${terminal.remarkColors.dim(`${name} |`)} ${line}`),
+    onOutput: (name, line) => {
+      const lines = terminal.json ? [line] : readableLog(line, terminal.remarkColors);
+      for (const shown of lines) terminal.remark(`${terminal.remarkColors.dim(`${name} |`)} ${shown}`);
+    },
   });
   let serves = false;
   const tellStopping = lifetime.end.then(() => {

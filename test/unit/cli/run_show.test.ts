@@ -1,6 +1,7 @@
 import pc from "picocolors";
 import { expect, test } from "vitest";
 import { factsOf, groupRow } from "../../../src/cli/commands/run_show.ts";
+import { causeLines } from "../../../src/cli/run_outcome.ts";
 import { groupScopes } from "../../../src/cli/scopes.ts";
 import type { NodeExecutionRow, RunRow } from "../../../src/postgres/runs.ts";
 
@@ -44,6 +45,23 @@ const row = (node_id: string, scope: string, more: object = {}) =>
   }) as unknown as NodeExecutionRow;
 const linesOf = (rows: NodeExecutionRow[], most?: number) =>
   groupScopes(rows, most).map((group) => groupRow(group, 40, pc.createColors(false)));
+
+test("the deepest cause stands beside a node's error, and all of them below the run's", () => {
+  const causes = [
+    { depth: 1, message: "no luck" },
+    { depth: 2, code: "ECONNREFUSED", message: "connect ECONNREFUSED 127.0.0.1:1" },
+    { depth: 1, code: "NO_QUOTA", message: "none left" },
+  ];
+  const error = { code: "HANDLER_ERROR", message: "fetch failed", causes };
+  expect(linesOf([row("get", "", { status: "FAILED", error })])[0]?.at(-1)).toBe(
+    "HANDLER_ERROR: fetch failed (connect ECONNREFUSED 127.0.0.1:1)",
+  );
+  expect(causeLines(causes)).toEqual([
+    "  caused by no luck",
+    "    caused by connect ECONNREFUSED 127.0.0.1:1",
+    "  caused by NO_QUOTA: none left",
+  ]);
+});
 
 test("few executions of a node are lines of their own, with what they wait for and the runs they made", () => {
   const waiting = { status: "WAITING", duration_ms: null };

@@ -1,0 +1,109 @@
+import { Writable } from "node:stream";
+import { pino } from "pino";
+import { expect, test } from "vitest";
+import { perform, RUN_HALTED } from "../../../src/engine/execute.ts";
+import type { HeldExecution } from "../../../src/engine/held.ts";
+import type { WaitingServices } from "../../../src/engine/waiting.ts";
+import { handlersOf } from "../../../src/handlers/load.ts";
+import type { Handler } from "../../../src/handlers/types.ts";
+import { compile } from "../../../src/workflow/compile.ts";
+import { HOSTILE_THROWS } from "../../support/hostile_values.ts";
+
+interface Options {
+  retry?: object;
+  attempt?: number;
+  condition?: string;
+  lost?: AbortSignal;
+}
+
+/** Performs the node `work` with this handler; @returns what it came to and what the worker's log says. */
+async function performed(handler: Handler, { retry, attempt = 1, condition, lost }: Options = {}) {
+  const work = {
+    id: "work",
+    type: "function",
+    config: { function_name: "work" },
+    ...(retry ? { retry } : {}),
+  };
+  const after = { id: "after", type: "parallel" };
+  const edge = { from: "work", to: "after", ...(condition ? { condition } : {}) };
+  const { ir } = compile({ name: "flow", nodes: [work, after], edges: [edge] });
+  const held: HeldExecution = {
+    ...{ runId: "run-1", generation: 1, digest: "d", ir, nodeIndex: 0, scope: "", attempt, delivery: 1 },
+    ...{
+      nonce: "n",
+      sources: [],
+      inputs: [],
+      needs: new Map(),
+      input: '{"password":"tell nobody"}',
+      hops: 0,
+      since: 0,
+    },
+  };
+  const lines: Record<string, unknown>[] = [];
+  const stream = new Writable({
+    write(chunk, _encoding, done) {
+      lines.push(JSON.parse(String(chunk)));
+      done();
+    },
+  });
+  const { item } = await perform(held, {
+    workerId: "worker-1",
+    handlers: handlersOf({ work: handler }),
+    now: () => 1_000,
+    log: pino({ base: null }, stream),
+    mayHandOver: () => ({ next: false, items: false }),
+    lost: lost ?? new AbortController().signal,
+    // A function does not wait for anything.
+    services: {} as WaitingServices,
+  });
+  return { item, detail: JSON.parse(item.detail), lines };
+}
+
+test.each(HOSTILE_THROWS)("$name fails the attempt and is logged in one line", async ({ make, code }) => {
+  const rejects = await performed(async () => Promise.reject(make()));
+  const throws = await performed(() => {
+    throw make();
+  });
+  for (const { item, detail, lines } of [rejects, throws]) {
+    expect(item.outcome).toBe("F");
+    expect(detail.error.code).toBe(code);
+    expect(lines).toHaveLength(1);
+  }
+});
+
+test("a failed attempt is one WARN line with its place and what went wrong; the handler's own lines have the place too", async () => {
+  const { item, lines } = await performed(
+    ({ log }) => {
+      log.info("about to fail");
+      throw Object.assign(new Error("no quota", { cause: new Error("try tomorrow") }), { code: "NO_QUOTA" });
+    },
+    { retry: { max_attempts: 3 }, attempt: 2 },
+  );
+  const place = { run_id: "run-1", workflow: "flow", node: "work", scope: "", attempt: 2 };
+  expect(item.outcome).toBe("R");
+  expect(lines).toMatchObject([
+    { level: 30, ...place, msg: "about to fail" },
+    {
+      level: 40,
+      ...place,
+      max_attempts: 3,
+      code: "NO_QUOTA",
+      message: "no quota",
+      causes: [{ depth: 1, message: "try tomorrow" }],
+      stack: expect.stringContaining("execute.test.ts"),
+    },
+  ]);
+  expect(JSON.stringify(lines)).not.toContain("tell nobody");
+});
+
+test("a condition that cannot be evaluated is logged as a failed attempt; a success and a withdrawn execution are not", async () => {
+  const failed = await performed(() => ({ n: 1 }), { condition: "output.missing > 1" });
+  expect(failed.item.outcome).toBe("F");
+  expect(failed.lines).toMatchObject([{ level: 40, node: "work", code: "CONDITION_FAILED" }]);
+  expect((await performed(() => 1)).lines).toEqual([]);
+  const lost = AbortSignal.abort(Object.assign(new Error("the run was halted"), { code: RUN_HALTED }));
+  const withdrawn = await performed(({ signal }) => Promise.reject(signal.reason ?? new Error("stopped")), {
+    lost,
+  });
+  expect(withdrawn).toMatchObject({ item: { outcome: "X" }, lines: [] });
+});
