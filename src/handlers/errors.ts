@@ -1,6 +1,7 @@
 /** What a handler may throw to say how its failure is to be taken. */
 import { HitzeroError, type HitzeroErrorOptions } from "../base/errors.ts";
 import { isOf, read } from "../base/foreign.ts";
+import { LIMITS } from "../workflow/limits.ts";
 
 /** The attempt failed and another would fail too: no retry, whatever the node's policy. */
 export class NonRetryableError extends Error {
@@ -17,14 +18,14 @@ export class NonRetryableError extends Error {
 /** The attempt failed and is to be tried again after this delay, if the node's policy has attempts left. */
 export class RetryAfterError extends Error {
   readonly code: string;
-  /** Milliseconds, from 0. */
+  /** Milliseconds, as they were given: see `requestedDelayMs`. */
   readonly delayMs: number;
 
   constructor(message: string, delayMs: number, options: { code?: string; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "RetryAfterError";
     this.code = options.code ?? "RETRY_AFTER";
-    this.delayMs = Math.max(0, delayMs);
+    this.delayMs = delayMs;
   }
 }
 
@@ -77,9 +78,13 @@ export function isRetryable(thrown: unknown): boolean {
   return read(thrown, "name") !== "NonRetryableError" && !(typeof code === "string" && FINAL_CODES.has(code));
 }
 
-/** The delay that a RetryAfterError or an AttemptError asks for, ms. */
+/**
+ * The delay that a RetryAfterError or an AttemptError asks for: whole milliseconds, from 0 to the longest time limit of a node. What is
+ * no number (a text, NaN) asks for nothing: undefined, the node's policy holds.
+ */
 export function requestedDelayMs(thrown: unknown): number | undefined {
-  if (isOf(thrown, AttemptError)) return thrown.delayMs;
   const delayMs = read(thrown, "delayMs");
-  return read(thrown, "name") === "RetryAfterError" && typeof delayMs === "number" ? delayMs : undefined;
+  const mayAsk = isOf(thrown, AttemptError) || read(thrown, "name") === "RetryAfterError";
+  if (!mayAsk || typeof delayMs !== "number" || Number.isNaN(delayMs)) return undefined;
+  return Math.round(Math.min(Math.max(delayMs, 0), LIMITS.timeoutMs));
 }

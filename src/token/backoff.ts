@@ -7,6 +7,8 @@ import type { IRRetry } from "../workflow/ir.ts";
  * AWS Architecture Blog, 2015). `random` is in [0, 1).
  */
 export function backoffMs(retry: IRRetry, attempt: number, random: number): number {
-  const full = Math.min(retry.backoff_ms * retry.backoff_multiplier ** (attempt - 1), retry.max_backoff_ms);
+  // The power of a late attempt is Infinity: bounded before it meets a back-off of 0, of which it would make NaN.
+  const factor = Math.min(retry.backoff_multiplier ** (attempt - 1), Number.MAX_VALUE);
+  const full = Math.min(retry.backoff_ms * factor, retry.max_backoff_ms);
   return Math.round(retry.jitter ? full / 2 + (full / 2) * random : full);
 }

@@ -1,8 +1,10 @@
 /** Bad input of over forty kinds: what can be refused is refused whole and leaves nothing; what fails at run time fails its node and nothing else (P5). */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { RetryAfterError } from "../../src/handlers/errors.ts";
 import { parseWorkflowText } from "../../src/workflow/parse.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { HOSTILE_THROWS } from "../support/hostile_values.ts";
+import { until } from "../support/until.ts";
 
 const deep = (levels: number): unknown => JSON.parse("[".repeat(levels) + "]".repeat(levels));
 const cyclic: { self?: unknown } = {};
@@ -11,6 +13,13 @@ const throwing = (value: unknown) => () => {
   throw value;
 };
 
+const delays = {
+  never_a_number: Number.NaN,
+  text: "soon",
+  negative: -1e12,
+  endless: Number.POSITIVE_INFINITY,
+  nanoseconds: 1.79e18,
+};
 const handlers = {
   fine: () => "fine",
   nul: () => "a\u0000b",
@@ -34,6 +43,10 @@ const handlers = {
       throw new Error("the getter broke");
     },
   }),
+  retry_after: ({ attempt, item }: { attempt: number; item: keyof typeof delays }) => {
+    if (attempt === 1) throw new RetryAfterError("429", delays[item] as number);
+    return "came back";
+  },
   to_json: () => ({ toJSON: throwing(new Error("toJSON broke")) }),
   hostile_throw: ({ index }: { index: number }) => {
     throw HOSTILE_THROWS[index]?.make();
@@ -265,6 +278,30 @@ describe("fails its node, and nothing else:", () => {
     expect(codes).toEqual(
       Object.fromEntries(HOSTILE_THROWS.map(({ code }, index) => [`each:${index}`, code])),
     );
+  });
+
+  test("a RetryAfterError with any delay: the others go on, what lies too far ahead waits as long as a node may", async () => {
+    const body = (id: string) => node(id, "retry_after", { retry: { max_attempts: 2, backoff_ms: 1 } });
+    const document = {
+      name: "delays",
+      nodes: [{ id: "each", type: "map", config: { items: "input.items", body: { nodes: [body("one")] } } }],
+      edges: [],
+    };
+    const soon = ["never_a_number", "text", "negative"];
+    const workflow = await engine.client.register(document);
+    const [near, far] = await Promise.all(
+      [soon, ["endless", "nanoseconds"]].map(async (input) => {
+        const { runIds } = await engine.client.submit(workflow, { input: { items: input } });
+        return runIds[0] as string;
+      }),
+    );
+    const output = ["came back", "came back", "came back"];
+    expect(await engine.client.wait(near as string)).toMatchObject({ status: "COMPLETED", output });
+    const retrying = async () =>
+      (await engine.client.listNodes(far as string)).filter(({ status }) => status === "RETRYING");
+    await until(async () => (await retrying()).length === 2, "both wait for their next attempt");
+    await engine.client.cancel(far as string);
+    expect((await engine.client.wait(far as string)).status).toBe("CANCELLED");
   });
 
   test("a host that cannot be reached", async () => {
