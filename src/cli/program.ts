@@ -2,6 +2,7 @@
 import { Command, Option } from "commander";
 import { HitzeroError } from "../base/errors.ts";
 import { LOG_LEVELS } from "../base/log.ts";
+import { isOfExecution } from "../engine/escapes.ts";
 import { VERSION } from "../engine/version.ts";
 import { addClearRedis } from "./commands/clear_redis.ts";
 import { addCompile } from "./commands/compile.ts";
@@ -30,7 +31,9 @@ export type Act = <Flags extends object>(work: Work<Flags>) => (...args: unknown
 /** Performs a command line (without `node` and the program's name); answers the exit code. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   const report = (error: unknown) => showError(error, argv);
-  process.on("uncaughtException", (error) => process.exit(report(uncaught(error))));
+  process.on("uncaughtException", (error) => {
+    if (!isOfExecution()) process.exit(report(uncaught(error)));
+  });
   for (const stream of [process.stdout, process.stderr]) {
     // Whoever read along has gone (`| head`, a parent that died): what is printed is lost, the work goes on.
     stream.on("error", () => {});
@@ -51,7 +54,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 
 function uncaught(error: unknown): HitzeroError {
   return new HitzeroError("INTERNAL", `an error that nothing caught ended the process: ${error}`, {
-    hint: "In a worker it comes from a handler's stray promise or timer. Run it again with --log-level debug to see where.",
+    hint: "In a worker it comes from what the handler module started while it was loaded. Run it again with --log-level debug to see where.",
     exitCode: 1,
     cause: error,
   });

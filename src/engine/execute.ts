@@ -2,6 +2,7 @@
  * One node execution in a worker: from its token's inputs to the finished item that `advance` applies. Owns nothing; a crash
  * here loses only work that was never recorded.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { HitzeroError } from "../base/errors.ts";
 import { encodeJson } from "../base/json.ts";
 import type { Log } from "../base/log.ts";
@@ -12,6 +13,7 @@ import type { Handlers } from "../handlers/types.ts";
 import { backoffMs } from "../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../token/journal.ts";
 import type { IRNode } from "../workflow/ir.ts";
+import { performWatched } from "./escapes.ts";
 import { bareItem, finishedItem, type HandOver, type Performed } from "./finished_item.ts";
 import { type HeldExecution, nodeOf, viewOf } from "./held.ts";
 import { MAX_DELIVERIES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES } from "./limits.ts";
@@ -38,14 +40,36 @@ export const RUN_HALTED = "RUN_HALTED";
 /** A handler that is told to stop has this long to do so. */
 const GRACE_MS = 200;
 
-/** Runs the handler under the node's timeout; the signal is aborted when it passes. */
+/** An error that escaped from an execution's handler: nobody awaited it. */
+class Escape {
+  readonly cause: unknown;
+
+  constructor(cause: unknown) {
+    this.cause = cause;
+  }
+}
+
+/** Runs the handler under the node's timeout; the signal is aborted when it passes. Fails, too, by what escapes from the handler. */
 async function withTimeout<T>(
   node: IRNode,
   abort: AbortController,
-  lost: AbortSignal,
+  { lost, log, workerId }: PerformOptions,
   work: () => Promise<T>,
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
+  let over = false;
+  let onEscape = (_error: unknown) => {};
+  const escaped = new Promise<never>((_resolve, reject) => {
+    onEscape = (error) => {
+      if (over) {
+        const { code, message, stack } = errorOf(error, 0, workerId);
+        log.error({ code, message, stack }, "an error escaped from a handler whose execution is over");
+        return;
+      }
+      reject(new Escape(error));
+      abort.abort(error);
+    };
+  });
   let giveUp = () => {};
   const gone = new Promise<never>((_resolve, reject) => {
     giveUp = () => {
@@ -65,8 +89,9 @@ async function withTimeout<T>(
     }, node.timeout_ms);
   });
   try {
-    return await Promise.race([work(), timedOut, gone]);
+    return await Promise.race([performWatched(onEscape, work), timedOut, gone, escaped]);
   } finally {
+    over = true;
     clearTimeout(timer);
     lost.removeEventListener("abort", giveUp);
   }
@@ -82,6 +107,8 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     if (mustWait(node) && held.woken === undefined) return beginWaiting(execution, options.services);
     if (mustWait(node)) return endWaiting(held, execution, options.services);
     const value = await performNode(execution, options.handlers);
+    // What it left behind that has failed already is known when this turn of the event loop is over.
+    if (node.config.function_name !== undefined) await nextTurn();
     const limits = {
       maxBytes: MAX_OUTPUT_BYTES,
       maxDepth: MAX_JSON_DEPTH,
@@ -99,7 +126,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   let first: Outcome;
   try {
     if (held.delivery > MAX_DELIVERIES) throw deadLetter(held.delivery - 1);
-    const produced = await withTimeout(node, abort, options.lost, produce);
+    const produced = await withTimeout(node, abort, options, produce);
     if ("park" in produced) {
       const item = bareItem(held, "W", { ...detail(), ...produced.detail }, { park: produced.park });
       return { item, blobs: produced.blobs };
@@ -107,8 +134,13 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     first = produced;
   } catch (thrown) {
     const halted = isHalted(options.lost);
-    const error = errorOf(halted ? options.lost.reason : thrown, held.attempt, options.workerId);
-    const due = halted ? undefined : nextAttempt(thrown, held, node, options);
+    const failure = thrown instanceof Escape ? thrown.cause : thrown;
+    const error = errorOf(halted ? options.lost.reason : failure, held.attempt, options.workerId);
+    if (thrown instanceof Escape) {
+      error.code = "ESCAPED_ERROR";
+      error.message = `an error escaped from the handler of node ${node.id}: ${error.message}`;
+    }
+    const due = halted ? undefined : nextAttempt(failure, held, node, options);
     if (halted) return { item: bareItem(held, "X", detail(error)), blobs: [] };
     noteFailure(held, error, due, options);
     if (due !== undefined) return { item: bareItem(held, "R", detail(error), { due }), blobs: [] };

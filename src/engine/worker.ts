@@ -27,6 +27,7 @@ import { fatesOf, renewLeases, type Withdrawn } from "../redis/upkeep.ts";
 import { decodeToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { alreadyStopped } from "./already_stopped.ts";
+import { watchEscapes } from "./escapes.ts";
 import { perform, RUN_HALTED } from "./execute.ts";
 import { claimTraits, type HeldExecution, isCompensation, lifelines, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
@@ -95,6 +96,7 @@ export class Worker {
   #irs: IRCache | undefined;
   #fetching: Promise<void> | undefined;
   #timers: NodeJS.Timeout[] = [];
+  #unwatch = () => {};
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -156,6 +158,7 @@ export class Worker {
       setInterval(() => this.#noteLong(), MOMENT_MS),
       setInterval(() => void this.#renew(), leaseMs / 3),
     ];
+    this.#unwatch = watchEscapes();
     this.#fetching = this.#fetch();
   }
 
@@ -215,6 +218,7 @@ export class Worker {
 
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    this.#unwatch();
     this.#connection?.close();
     this.#blocking?.close();
     this.#listener?.close();

@@ -1,0 +1,78 @@
+/**
+ * What escapes from a handler: the rejection of a promise that it did not await, an error thrown by a timer that it set.
+ *
+ * Owns: the process hooks, while a worker runs. Each execution is performed in an asynchronous context of its own, by which an error
+ * that nothing caught is attributed to it, and fails it alone. What belongs to no execution has its ordinary effect: other
+ * listeners decide, and without any the process ends as Node has it.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+
+/** Receives what escapes from an execution. */
+type OnEscape = (error: unknown) => void;
+
+const contexts = new AsyncLocalStorage<OnEscape>();
+
+/** Calls `work`; whatever escapes from it, also later, is given to `onEscape`. */
+export function performWatched<T>(onEscape: OnEscape, work: () => T): T {
+  return contexts.run(onEscape, work);
+}
+
+/** Asked by listeners of `uncaughtException`: is the error an execution's, which then fails instead of the process? */
+export function isOfExecution(): boolean {
+  return watchers > 0 && contexts.getStore() !== undefined;
+}
+
+let watchers = 0;
+
+/** Attributes what escapes from executions until the returned function is called. */
+export function watchEscapes(): () => void {
+  watchers += 1;
+  if (watchers === 1) listen();
+  let watching = true;
+  return () => {
+    if (!watching) return;
+    watching = false;
+    watchers -= 1;
+    if (watchers === 0) leave();
+  };
+}
+
+function listen(): void {
+  process.on("uncaughtException", onException);
+  process.on("unhandledRejection", onRejection);
+}
+
+function leave(): void {
+  process.off("uncaughtException", onException);
+  process.off("unhandledRejection", onRejection);
+}
+
+function onException(error: unknown): void {
+  if (attribute(error) || process.listenerCount("uncaughtException") > 1) return;
+  withoutListening(() =>
+    process.nextTick(() => {
+      throw error;
+    }),
+  );
+}
+
+function onRejection(reason: unknown): void {
+  if (attribute(reason) || process.listenerCount("unhandledRejection") > 1) return;
+  withoutListening(() => void Promise.reject(reason));
+}
+
+function attribute(error: unknown): boolean {
+  const onEscape = contexts.getStore();
+  if (onEscape) contexts.exit(() => onEscape(error));
+  return onEscape !== undefined;
+}
+
+/** Has it happen again as if nobody listened. */
+function withoutListening(happen: () => void): void {
+  leave();
+  happen();
+  setImmediate(() => {
+    leave();
+    if (watchers > 0) listen();
+  });
+}
