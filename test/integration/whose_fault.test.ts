@@ -26,7 +26,7 @@ const nodeOf = async (runId: string) => {
 
 describe("what escapes from a handler", () => {
   const EVENTS = ["uncaughtException", "unhandledRejection"] as const;
-  const others = new Map<string, ((...args: never[]) => void)[]>();
+  const others = new Map<string, ((...args: unknown[]) => void)[]>();
   // The test runner would count each error as a failure.
   beforeAll(() => {
     for (const event of EVENTS) {
