@@ -2,12 +2,13 @@
 
 const LONGEST = 8_192;
 
-/** Passwords in URLs are replaced, NUL and lone surrogates (which jsonb refuses) too; overlong texts are cut. */
+/** Passwords in URLs are replaced (up to the last @, as they may hold one), NUL and lone surrogates (which jsonb refuses) too; overlong texts are cut. */
 export function presentable(text: string): string {
   const cut =
     text.length > LONGEST ? `${text.slice(0, LONGEST)}… (${text.length - LONGEST} more characters)` : text;
   return cut
     .replaceAll("\u0000", "\u2400")
     .toWellFormed()
-    .replaceAll(/(:\/\/[^\s/:@]*):[^\s@/]+@/g, "$1:***@");
+    .replaceAll(/(:\/\/[^\s/:]*):\S+@/g, "$1:***@")
+    .replaceAll(/([?&]password=)[^\s&#]+/g, "$1***");
 }

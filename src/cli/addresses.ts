@@ -1,7 +1,7 @@
 /** Where the servers are, as people read it. */
 import type { Settings } from "../engine/settings.ts";
 import { describeDatabase } from "../postgres/connection_errors.ts";
-import { redisAddress } from "../redis/connection.ts";
+import { redisAddress } from "../redis/connection_errors.ts";
 
 /** Without users and passwords. */
 export function addresses({ redisUrl = "", databaseUrl = "" }: Settings): string {

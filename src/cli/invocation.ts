@@ -88,19 +88,6 @@ function noServers(redis: boolean, postgres: boolean): HitzeroError {
   );
 }
 
-/** Passwords of these URLs, to be masked wherever they would be printed. */
-export function passwordsIn(urls: readonly (string | undefined)[]): string[] {
-  return urls.flatMap((url) => {
-    const raw = /^\w+:\/\/[^/]*?:([^/]*)@/.exec(url ?? "")?.[1];
-    if (!raw) return [];
-    try {
-      return [raw, decodeURIComponent(raw)];
-    } catch {
-      return [raw];
-    }
-  });
-}
-
 /** A parser for flags that are whole numbers. */
 export function wholeNumber(lowest: number, highest: number): (text: string) => number {
   return (text) => {

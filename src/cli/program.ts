@@ -2,7 +2,9 @@
 import { Command, Option } from "commander";
 import { HitzeroError } from "../base/errors.ts";
 import { LOG_LEVELS } from "../base/log.ts";
+import { passwordsIn } from "../base/server_url.ts";
 import { isOfExecution } from "../engine/escapes.ts";
+import { serverUrls } from "../engine/settings.ts";
 import { VERSION } from "../engine/version.ts";
 import { addClearRedis } from "./commands/clear_redis.ts";
 import { addCompile } from "./commands/compile.ts";
@@ -18,7 +20,7 @@ import { addSupervisor } from "./commands/supervisor.ts";
 import { addUp } from "./commands/up.ts";
 import { addWorker } from "./commands/worker.ts";
 import { addWorkflow } from "./commands/workflow.ts";
-import { Invocation, passwordsIn } from "./invocation.ts";
+import { Invocation } from "./invocation.ts";
 import { reportJson, reportOf, reportText, UsageError } from "./report.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -66,13 +68,12 @@ function showError(error: unknown, argv: readonly string[]): number {
     return error.cause.exitCode === 0 ? 0 : 2;
   }
   const flagValue = (flag: string) =>
-    argv.find((_, index) => argv[index - 1] === flag) ?? argv.find((arg) => arg.startsWith(`${flag}=`));
-  const { env } = process;
-  const urls = [flagValue("--redis-url"), flagValue("--database-url"), env.HITZERO_REDIS_URL, env.REDIS_URL];
-  const secrets = passwordsIn([...urls, env.HITZERO_DATABASE_URL, env.DATABASE_URL]);
-  const shown = reportOf(error, secrets);
+    argv.find((_, index) => argv[index - 1] === flag) ??
+    argv.find((arg) => arg.startsWith(`${flag}=`))?.slice(flag.length + 1);
+  const urls = serverUrls([flagValue("--redis-url"), flagValue("--database-url")]);
+  const shown = reportOf(error, urls.flatMap(passwordsIn));
   const terminal = new Terminal(argv.includes("--json"));
-  const debug = /(^|=)debug$/.test(flagValue("--log-level") ?? env.HITZERO_LOG_LEVEL ?? "");
+  const debug = /(^|=)debug$/.test(flagValue("--log-level") ?? process.env.HITZERO_LOG_LEVEL ?? "");
   if (terminal.json) terminal.document(reportJson(shown));
   if (!terminal.json || debug) terminal.remark(reportText(shown, terminal.remarkColors, debug));
   return shown.exitCode;

@@ -33,7 +33,7 @@ export class UsageError extends Error {
  */
 export function reportOf(error: unknown, secrets: readonly string[] = []): ErrorReport {
   const clean = (text: string) =>
-    secrets.reduce((masked, secret) => masked.replaceAll(secret, "***"), presentable(text));
+    presentable(secrets.reduce((masked, secret) => masked.replaceAll(secret, "***"), text));
   const report = rawReport(error);
   const stack = clean(report.stack);
   return report.code === "INTERNAL"

@@ -56,6 +56,7 @@ import {
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { stateChannel } from "../redis/keys.ts";
 import { FenceError, Partition } from "../redis/partition.ts";
+import { refuseMissingRights } from "../redis/rights.ts";
 import { nudgeReader } from "../redis/upkeep.ts";
 import { isFinalRunStatus, type NodeStatus } from "../token/lifecycle.ts";
 import { compile } from "../workflow/compile.ts";
@@ -141,17 +142,20 @@ export class Client {
 
   /** Connects. @throws HitzeroError (exit code 3) when a server cannot be used */
   static async connect(options: ClientOptions): Promise<Client> {
+    const { namespace = "hitzero" } = options;
     const database = new Database(options.databaseUrl);
+    let redis: RedisConnection | undefined;
     try {
       const numbers = await listPartitions(database);
-      const redis = await RedisConnection.open(options.redisUrl);
+      redis = await RedisConnection.open(options.redisUrl);
+      await refuseMissingRights(redis, namespace);
       const installation = await readInstallation(database);
-      const partitions = numbers.map(
-        (number) => new Partition(redis, options.namespace ?? "hitzero", number, installation),
-      );
+      const connection = redis;
+      const partitions = numbers.map((number) => new Partition(connection, namespace, number, installation));
       for (const partition of partitions) await partition.checkOwner();
-      return new Client(database, redis, partitions, options.log ?? createLog("silent"));
+      return new Client(database, connection, partitions, options.log ?? createLog("silent"));
     } catch (error) {
+      redis?.close();
       await database.close();
       throw error;
     }

@@ -67,6 +67,23 @@ function readConfigFile(path: string): z.infer<typeof file> {
   }
 }
 
+/** All URLs that name servers, whichever of them wins: what they hold of passwords is to be masked. */
+export function serverUrls(
+  flags: readonly (string | undefined)[],
+  environment: NodeJS.ProcessEnv = process.env,
+  folder: string = process.cwd(),
+): string[] {
+  const { HITZERO_REDIS_URL, REDIS_URL, HITZERO_DATABASE_URL, DATABASE_URL } = environment;
+  let config: z.infer<typeof file> = {};
+  try {
+    config = readConfigFile(resolve(folder, "hitzero.config.json"));
+  } catch {
+    // Whoever needs the file reports what is wrong with it.
+  }
+  const urls = [...flags, HITZERO_REDIS_URL, REDIS_URL, HITZERO_DATABASE_URL, DATABASE_URL];
+  return [...urls, config.redis_url, config.database_url].filter((url) => url !== undefined);
+}
+
 /**
  * Resolves the settings.
  * @throws HitzeroError BAD_NAMESPACE, BAD_SETTING, CONFIG_UNREADABLE; InvalidInputError for a bad `hitzero.config.json`

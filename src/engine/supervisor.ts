@@ -25,6 +25,7 @@ import { heartbeat, signOff } from "../postgres/registry.ts";
 import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
 import { FenceError, LAYOUT, type Meta, newNonce, Partition } from "../redis/partition.ts";
+import { refuseMissingRights } from "../redis/rights.ts";
 import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { CommandApplier } from "./command_applier.ts";
@@ -138,6 +139,7 @@ export class Supervisor {
   async #checkRedis(partitions: readonly number[]): Promise<void> {
     const connection = await RedisConnection.open(this.#options.redisUrl);
     try {
+      await refuseMissingRights(connection, this.#options.namespace);
       for (const number of partitions) await this.#partitionOf(connection, number).checkOwner();
     } finally {
       connection.close();

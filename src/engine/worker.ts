@@ -23,6 +23,7 @@ import { controlChannel } from "../redis/keys.ts";
 import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import type { HandedToken } from "../redis/replies.ts";
+import { refuseMissingRights } from "../redis/rights.ts";
 import { fatesOf, renewLeases, type Withdrawn } from "../redis/upkeep.ts";
 import { decodeToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
@@ -129,6 +130,7 @@ export class Worker {
       const installation = await readInstallation(this.#database);
       this.#irs = new IRCache(this.#database);
       this.#connection = await RedisConnection.open(redisUrl);
+      await refuseMissingRights(this.#connection, namespace);
       this.#blocking = await this.#connection.duplicate();
       await this.#listen();
       for (const number of numbers) {

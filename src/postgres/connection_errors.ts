@@ -6,6 +6,8 @@
  */
 
 import { HitzeroError } from "../base/errors.ts";
+import { POSTGRES, serverAddress } from "../base/server_url.ts";
+import { tlsFault } from "../base/tls_faults.ts";
 
 /** The oldest Postgres whose behaviour is tested. */
 export const OLDEST_POSTGRES_MAJOR = 15;
@@ -41,39 +43,15 @@ const UNREACHABLE_MESSAGE =
 
 /** `host:port/database` of a database URL, without user and password; for messages. */
 export function describeDatabase(url: string): string {
-  try {
-    const parsed = new URL(url);
-    const host = parsed.searchParams.get("host") ?? parsed.hostname;
-    return `${host || "localhost"}:${parsed.port || "5432"}${parsed.pathname === "/" ? "" : parsed.pathname}`;
-  } catch {
-    return "the database URL, which does not parse";
-  }
-}
-
-/**
- * Refuses what is not a `postgres://` or `postgresql://` URL, before a client makes something else of it.
- *
- * @throws HitzeroError DATABASE_URL_INVALID (exit code 2)
- */
-export function checkDatabaseUrl(url: string): void {
-  let protocol = "";
-  try {
-    protocol = new URL(url).protocol;
-  } catch {
-    // Reported below: a URL that does not parse has no protocol.
-  }
-  if (protocol === "postgres:" || protocol === "postgresql:") return;
-  throw new HitzeroError("DATABASE_URL_INVALID", "the database URL is not a postgres:// URL", {
-    hint: "Write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE; percent-encode special characters of the password.",
-  });
+  return serverAddress(url, POSTGRES, true);
 }
 
 /**
  * Translates anything caught while talking to Postgres into a coded error with exit code 3. A `HitzeroError` is
  * returned as it is.
  *
- * Codes: SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED, TLS_REFUSED, and
- * POSTGRES_FAILED for the rest, which names the SQLSTATE only (Postgres's own message may hold run data; it is the `cause`).
+ * Codes: SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED, READ_ONLY, POOLER_REFUSES,
+ * TLS_REFUSED, and POSTGRES_FAILED for the rest, which names the SQLSTATE only (Postgres's own message may hold run data; it is the `cause`).
  */
 export function postgresFault(error: unknown, url: string): HitzeroError {
   if (error instanceof HitzeroError) return error;
@@ -87,6 +65,13 @@ export function postgresFault(error: unknown, url: string): HitzeroError {
       "WRONG_PASSWORD",
       `Postgres at ${where} refused the user or password`,
       "Check both in the database URL (HITZERO_DATABASE_URL).",
+    );
+  }
+  if (code === "28000" && /no encryption|SSL off/i.test(message)) {
+    return coded(
+      "TLS_REFUSED",
+      `Postgres at ${where} admits this user over TLS only`,
+      "Add ?sslmode=require to the database URL.",
     );
   }
   if (code === "28000") {
@@ -104,21 +89,36 @@ export function postgresFault(error: unknown, url: string): HitzeroError {
     );
   }
   if (code === "42501") {
+    // Postgres names the object only: `permission denied for table runs`.
     return coded(
       "PERMISSION_DENIED",
-      `the database user lacks a permission at ${where}`,
-      "Run `hitzero migrate` as the owner of the database, and grant this user the use of schema hitzero.",
+      `the database user lacks a right at ${where}: ${message}`,
+      "Run `npx hitzero migrate` as the owner of the database or of schema hitzero, and grant this user the use of both schema and tables.",
     );
   }
-  if (
-    /does not support SSL|self[- ]signed certificate|unable to verify the first certificate/i.test(message)
-  ) {
+  if (code === "25006") {
+    return coded(
+      "READ_ONLY",
+      `Postgres at ${where} takes no writes: it is a standby, or default_transaction_read_only is on`,
+      "Point HITZERO_DATABASE_URL at the primary; `show default_transaction_read_only` tells the rest.",
+    );
+  }
+  if (code === "08P01" && /unsupported startup parameter/i.test(message)) {
+    return coded(
+      "POOLER_REFUSES",
+      `the pooler at ${where} refuses a setting of the connection: ${message}`,
+      "Remove it from the database URL, or name it in ignore_startup_parameters of pgbouncer.",
+    );
+  }
+  if (/does not support SSL/i.test(message)) {
     return coded(
       "TLS_REFUSED",
-      `no encrypted connection to Postgres at ${where} could be agreed`,
-      "Set `sslmode` in the database URL to what the server offers.",
+      `Postgres at ${where} does not speak TLS`,
+      "Remove sslmode from the database URL, or turn ssl on at the server.",
     );
   }
+  const tls = tlsFault(error);
+  if (tls) return coded("TLS_REFUSED", `Postgres at ${where} ${tls.what}`, tls.hint);
   if (
     UNREACHABLE_SYSTEM_CODES.has(code) ||
     UNAVAILABLE_SQLSTATES.has(code) ||

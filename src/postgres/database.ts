@@ -1,7 +1,8 @@
 /** A pool of connections to Postgres, whose faults come out as coded errors. */
 import pg from "pg";
 import { HitzeroError } from "../base/errors.ts";
-import { checkDatabaseUrl, postgresFault } from "./connection_errors.ts";
+import { POSTGRES, parseServerUrl } from "../base/server_url.ts";
+import { postgresFault } from "./connection_errors.ts";
 
 export type Row = Record<string, unknown>;
 
@@ -30,7 +31,7 @@ export class Database implements Queryable {
   readonly #pool: pg.Pool;
 
   constructor(url: string, options: DatabaseOptions = {}) {
-    checkDatabaseUrl(url);
+    parseServerUrl(url, POSTGRES);
     this.url = url;
     const settings = Object.entries(options.settings ?? {}).map(([name, value]) => `-c ${name}=${value}`);
     this.#pool = new pg.Pool({

@@ -11,12 +11,8 @@
 
 import pg from "pg";
 import { HitzeroError } from "../base/errors.ts";
-import {
-  checkDatabaseUrl,
-  describeDatabase,
-  OLDEST_POSTGRES_MAJOR,
-  postgresFault,
-} from "./connection_errors.ts";
+import { POSTGRES, parseServerUrl } from "../base/server_url.ts";
+import { describeDatabase, OLDEST_POSTGRES_MAJOR, postgresFault } from "./connection_errors.ts";
 import { type MigrationFile, PACKAGE_MIGRATIONS, readMigrations } from "./migration_files.ts";
 import { checkPartitionCount, fixPartitions } from "./partition_count.ts";
 
@@ -50,7 +46,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
  *   MIGRATION_FAILED, PARTITIONS_INVALID, PARTITIONS_FIXED
  */
 export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<MigrateResult> {
-  checkDatabaseUrl(databaseUrl);
+  parseServerUrl(databaseUrl, POSTGRES);
   checkPartitionCount(options.partitions);
   const files = await readMigrations(options.folder ?? PACKAGE_MIGRATIONS);
   const client = new pg.Client({

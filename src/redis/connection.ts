@@ -7,6 +7,7 @@
  */
 import { Redis } from "ioredis";
 import { HitzeroError } from "../base/errors.ts";
+import { checkRedisUrl, connectFault, redisAddress } from "./connection_errors.ts";
 
 /** The connection is away; the call may or may not have taken effect. */
 export class RedisAwayError extends HitzeroError {
@@ -23,40 +24,12 @@ export class RedisAwayError extends HitzeroError {
   }
 }
 
-/** Host and port of a URL, without user or password. */
-export function redisAddress(url: string): string {
-  try {
-    const parsed = new URL(url);
-    return `${parsed.hostname || "127.0.0.1"}:${parsed.port || "6379"}`;
-  } catch {
-    return "the given address";
-  }
-}
-
-function redisFault(error: unknown, url: string): HitzeroError {
-  const message = error instanceof Error ? error.message : String(error);
-  if (/WRONGPASS|NOAUTH|invalid password|without any password configured/i.test(message)) {
-    return new HitzeroError("WRONG_PASSWORD", `Redis at ${redisAddress(url)} refused the user or password`, {
-      hint: "Correct the user and password in HITZERO_REDIS_URL (redis://user:password@host:port).",
-      exitCode: 3,
-    });
-  }
-  return new HitzeroError(
-    "SERVER_UNREACHABLE",
-    `Redis at ${redisAddress(url)} cannot be reached: ${message}`,
-    {
-      hint: "Start Redis, or set HITZERO_REDIS_URL; `npx hitzero up` starts a local one.",
-      exitCode: 3,
-    },
-  );
-}
-
 const CLOCK_READINGS = 3;
 /** A reading that took no longer is good enough. */
 const QUICK_MS = 4;
 
 const AWAY =
-  /Connection is closed|max retries per request|Stream isn't writeable|ECONNRESET|EPIPE|ECONNREFUSED|^LOADING|^MASTERDOWN|^READONLY|Command timed out/;
+  /Connection is closed|max retries per request|Stream isn't writeable|ECONNRESET|EPIPE|ECONNREFUSED|^LOADING|^MASTERDOWN|^READONLY|^BUSY |Command timed out/;
 
 /** Is this error one of the connection (or a server that is starting), so that the call may be repeated? */
 export function isAway(error: unknown): boolean {
@@ -74,13 +47,13 @@ export interface ConnectionOptions {
 
 export class RedisConnection {
   readonly redis: Redis;
-  readonly #url: string;
+  readonly url: string;
   #identity: Promise<string> | undefined;
   #clockOffsetMs = 0;
   #lastError: Error | undefined;
 
   private constructor(url: string, options: ConnectionOptions) {
-    this.#url = url;
+    this.url = url;
     this.redis = new Redis(url, {
       lazyConnect: true,
       enableOfflineQueue: false,
@@ -102,14 +75,11 @@ export class RedisConnection {
 
   /**
    * Connects.
-   * @throws HitzeroError REDIS_URL_INVALID; WRONG_PASSWORD, SERVER_UNREACHABLE or SERVER_TOO_OLD (exit code 3), without the password
+   * @throws HitzeroError REDIS_URL_INVALID; SERVER_TOO_OLD, REDIS_IS_CLUSTER, REDIS_DATABASE_MISSING and those of `redisFault`
+   *   (exit code 3)
    */
   static async open(url: string, options: ConnectionOptions = {}): Promise<RedisConnection> {
-    if (!/^rediss?:\/\//.test(url)) {
-      throw new HitzeroError("REDIS_URL_INVALID", "the Redis URL does not start with redis:// or rediss://", {
-        hint: "Write it as redis://user:password@host:port/db.",
-      });
-    }
+    checkRedisUrl(url);
     const connection = new RedisConnection(url, options);
     try {
       await connection.redis.connect();
@@ -117,9 +87,14 @@ export class RedisConnection {
     } catch (error) {
       connection.redis.disconnect();
       if (error instanceof HitzeroError && !isAway(error)) throw error;
-      throw redisFault(connection.#lastError ?? error, url);
+      throw await connectFault(connection.#lastError ?? error, url);
     }
     return connection;
+  }
+
+  /** Host and port. */
+  get address(): string {
+    return redisAddress(this.url);
   }
 
   /** The server's identity as this socket sees it. @throws RedisAwayError */
@@ -141,7 +116,7 @@ export class RedisConnection {
 
   /** Another connection with the same settings, for blocking reads or subscriptions. */
   duplicate(options: ConnectionOptions = {}): Promise<RedisConnection> {
-    return RedisConnection.open(this.#url, options);
+    return RedisConnection.open(this.url, options);
   }
 
   /** Closes at once; calls in flight are rejected. */
@@ -150,9 +125,10 @@ export class RedisConnection {
   }
 
   async #readIdentity(): Promise<string> {
-    const [server, replication] = await Promise.all([
+    const [server, replication, cluster] = await Promise.all([
       this.redis.info("server"),
       this.redis.info("replication"),
+      this.redis.info("cluster"),
     ]);
     const field = (text: string, name: string) =>
       new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(text)?.[1] ?? "";
@@ -163,8 +139,34 @@ export class RedisConnection {
         exitCode: 3,
       });
     }
+    if (field(cluster, "cluster_enabled") === "1") {
+      throw new HitzeroError("REDIS_IS_CLUSTER", `Redis at ${this.address} is a node of a Redis Cluster`, {
+        hint: "Use a Redis without cluster mode (cluster-enabled no); a replica of it is welcome. Support for Cluster is to come.",
+        exitCode: 3,
+      });
+    }
+    await this.#refuseMissingDatabase();
     this.#clockOffsetMs = await this.#readClockOffset();
     return `${field(server, "run_id")}:${field(replication, "master_replid")}`;
+  }
+
+  /** The library selects the database at each connect, too, but stays at database 0 when that is refused. */
+  async #refuseMissingDatabase(): Promise<void> {
+    const database = this.redis.options.db ?? 0;
+    if (database === 0) return;
+    try {
+      await this.redis.select(database);
+    } catch (error) {
+      if (!String(error).includes("out of range")) throw error;
+      throw new HitzeroError(
+        "REDIS_DATABASE_MISSING",
+        `Redis at ${this.address} has no database ${database}`,
+        {
+          hint: "Correct the number at the end of HITZERO_REDIS_URL (`databases` of redis.conf says how many there are).",
+          exitCode: 3,
+        },
+      );
+    }
   }
 
   /** Of a few readings the quickest: it is wrong by half of what it took at most. */

@@ -1,6 +1,6 @@
 /** What Redis says of itself, for `doctor`. */
-import { HitzeroError } from "../base/errors.ts";
 import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
+import { redisFault } from "./connection_errors.ts";
 
 export interface RedisFacts {
   /** `Redis 7.0.15`, or another name of the server with its version. */
@@ -17,7 +17,7 @@ export interface RedisFacts {
   replica: boolean;
 }
 
-/** @throws RedisAwayError */
+/** @throws RedisAwayError; HitzeroError of `redisFault` */
 export async function readRedisFacts(connection: RedisConnection): Promise<RedisFacts> {
   const { redis } = connection;
   try {
@@ -39,10 +39,6 @@ export async function readRedisFacts(connection: RedisConnection): Promise<Redis
     };
   } catch (error) {
     if (isAway(error)) throw new RedisAwayError(error);
-    throw new HitzeroError("REDIS_REFUSES", `Redis refuses INFO: ${String(error)}`, {
-      hint: "Give the user of HITZERO_REDIS_URL the right to it.",
-      exitCode: 3,
-      cause: error,
-    });
+    throw redisFault(error, connection.url);
   }
 }

@@ -12,9 +12,11 @@ import {
   readWorkHealth,
 } from "../../postgres/health.ts";
 import { readInstallation } from "../../postgres/partitions.ts";
-import { RedisConnection, redisAddress } from "../../redis/connection.ts";
+import { RedisConnection } from "../../redis/connection.ts";
+import { redisAddress } from "../../redis/connection_errors.ts";
 import { readRedisFacts } from "../../redis/health.ts";
 import { Partition } from "../../redis/partition.ts";
+import { refuseMissingRights } from "../../redis/rights.ts";
 import { type Check, checksOf } from "./check.ts";
 import { nodeChecks, postgresChecks, redisChecks, schemaChecks } from "./servers.ts";
 import { partitionChecks, processChecks, workChecks } from "./work.ts";
@@ -35,7 +37,9 @@ export async function examine(settings: ServerSettings): Promise<Examination> {
   const database = new Database(settings.databaseUrl, { size: 2 });
   try {
     await orAway(examination, "redis", async () => {
-      if (redis) checks.push(...redisChecks(await readRedisFacts(redis), redisAddress(settings.redisUrl)));
+      if (!redis) return;
+      checks.push(...redisChecks(await readRedisFacts(redis), redisAddress(settings.redisUrl)));
+      await refuseMissingRights(redis, settings.namespace);
     });
     const facts = await orAway(examination, "postgres", () => readPostgresFacts(database));
     if (facts) {

@@ -1,0 +1,157 @@
+/** A Redis as people have it: users with narrow rights, databases that are not there, Cluster, TLS, a script that does not end. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Redis } from "ioredis";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { Client } from "../../src/engine/client.ts";
+import { Supervisor } from "../../src/engine/supervisor.ts";
+import { Worker } from "../../src/engine/worker.ts";
+import { RedisConnection } from "../../src/redis/connection.ts";
+import { aclRules, COMMANDS, refuseMissingRights } from "../../src/redis/rights.ts";
+import { createTestDatabase } from "../support/database.ts";
+import { type PrivateRedis, startPrivateRedis, testNamespace } from "../support/redis.ts";
+
+const namespace = testNamespace();
+let server: PrivateRedis;
+let admin: Redis;
+
+beforeAll(async () => {
+  server = await startPrivateRedis();
+  admin = new Redis(server.url);
+});
+afterAll(async () => {
+  admin.disconnect();
+  await server.stop();
+});
+
+/** URL of a user with these rules only. */
+async function urlOf(rules: readonly string[], database = ""): Promise<string> {
+  await admin.call("ACL", "SETUSER", "narrow", "reset", "on", ">pa:ss w@rd", ...rules);
+  const url = new URL(server.url);
+  [url.username, url.password, url.pathname] = ["narrow", "pa:ss w@rd", database];
+  return url.href;
+}
+
+async function start(url: string): Promise<void> {
+  const connection = await RedisConnection.open(url);
+  await refuseMissingRights(connection, namespace).finally(() => connection.close());
+}
+
+test("a user with exactly the documented rights does for everything", async () => {
+  const database = await createTestDatabase();
+  const settings = { redisUrl: await urlOf(aclRules(namespace)), databaseUrl: database.url, namespace };
+  const supervisor = new Supervisor(settings);
+  const worker = new Worker({
+    ...settings,
+    handlers: {
+      big: () => "x".repeat(50_000),
+      slow: ({ signal }) => new Promise((end) => signal.addEventListener("abort", end)),
+    },
+  });
+  await supervisor.start();
+  await worker.start();
+  const client = await Client.connect(settings);
+  try {
+    const node = (id: string, name: string) => ({ id, type: "function", config: { function_name: name } });
+    const ends = await client.register({
+      name: "ends",
+      nodes: [node("a", "big"), node("b", "big")],
+      edges: [{ from: "a", to: "b" }],
+    });
+    const [first] = (await client.submit(ends)).runIds as [string];
+    expect(await client.wait(first)).toMatchObject({ status: "COMPLETED" });
+    const lasts = await client.register({ name: "lasts", nodes: [node("a", "slow")], edges: [] });
+    const [second] = (await client.submit(lasts)).runIds as [string];
+    await client.cancel(second);
+    expect(await client.wait(second)).toMatchObject({ status: "CANCELLED" });
+    const log = (await admin.call("ACL", "LOG")) as unknown[][];
+    expect(log.filter((entry) => !String(entry[7]).startsWith("client|setinfo"))).toEqual([]);
+  } finally {
+    await client.close();
+    await worker.stop();
+    await supervisor.stop();
+    await database.drop();
+  }
+});
+
+test("each right that is missing is named at the start", async () => {
+  // The library says so, too.
+  vi.spyOn(console, "warn").mockImplementation(() => {});
+  const rules = aclRules(namespace);
+  for (const rule of rules) {
+    const url = await urlOf(rules.filter((other) => other !== rule));
+    const fault = await start(url).catch((error: unknown) => error);
+    expect(fault, rule).toMatchObject({ code: "PERMISSION_DENIED", exitCode: 3 });
+    const { message, hint } = fault as { message: string; hint: string };
+    expect(hint, rule).toBe(`Give it with: ACL SETUSER USER '${rule}'`);
+    expect(message).toContain(
+      rule.startsWith("+") ? rule.slice(1).replace("|", " ").toUpperCase() : rule.slice(1),
+    );
+  }
+  await start(await urlOf(rules));
+  vi.restoreAllMocks();
+});
+
+test("the list of rights is that of what the scripts call, and is documented", () => {
+  const page = readFileSync(join(import.meta.dirname, "../../docs/operations.md"), "utf8");
+  expect(page).toContain(`\nACL SETUSER hitzero on >PASSWORD ${aclRules("hitzero").join(" ")}\n`);
+  const lua = join(import.meta.dirname, "../../lua");
+  const called = (readdirSync(lua, { recursive: true, encoding: "utf8" }) as string[])
+    .filter((file) => file.endsWith(".lua"))
+    .flatMap((file) => [...readFileSync(join(lua, file), "utf8").matchAll(/redis\.p?call\(\s*['"](\w+)/g)])
+    .map((match) => (match[1] as string).toLowerCase());
+  const known = Object.keys(COMMANDS).map((name) => name.split("|")[0]);
+  expect(called.filter((name) => !known.includes(name))).toEqual([]);
+});
+
+test("a database number that does not exist is refused; the right to another is named", async () => {
+  await expect(RedisConnection.open(`${server.url}/99`.replace("//99", "/99"))).rejects.toMatchObject({
+    code: "REDIS_DATABASE_MISSING",
+    message: expect.stringContaining("no database 99"),
+  });
+  await expect(RedisConnection.open(`${server.url}/orders`.replace("//o", "/o"))).rejects.toMatchObject({
+    code: "REDIS_URL_INVALID",
+  });
+  const url = await urlOf(aclRules(namespace), "/1");
+  await expect(RedisConnection.open(url)).rejects.toMatchObject({
+    code: "PERMISSION_DENIED",
+    message: expect.stringContaining("SELECT"),
+  });
+  await start(await urlOf([...aclRules(namespace), "+select"], "/1"));
+});
+
+test("a plain server behind rediss:// is named", async () => {
+  await expect(RedisConnection.open(server.url.replace("redis:", "rediss:"))).rejects.toMatchObject({
+    code: "TLS_REFUSED",
+    message: expect.stringContaining("does not speak TLS"),
+  });
+});
+
+test("a node of a Redis Cluster is refused by name", async () => {
+  const cluster = await startPrivateRedis(["cluster-enabled yes"]);
+  try {
+    await expect(RedisConnection.open(cluster.url)).rejects.toMatchObject({ code: "REDIS_IS_CLUSTER" });
+  } finally {
+    await cluster.stop();
+  }
+});
+
+test("a script that does not end is named", async () => {
+  const busy = await startPrivateRedis(["busy-reply-threshold 1"]);
+  const other = new Redis(busy.url, { retryStrategy: () => null });
+  other.on("error", () => {});
+  try {
+    const hangs = other.eval("while true do end", 0).catch(() => {});
+    await expect(
+      vi.waitUntil(async () => {
+        const fault = await RedisConnection.open(busy.url).then((open) => open.close(), String);
+        return fault?.includes("does not end") && fault;
+      }, 20_000),
+    ).resolves.toMatch(/REDIS_BUSY|runs a script that does not end/);
+    await busy.kill9();
+    await hangs;
+  } finally {
+    other.disconnect();
+    await busy.stop();
+  }
+});
