@@ -4,6 +4,7 @@
 -- ARGV  1 JSON {layout, epoch, timeline, lease_until, held [kept token]}
 -- reply {word: ok, lost [position from 0]} | refused
 --@include lib/fence.lua
+--@include lib/writes.lua
 --@include lib/tokens.lua
 
 local call = cjson.decode(ARGV[1])
@@ -13,9 +14,9 @@ if word then return refuse(word) end
 local lost = {}
 for position, kept in ipairs(call.held) do
   if redis.call('ZSCORE', KEYS[2], kept) then
-    redis.call('ZADD', KEYS[2], integer(call.lease_until), kept)
+    write('ZADD', KEYS[2], integer(call.lease_until), kept)
   else
     lost[#lost + 1] = position - 1
   end
 end
-return { cjson.encode({ word = 'ok', lost = #lost > 0 and lost or nil }) }
+return commit({ word = 'ok', lost = #lost > 0 and lost or nil })
