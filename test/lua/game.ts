@@ -12,7 +12,7 @@ import { decodeToken, type ExecutionToken, type SettleToken } from "../../src/to
 import type { IR, IRNode } from "../../src/workflow/ir.ts";
 import { testNamespace } from "../support/redis.ts";
 
-export const WORKER = "worker-1";
+const WORKER = "worker-1";
 /** Of the database that would belong to it. */
 export const INSTALLATION = "installation-1";
 
