@@ -25,17 +25,9 @@ const UNREACHABLE_SYSTEM_CODES = new Set([
 ]);
 
 /** SQLSTATEs of a server that is there but takes no work now: shutting down, starting, crashed, no slots, lost link. */
-const UNAVAILABLE_SQLSTATES = new Set([
-  "57P01",
-  "57P02",
-  "57P03",
-  "53300",
-  "08000",
-  "08001",
-  "08003",
-  "08004",
-  "08006",
-]);
+const UNAVAILABLE_SQLSTATES = new Set(["57P01", "57P02", "57P03", "53300"]);
+/** SQLSTATEs of a link that broke; also what poolers say when the server behind them is away. */
+const BROKEN_LINK = /^08/;
 
 /** Messages of the `pg` client for a link that was lost or never made; these carry no code. */
 const UNREACHABLE_MESSAGE =
@@ -81,7 +73,7 @@ export function postgresFault(error: unknown, url: string): HitzeroError {
       "Check the user in the database URL and the server's pg_hba.conf.",
     );
   }
-  if (code === "3D000") {
+  if (code === "3D000" || /^no such database/i.test(message)) {
     return coded(
       "DATABASE_MISSING",
       `the database of ${where} does not exist`,
@@ -122,6 +114,7 @@ export function postgresFault(error: unknown, url: string): HitzeroError {
   if (
     UNREACHABLE_SYSTEM_CODES.has(code) ||
     UNAVAILABLE_SQLSTATES.has(code) ||
+    BROKEN_LINK.test(code) ||
     UNREACHABLE_MESSAGE.test(message)
   ) {
     const reason = code ? ` (${code})` : "";

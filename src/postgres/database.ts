@@ -16,7 +16,10 @@ export interface Queryable {
 export interface DatabaseOptions {
   /** Connections at most. Default 4. */
   size?: number;
-  /** Session settings, for example `idle_in_transaction_session_timeout`. */
+  /**
+   * Settings of each transaction, for example `lock_timeout`. Never of the session: behind a pooler it is somebody else's, too, and pgbouncer
+   * refuses a connection that comes with settings.
+   */
   settings?: Record<string, string>;
 }
 
@@ -29,18 +32,19 @@ const types: pg.CustomTypesConfig = {
 export class Database implements Queryable {
   readonly url: string;
   readonly #pool: pg.Pool;
+  readonly #begin: string;
 
   constructor(url: string, options: DatabaseOptions = {}) {
     parseServerUrl(url, POSTGRES);
     this.url = url;
-    const settings = Object.entries(options.settings ?? {}).map(([name, value]) => `-c ${name}=${value}`);
+    const settings = Object.entries(options.settings ?? {});
+    this.#begin = ["begin", ...settings.map(([name, value]) => `set local ${name} = '${value}'`)].join("; ");
     this.#pool = new pg.Pool({
       connectionString: url,
       max: options.size ?? 4,
       connectionTimeoutMillis: 5_000,
       application_name: "hitzero",
       types,
-      ...(settings.length > 0 ? { options: settings.join(" ") } : {}),
     });
     // An idle connection that breaks is replaced by the pool; queries on broken ones reject by themselves.
     this.#pool.on("error", () => {});
@@ -68,7 +72,7 @@ export class Database implements Queryable {
     client.on("error", ignore);
     let broken: Error | undefined;
     try {
-      await client.query("begin");
+      await client.query(this.#begin);
       const result = await work(client as Queryable);
       await client.query("commit");
       return result;
