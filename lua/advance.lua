@@ -2,8 +2,8 @@
 -- The atomic step (DESIGN 2): applies finished executions, settles their arrivals, claims tokens, all in one call.
 -- Runs on low memory too, as it frees more than it takes.
 -- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, scopes, IR, blob and ready-stream keys at the positions that the call names
--- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_until, take, limit, queues {name: position}, reads {name: true},
---         finished [...], claims [...]}; then payloads at the positions that the call names
+-- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_ms, take, limit, queues {name: position}, reads {name: true},
+--         settle_queue, finished [...], claims [...]}; then payloads at the positions that the call names
 --   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, hand_items,
 --              forgets (field of the execution that handed this one over, of an item that is over: its reply has come), needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, withdraws, waits, guarded, compensation}
 --          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
@@ -17,7 +17,7 @@
 --   claims:   run | parked | cancelled | stale | gone | ir_missing (the token stays where it is)
 -- Journal: one entry, when anything changed: f (execution), r (retry), p (it waits) or w (others alone), each followed by d (detail) and o (output).
 --@include lib/fence.lua
---@include lib/writes.lua
+--@include lib/clock.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -125,7 +125,7 @@ local function put_off(item, run, field, rest, kind, attempt, more)
   give_back_permits(step, run, item.guarded, item.node)
   put_active(run, field, call.call, 1, attempt, '', sources)
   released[#released + 1] = kept_item(run, item)
-  if item.blobs then for _, blob in ipairs(item.blobs) do persisted[#persisted + 1] = blob end end
+  if item.blobs then for _, blob in ipairs(item.blobs) do persisted[#persisted + 1] = KEYS[blob] end end
   local woken = false
   if item.park then
     put(run, 'p' .. item.node .. at_scope(item.scope), item.park)
@@ -232,7 +232,7 @@ local function finish(item, run, position)
     hand_out(token, item.needs and item.needs[integer(token.node)], position - 1, item.node)
   end
   released[#released + 1] = kept_item(run, item)
-  if item.blob then persisted[#persisted + 1] = item.blob end
+  if item.blob then persisted[#persisted + 1] = KEYS[item.blob] end
   journal_step('f', journal_record(step, run, first_event, { node = item.node, scope = item.scope, attempt = item.attempt,
     delivery = item.delivery, outcome = outcome, arrivals = item.again and 'again' or item.arrivals }),
     ARGV[item.detail], item.journal_output and ARGV[item.output] or '')
@@ -331,25 +331,28 @@ each(call.finished, reply.finished, function(item, run, position)
 end)
 each(call.claims, reply.claims, claim)
 
-if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end
 for _, run in ipairs(order) do write_run(run) end
 for _, step in ipairs(steps) do emit_queued(step) end
 for _, item in ipairs(acknowledged) do
-  write('XACK', KEYS[item.stream], 'workers', item.entry)
-  write('XDEL', KEYS[item.stream], item.entry)
+  redis.call('XACK', KEYS[item.stream], 'workers', item.entry)
+  redis.call('XDEL', KEYS[item.stream], item.entry)
 end
-write_all('ZREM', KEYS[3], released)
-local scored = {}
-for _, member in ipairs(leased) do
-  scored[#scored + 1] = integer(call.lease_until)
-  scored[#scored + 1] = member
+if #released > 0 then redis.call('ZREM', KEYS[3], unpack(released)) end
+if #leased > 0 then
+  local scored, lease_until = {}, integer(clock() + call.lease_ms)
+  for _, member in ipairs(leased) do
+    scored[#scored + 1] = lease_until
+    scored[#scored + 1] = member
+  end
+  redis.call('ZADD', KEYS[3], unpack(scored))
 end
-write_all('ZADD', KEYS[3], scored)
 for _, step in ipairs(steps) do drop_timers(step, KEYS[4]) end
-write_all('ZADD', KEYS[4], timed)
-for _, blob in ipairs(persisted) do write('PERSIST', KEYS[blob]) end
+if #timed > 0 then redis.call('ZADD', KEYS[4], unpack(timed)) end
+for _, key in ipairs(persisted) do redis.call('PERSIST', key) end
+if #journal > 0 then append_journal(meta, call, journal) end
 
 for _, name in ipairs({ 'finished', 'claims', 'tokens' }) do
   if #reply[name] == 0 then reply[name] = nil end
 end
-return commit(reply, payloads)
+payloads[1] = cjson.encode(reply)
+return payloads

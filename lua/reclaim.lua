@@ -5,7 +5,7 @@
 -- reply {word: ok, reclaimed} | refused
 -- Journal: l, one for each token handed out again.
 --@include lib/fence.lua
---@include lib/writes.lua
+--@include lib/clock.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -19,7 +19,7 @@ local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
 local runs, order, ended, journal, reclaimed = {}, {}, {}, {}, 0
-local step = new_step(call)
+local step, now = new_step(call), clock()
 
 local function reclaim(item, run)
   local field = 'n' .. item.node .. at_scope(item.scope)
@@ -42,7 +42,7 @@ end
 
 for _, item in ipairs(call.expired) do
   local score = redis.call('ZSCORE', KEYS[3], item.kept)
-  if score and tonumber(score) <= call.now then
+  if score and tonumber(score) <= now then
     ended[#ended + 1] = item.kept
     local run = runs[item.run]
     if not run then
@@ -54,8 +54,8 @@ for _, item in ipairs(call.expired) do
     if run.exists and run.generation == integer(item.g) then reclaim(item, run) end
   end
 end
-if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end
 for _, run in ipairs(order) do write_run(run) end
 emit_queued(step)
-write_all('ZREM', KEYS[3], ended)
-return commit({ word = 'ok', reclaimed = reclaimed })
+for _, kept in ipairs(ended) do redis.call('ZREM', KEYS[3], kept) end
+if #journal > 0 then append_journal(meta, call, journal) end
+return { cjson.encode({ word = 'ok', reclaimed = reclaimed }) }

@@ -91,19 +91,19 @@ export class KeptProcess {
 
   async #keep(first: Promise<string>): Promise<void> {
     let ended = first;
-    let startedAt = Date.now();
+    let startedAt = performance.now();
     let pauseMs = FIRST_PAUSE_MS;
     while (true) {
       const end = await ended;
       if (this.#stopping.signal.aborted) return;
-      if (Date.now() - startedAt > SETTLED_MS) pauseMs = FIRST_PAUSE_MS;
+      if (performance.now() - startedAt > SETTLED_MS) pauseMs = FIRST_PAUSE_MS;
       this.#options.onNotice(
         `${this.name} ended unexpectedly (${end}); it is started again in ${pauseMs / 1_000} s`,
       );
       await pause(pauseMs, this.#stopping.signal);
       if (this.#stopping.signal.aborted) return;
       pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
-      startedAt = Date.now();
+      startedAt = performance.now();
       const next = this.#spawn();
       ended = next.ended;
       void next.ready.then(() => this.#options.onNotice(`${this.name} serves again`));

@@ -29,7 +29,7 @@ export class Lifetime {
       this.#resolve = resolve;
     });
     const onSignal = (signal: EndSignal) => {
-      if (this.#first && Date.now() - this.#first.at > ECHO_MS) {
+      if (this.#first && performance.now() - this.#first.at > ECHO_MS) {
         options.onSecond?.();
         process.exit(EXIT_CODES[signal]);
       }
@@ -63,7 +63,7 @@ export class Lifetime {
 
   #finish(signal: EndSignal): void {
     if (this.#first) return;
-    this.#first = { signal, at: Date.now() };
+    this.#first = { signal, at: performance.now() };
     this.#ending.abort();
     this.#resolve(signal);
   }

@@ -35,7 +35,7 @@ export interface HeldExecution {
   woken?: string;
   /** Tokens handed over in a row up to this one. */
   hops: number;
-  /** When the first of them came, ms since 1970. */
+  /** When the first of them came, as `performance.now()`. */
   since: number;
   /** State of the execution that handed it over, when that was the last of another item. */
   follows?: string;

@@ -216,8 +216,8 @@ export class Supervisor {
     const commands = new CommandApplier(partition, database, recorder, this.#options.namespace, this.#log);
     await commands.takeOver();
     const bell = new JournalBell(blocking, partition);
-    let sweptAt = 0;
-    let revivedAt = Date.now();
+    let sweptAt = Number.NEGATIVE_INFINITY;
+    let revivedAt = performance.now();
     while (!this.#stopping.signal.aborted) {
       // Before what may take longer.
       const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId));
@@ -225,15 +225,15 @@ export class Supervisor {
       if (recorded > 0) health.interruptions = 0;
       // Not `recorded === 0`: while runs go on there is always something to record.
       const upToDate = recorded < RECORD_BATCH;
-      const due = Date.now() - sweptAt >= SWEEP_MS;
+      const due = performance.now() - sweptAt >= SWEEP_MS;
       if (due) {
-        sweptAt = Date.now();
+        sweptAt = performance.now();
         await renewLease(database, row.partition, row.term, READER_LEASE_MS);
         await this.#reclaim(partition);
         if (upToDate) await this.#startUnstarted(partition, irs, database);
       }
-      if (upToDate && Date.now() - revivedAt >= this.#options.stuckMs / 5) {
-        revivedAt = Date.now();
+      if (upToDate && performance.now() - revivedAt >= this.#options.stuckMs / 5) {
+        revivedAt = performance.now();
         await commands.reviveQuiet(this.#options.stuckMs);
       }
       await commands.bury();
@@ -366,6 +366,7 @@ async function openPartition(
 ): Promise<PartitionRow> {
   const meta = await checkedMeta(database, row, partition);
   const timeline = await partition.connection.identity();
+  const queues = ["default"];
   if (meta.epoch !== null && Number(meta.epoch) === row.epoch) {
     partition.epoch = meta.epoch;
     const loss = await findLoss(row, partition, meta.seq);
@@ -375,6 +376,7 @@ async function openPartition(
           epoch: meta.epoch,
           create: false,
           expected: meta.timeline ?? "",
+          queues,
         });
         if (word !== "opened") throw new FenceError(row.partition, "timeline");
         log.info(
@@ -388,7 +390,7 @@ async function openPartition(
     await refuseLoss(database, row, loss);
   } else if (row.epoch > 0) await refuseLoss(database, row, "it does not hold the partition's current epoch");
   const next = await beginEpoch(database, row);
-  await partition.open({ epoch: String(next.epoch), create: true });
+  await partition.open({ epoch: String(next.epoch), create: true, queues });
   await noteOpening(database, next, { timeline });
   return next;
 }

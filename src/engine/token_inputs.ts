@@ -108,7 +108,7 @@ export async function executionOf(
     ...(item === undefined ? {} : { item }),
     ...(token.woken === undefined ? {} : { woken: payloads[token.woken] as string }),
     hops: origin ? origin.held.hops + 1 : 0,
-    since: origin?.held.since ?? Date.now(),
+    since: origin?.held.since ?? performance.now(),
     ...(follows === undefined ? {} : { follows }),
   };
 }

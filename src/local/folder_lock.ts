@@ -41,12 +41,12 @@ export async function withFolderLock<T>(
   work: () => Promise<T>,
   signal?: AbortSignal,
 ): Promise<T> {
-  const limit = Date.now() + limitMs;
+  const limit = performance.now() + limitMs;
   let lock = tryFolderLock(folder);
   if (!lock) onWait();
   while (!lock) {
     signal?.throwIfAborted();
-    if (Date.now() > limit) throw busy(folder);
+    if (performance.now() > limit) throw busy(folder);
     await sleep(POLL_MS);
     lock = tryFolderLock(folder);
   }

@@ -93,7 +93,7 @@ export async function startPostgresServer(options: PostgresServerOptions): Promi
 /** Attaches to the server of `postmaster.pid` if it is there; waits for one that is starting. */
 async function attach(place: Place): Promise<LocalPostgres | undefined> {
   const data = join(place.dir, "data");
-  const limit = Date.now() + READY_LIMIT_MS;
+  const limit = performance.now() + READY_LIMIT_MS;
   for (;;) {
     const postmaster = readPostmaster(data);
     const process = postmaster && identify(postmaster.pid);
@@ -102,7 +102,7 @@ async function attach(place: Place): Promise<LocalPostgres | undefined> {
       return describe(place, process, postmaster.port, `found running, process ${process.pid}`);
     }
     if (removeForeignPostmasterFile(data, postmaster.pid)) return undefined;
-    if (Date.now() > limit) {
+    if (performance.now() > limit) {
       throw new HitzeroError("LOCAL_SERVER_STUCK", `the Postgres of ${place.dir} runs but does not answer`, {
         hint: `See ${join(place.dir, "postgres.log")}; end it with: kill -QUIT ${postmaster.pid}`,
         exitCode: 3,
@@ -199,14 +199,14 @@ async function launch(
   const process = child.pid === undefined ? undefined : identify(child.pid);
   if (!process) return undefined;
 
-  const limit = Date.now() + READY_LIMIT_MS;
+  const limit = performance.now() + READY_LIMIT_MS;
   while (!ended && isAlive(process)) {
     const postmaster = readPostmaster(data);
     if (postmaster?.pid === process.pid && postmaster.ready && (await isOurs(place, port))) {
       await writeFile(join(place.dir, "port"), `${port}\n`);
       return describe(place, process, port, binaries.origin);
     }
-    if (Date.now() > limit) {
+    if (performance.now() > limit) {
       await endProcess(process, POSTGRES_STOP);
       throw notStarted(place.dir);
     }

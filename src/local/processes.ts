@@ -61,9 +61,9 @@ function startedByPs(pid: number): string | undefined {
 
 /** Waits until the process is gone; false if it still lives after `limitMs`. */
 export async function waitForEnd(identity: ProcessIdentity, limitMs: number): Promise<boolean> {
-  const limit = Date.now() + limitMs;
+  const limit = performance.now() + limitMs;
   while (isAlive(identity)) {
-    if (Date.now() > limit) return false;
+    if (performance.now() > limit) return false;
     await sleep(POLL_MS);
   }
   return true;

@@ -74,7 +74,7 @@ export async function startRedisServer(options: RedisServerOptions): Promise<Loc
 
 /** Attaches to the server of the notes if it is there; waits for one that is starting. */
 async function attach(dir: string, notes: Notes): Promise<LocalServer | undefined> {
-  const limit = Date.now() + READY_LIMIT_MS;
+  const limit = performance.now() + READY_LIMIT_MS;
   for (;;) {
     const identity = await probeRedis(notes.port, notes.password);
     const ours = identity?.configFile === configFile(dir);
@@ -84,7 +84,7 @@ async function attach(dir: string, notes: Notes): Promise<LocalServer | undefine
     }
     const noted = notes.process && isAlive(notes.process);
     if (!ours && !noted) return undefined;
-    if (Date.now() > limit) {
+    if (performance.now() > limit) {
       throw new HitzeroError("LOCAL_SERVER_STUCK", `the Redis of ${dir} runs but does not answer`, {
         hint: `See ${join(dir, "redis.log")}; end it with: kill -9 ${notes.process?.pid ?? identity?.pid}`,
         exitCode: 3,
@@ -123,11 +123,11 @@ async function launch(
   if (!process) return undefined;
   writeWhole(notesFile(dir), JSON.stringify({ ...notes, process }));
 
-  const limit = Date.now() + READY_LIMIT_MS;
+  const limit = performance.now() + READY_LIMIT_MS;
   while (!ended) {
     const identity = await probeRedis(notes.port, notes.password);
     if (identity?.pid === process.pid && identity.ready) return describe(notes, process, binary.origin);
-    if (Date.now() > limit) {
+    if (performance.now() > limit) {
       await endProcess(process, REDIS_STOP);
       throw notStarted(dir);
     }

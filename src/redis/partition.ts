@@ -5,23 +5,24 @@
  * `FenceError`; one whose connection goes away throws `RedisAwayError` and may be repeated.
  */
 import { randomBytes } from "node:crypto";
-import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
 import type { IR } from "../workflow/ir.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
 import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
-import { PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
+import { PartitionKeys } from "./keys.ts";
 import { packIR } from "./pack.ts";
 import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
 import { runScript, type ScriptName } from "./scripts.ts";
-import { stepCall } from "./step_call.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
 export const LAYOUT = "4";
 
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";
+
+/** Edges that one call settles at most; the rest becomes a settle token. */
+export const SETTLE_LIMIT = 50;
 
 /** Keys of finished runs that one call clears. */
 const KEYS_FORGOTTEN_AT_ONCE = 500;
@@ -133,8 +134,9 @@ export class Partition {
   }
 
   /** Creates or reopens the partition for the server that this connection sees. Only its reader may. */
-  async open(call: { epoch: string; create: boolean; expected?: string }) {
+  async open(call: { epoch: string; create: boolean; expected?: string; queues: readonly string[] }) {
     const timeline = await this.connection.identity();
+    const keys = [this.keys.meta, ...call.queues.map((queue) => this.keys.ready(queue))];
     const json = {
       layout: LAYOUT,
       installation: this.installation,
@@ -143,14 +145,13 @@ export class Partition {
       create: call.create,
       expected: call.expected,
     };
-    const { word } = await this.call("open", [this.keys.meta], [JSON.stringify(json)], openReply);
+    const { word } = await this.call("open", keys, [JSON.stringify(json)], openReply);
     if (word === "opened") this.epoch = call.epoch;
     return word;
   }
 
-  /** Makes sure that the ready streams of these queues, and of settle tokens, can be read. */
-  async ensureQueues(names: readonly string[]): Promise<void> {
-    const queues = [SETTLE_QUEUE, ...names];
+  /** Makes sure that the ready streams of these queues can be read. */
+  async ensureQueues(queues: readonly string[]): Promise<void> {
     await this.orAway(this.connection.redis.sadd(this.keys.queues, ...queues));
     for (const queue of queues) {
       await this.orAway(
@@ -163,7 +164,13 @@ export class Partition {
     }
   }
 
-  /** Queues that have had a worker, and that of settle tokens. */
+  /** Redis's clock, milliseconds since 1970. */
+  async readTime(): Promise<number> {
+    const [seconds, micros] = await this.orAway(this.connection.redis.time());
+    return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
+  }
+
+  /** Queues that have had a worker. */
   queues(): Promise<string[]> {
     return this.orAway(this.connection.redis.smembers(this.keys.queues));
   }
@@ -183,10 +190,12 @@ export class Partition {
       generation: call.generation,
       digest: call.digest,
       deadline: call.deadline,
-      ...stepCall(list, this.keys, [call.ir]),
-      permits: call.ir.max_parallel_nodes,
+      limit: SETTLE_LIMIT,
+      queues: this.#queues(list, call.queues),
+      settle_queue: call.queues[0],
+      permits: call.permits,
       paused: call.paused || undefined,
-      times_out: call.ir.timeout_ms > 0 ? this.connection.now() + call.ir.timeout_ms : undefined,
+      timeout_ms: call.timeoutMs > 0 ? call.timeoutMs : undefined,
     };
     return (await this.call("start", list.keys, [JSON.stringify(json), `j${call.input}`], startReply)).word;
   }
@@ -201,20 +210,17 @@ export class Partition {
     ]);
     const args = [""];
     const push = (value: string) => args.push(value);
-    const now = this.connection.now();
     const json = {
       ...(await this.fence(this.epoch)),
       worker: call.worker,
-      lease_until: now + call.leaseMs,
+      lease_ms: call.leaseMs,
       take: call.take,
-      ...stepCall(
-        list,
-        this.keys,
-        [...call.finished, ...call.claims].map(({ ir }) => ir),
-      ),
+      limit: SETTLE_LIMIT,
+      queues: this.#queues(list, call.queues),
       reads: Object.fromEntries(call.reads.map((queue) => [queue, true])),
-      finished: call.finished.map(({ item }) => this.#finished(list, push, item)),
-      claims: call.claims.map(({ item }) => this.#claim(list, item)),
+      settle_queue: call.reads[0],
+      finished: call.finished.map((item) => this.#finished(list, push, item)),
+      claims: call.claims.map((item) => this.#claim(list, item)),
     };
     args[0] = JSON.stringify(json);
     const payloads = await this.#raw("advance", list.keys, args);
@@ -330,6 +336,10 @@ export class Partition {
     return { layout: LAYOUT, installation, epoch, timeline, call: newNonce(), now: this.connection.now() };
   }
 
+  #queues(list: KeyList, queues: readonly string[]): Record<string, number> {
+    return Object.fromEntries(queues.map((queue) => [queue, list.position(this.keys.ready(queue))]));
+  }
+
   #common(list: KeyList, item: FinishedItem | SettleItem | ClaimItem) {
     return {
       run: list.position(this.keys.run(item.runId)),
@@ -420,11 +430,10 @@ export class Partition {
   #parse<T>(reply: readonly string[], schema: { parse(value: unknown): T }): T {
     const body: unknown = JSON.parse(reply[0] as string);
     const refused = refusedReply.safeParse(body);
-    if (!refused.success) return schema.parse(body);
-    const { why } = refused.data;
-    if (why === "installation") throw new ForeignRedisError(this.keys, this.installation, null);
-    assert(why !== "queue" && why !== "key", `a call names each ${why} that its script may write to`);
-    throw new FenceError(this.number, why);
+    if (refused.success && refused.data.why === "installation")
+      throw new ForeignRedisError(this.keys, this.installation, null);
+    if (refused.success) throw new FenceError(this.number, refused.data.why);
+    return schema.parse(body);
   }
 
   /** A call whose failures of the connection come out as RedisAwayError. */

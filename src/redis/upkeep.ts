@@ -6,7 +6,8 @@ import { decodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { KeyList } from "./key_list.ts";
 import { controlChannel } from "./keys.ts";
-import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
+import { queuesOf } from "./pack.ts";
+import { GROUP, type Partition, SETTLE_LIMIT, TOMBSTONE_MS } from "./partition.ts";
 import {
   commandReply,
   compensateReply,
@@ -18,7 +19,6 @@ import {
   sweepReply,
   wakeReply,
 } from "./replies.ts";
-import { stepCall, streamsOf } from "./step_call.ts";
 
 /** Members of one upkeep call at most. */
 const AT_ONCE = 200;
@@ -36,7 +36,7 @@ export async function renewLeases(
     const part = held.slice(first, first + AT_ONCE);
     const json = {
       ...(await partition.fence(partition.epoch)),
-      lease_until: partition.connection.now() + leaseMs,
+      lease_ms: leaseMs,
       held: part,
     };
     const keys = [partition.keys.meta, partition.keys.leases];
@@ -90,12 +90,12 @@ async function reclaimSome(partition: Partition): Promise<{ expired: number; rec
       nonce,
     };
   });
-  const queues = streamsOf(
-    list,
-    partition.keys,
-    items.map(({ queue }) => queue),
+  const known = await partition.queues();
+  const queues = Object.fromEntries(
+    known.map((queue) => [queue, list.position(partition.keys.ready(queue))]),
   );
-  const json = { ...(await partition.fence(partition.epoch)), now, queues, expired: items };
+  for (const { queue } of items) queues[queue] ??= list.position(partition.keys.ready(queue));
+  const json = { ...(await partition.fence(partition.epoch)), queues, expired: items };
   const { reclaimed } = await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply);
   return { expired: expired.length, reclaimed };
 }
@@ -192,12 +192,15 @@ async function* partsOf(partition: Partition, { runId, ir }: KnownRun) {
 /** The keys of a call about one run, and what every such call carries. */
 async function runCall(partition: Partition, { runId, digest, ir }: KnownRun, keys: string[]) {
   const list = new KeyList([...keys, partition.keys.run(runId), partition.keys.ir(digest)]);
+  const queues = queuesOf(ir);
   return {
     list,
     common: async () => ({
       ...(await partition.fence(partition.epoch)),
-      ...stepCall(list, partition.keys, [ir]),
+      limit: SETTLE_LIMIT,
       id: runId,
+      queues: Object.fromEntries(queues.map((queue) => [queue, list.position(partition.keys.ready(queue))])),
+      settle_queue: queues[0],
     }),
   };
 }
@@ -295,13 +298,17 @@ export async function wakeParent(
 }
 
 /** Hands out the next compensation of a run that is to end FAILED or CANCELLED. */
-export async function compensateNext(partition: Partition, runId: string, ir: IR): Promise<void> {
+export async function compensateNext(
+  partition: Partition,
+  runId: string,
+  queues: readonly string[],
+): Promise<void> {
   const { keys } = partition;
   const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.run(runId)]);
   const json = {
     ...(await partition.fence(partition.epoch)),
-    ...stepCall(list, keys, [ir]),
     id: runId,
+    queues: Object.fromEntries(queues.map((queue) => [queue, list.position(keys.ready(queue))])),
   };
   await partition.call("compensate", list.keys, [JSON.stringify(json)], compensateReply);
 }
@@ -340,25 +347,24 @@ export async function fireTimers(
     const first = await partition.orAway(
       redis.zrange(partition.keys.timers, "-inf", "+inf", "BYSCORE", "LIMIT", 0, AT_ONCE, "WITHSCORES"),
     );
-    const now = partition.connection.now();
-    const due: string[] = [];
-    for (let index = 0; index < first.length; index += 2) {
-      if (Number(first[index + 1]) > now) break;
-      due.push(first[index] as string);
-    }
+    const dueBy = (now: number) =>
+      first.filter((_member, index) => index % 2 === 0 && Number(first[index + 1]) <= now);
+    // What seems due by the estimate is judged by the clock itself.
+    const seems = dueBy(partition.connection.now()).length > 0;
+    const due = seems ? dueBy(await partition.readTime()) : [];
     if (due.length === 0) return first.length === 0 ? undefined : Number(first[1]);
     for (const kept of due.filter((member) => member.startsWith("!"))) {
       await onTimeOut(kept.split("|")[2] as string);
       await partition.orAway(redis.zrem(partition.keys.timers, kept));
     }
     const list = new KeyList([partition.keys.meta, partition.keys.timers]);
-    const kept = due.filter((member) => !member.startsWith("!"));
-    const queues = streamsOf(
-      list,
-      partition.keys,
-      kept.map((member) => member.slice(0, member.indexOf("|"))),
-    );
-    const json = { ...(await partition.fence(partition.epoch)), queues, due: kept };
+    const items = due
+      .filter((member) => !member.startsWith("!"))
+      .map((kept) => ({
+        kept,
+        stream: list.position(partition.keys.ready(decodeKept(kept)?.queue ?? "default")),
+      }));
+    const json = { ...(await partition.fence(partition.epoch)), due: items };
     await partition.call("fire", list.keys, [JSON.stringify(json)], fireReply);
   }
 }

@@ -47,7 +47,7 @@ Examples:
 
 async function submit(invocation: Invocation<Flags>): Promise<number> {
   const { flags, terminal } = invocation;
-  const { compileDocument, namedAfter, readDocument, readInput, sourceOf } = await import("../documents.ts");
+  const { compileDocument, readDocument, readInput, sourceOf } = await import("../documents.ts");
   // Whatever is wrong with flags, input or file is told before anything is stored.
   refuseEmpty(flags);
   const source = sourceOf(invocation.args[0] as string);
@@ -64,12 +64,10 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
   const lifetime = new Lifetime();
   try {
     const workflow =
-      "file" in source
-        ? await client.register(document, namedAfter(source.file))
-        : await client.find(source.name, source.version);
+      "file" in source ? await client.register(document) : await client.find(source.name, source.version);
     terminal.warnOf(workflow.warnings);
     await warnOfIdleness(client, workflow.ir, terminal);
-    const begun = Date.now();
+    const begun = performance.now();
     const submission = await client.submit(workflow, {
       input,
       count: flags.count,
@@ -79,7 +77,7 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
     if (!flags.wait) return tellSubmitted(workflow, submission, terminal);
     return flags.count === 1
       ? await waitForOne(client, workflow, submission, terminal, lifetime)
-      : await waitForAll(client, workflow, submission, begun, terminal, lifetime);
+      : await waitForAll(client, submission, begun, terminal, lifetime);
   } finally {
     lifetime.release();
     await client.close();
@@ -116,13 +114,10 @@ async function warnOfIdleness(client: Client, ir: IR, terminal: Terminal): Promi
   }
 }
 
-/** The compiler's warnings, for JSON; absent if there are none. */
-const told = ({ warnings }: RegisteredWorkflow) => (warnings.length === 0 ? {} : { warnings });
-
 function tellSubmitted(workflow: RegisteredWorkflow, submission: Submission, terminal: Terminal): number {
   const { runIds, existing, waiting } = submission;
   if (terminal.json) {
-    terminal.document({ run_ids: runIds, existing, ...told(workflow) });
+    terminal.document({ run_ids: runIds, existing });
     return 0;
   }
   const what = `${workflow.workflowName} version ${workflow.version}`;
@@ -148,13 +143,11 @@ async function waitForOne(
   const runId = submission.runIds[0] as string;
   const { ir, workflowName, version } = workflow;
   if (submission.existing) terminal.remark(`run ${runId} was submitted before with this key`);
-  const watched = { client, runId, ir, title: `${workflowName} version ${version}` };
-  return followRun(watched, terminal, lifetime, told(workflow));
+  return followRun({ client, runId, ir, title: `${workflowName} version ${version}` }, terminal, lifetime);
 }
 
 async function waitForAll(
   client: Client,
-  workflow: RegisteredWorkflow,
   { runIds }: Submission,
   begun: number,
   terminal: Terminal,
@@ -172,7 +165,7 @@ async function waitForAll(
   const byStatus = await client
     .waitAll(runIds, { onProgress: (final) => bar?.update(final), signal: lifetime.signal })
     .finally(() => bar?.stop());
-  const elapsedMs = Date.now() - begun;
+  const elapsedMs = performance.now() - begun;
   const final = Object.values(byStatus).reduce((total, count) => total + count, 0);
   const perSecond = Math.round((final / elapsedMs) * 1_000);
   if (terminal.json) {
@@ -181,7 +174,6 @@ async function waitForAll(
       counts: byStatus,
       elapsed_ms: elapsedMs,
       runs_per_second: perSecond,
-      ...told(workflow),
     });
   } else {
     terminal.print(
