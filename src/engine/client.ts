@@ -59,8 +59,7 @@ import { FenceError, Partition } from "../redis/partition.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
 import { nudgeReader } from "../redis/upkeep.ts";
 import { isFinalRunStatus, type NodeStatus } from "../token/lifecycle.ts";
-import { type CompileOptions, compile } from "../workflow/compile.ts";
-import { functionOf } from "../workflow/function_of.ts";
+import { compile } from "../workflow/compile.ts";
 import type { IR } from "../workflow/ir.ts";
 import { encodeInput } from "./input.ts";
 import { MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
@@ -163,8 +162,8 @@ export class Client {
   }
 
   /** Compiles and registers a workflow file (or IR). @throws InvalidInputError with all faults */
-  async register(document: unknown, options?: CompileOptions): Promise<RegisteredWorkflow> {
-    const { ir, digest, warnings } = compile(document, options);
+  async register(document: unknown): Promise<RegisteredWorkflow> {
+    const { ir, digest, warnings } = compile(document);
     return { ...(await registerVersion(this.#database, ir, digest, document)), ir, warnings };
   }
 
@@ -191,7 +190,9 @@ export class Client {
 
   /** Functions that the workflow names and no live worker offers. */
   async missingFunctions(ir: IR): Promise<string[]> {
-    const names = ir.nodes.flatMap((node) => functionOf(node) ?? []);
+    const names = ir.nodes.flatMap((node) =>
+      node.type === "function" ? [node.config.function_name as string] : [],
+    );
     return functionsWithoutWorker(this.#database, [...new Set(names)].sort());
   }
 
@@ -438,13 +439,12 @@ export class Client {
   ): Promise<RunRow> {
     const bell = new Bell();
     const listener = await this.#redis.duplicate();
-    listener.redis.on("message", (_channel: string, message: string) => {
-      const change = stateChange.safeParse(JSON.parse(message));
-      if (change.success) options.onChange?.(change.data);
-      if (change.success && change.data.node_id === undefined) bell.ring();
-    });
     try {
-      await listener.redis.subscribe(stateChannel(runId));
+      await listener.subscribe(stateChannel(runId), (message) => {
+        const change = stateChange.safeParse(JSON.parse(message));
+        if (change.success) options.onChange?.(change.data);
+        if (change.success && change.data.node_id === undefined) bell.ring();
+      });
       for (;;) {
         const run = await this.getRun(runId);
         if (isFinalRunStatus(run.status) || options.signal?.aborted) return run;

@@ -1,6 +1,7 @@
 /** Starting an accepted run, by its submitter or later by the reader. */
 
 import type { StartCall } from "../redis/calls.ts";
+import { queuesOf } from "../redis/pack.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { IR } from "../workflow/ir.ts";
 import { START_DEADLINE_MS } from "./limits.ts";
@@ -11,11 +12,13 @@ export type StartWord = "started" | "exists" | "gone" | "late" | "ir_missing";
 export async function startRun(
   partition: Partition,
   ir: IR,
-  call: Omit<StartCall, "deadline" | "ir">,
+  call: Omit<StartCall, "deadline" | "queues" | "permits" | "timeoutMs">,
 ): Promise<StartWord> {
   const full: StartCall = {
     ...call,
-    ir,
+    queues: queuesOf(ir),
+    permits: ir.max_parallel_nodes,
+    timeoutMs: ir.timeout_ms,
     deadline: partition.connection.now() + START_DEADLINE_MS,
   };
   const word = await partition.start(full);

@@ -18,9 +18,8 @@ import { listPartitions, readInstallation } from "../postgres/partitions.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { runDepth } from "../postgres/runs.ts";
 import { findVersion } from "../postgres/workflows.ts";
-import type { ClaimEntry, FinishedEntry } from "../redis/calls.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
-import { controlChannel, SETTLE_QUEUE } from "../redis/keys.ts";
+import { controlChannel } from "../redis/keys.ts";
 import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import type { HandedToken } from "../redis/replies.ts";
@@ -33,7 +32,7 @@ import { watchEscapes } from "./escapes.ts";
 import { perform, RUN_HALTED } from "./execute.ts";
 import { claimTraits, type HeldExecution, isCompensation, lifelines, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
-import { type Answer, Lane } from "./lane.ts";
+import { type Answer, type ClaimEntry, type FinishedEntry, Lane } from "./lane.ts";
 import {
   DEFAULT_CONCURRENCY,
   HAND_OVER_BOUND,
@@ -245,7 +244,7 @@ export class Worker {
 
   async #fetch(): Promise<void> {
     const streams = [...this.#lanes.values()].flatMap(({ partition }) =>
-      [SETTLE_QUEUE, ...this.#options.queues].map((queue) => ({ partition, queue })),
+      this.#options.queues.map((queue) => ({ partition, queue })),
     );
     const stopping = this.#stopping.signal;
     // After a lost reply the entries of that reply are still pending for this consumer.
@@ -266,7 +265,7 @@ export class Worker {
             await partition.ensureQueues(this.#options.queues);
           }
         }
-        const entries = await readReady(blocking, streams, this.id, { count: free, blockMs: 2_000, pending });
+        const entries = await readReady(blocking, streams, this.id, { count: free, pending });
         pending = false;
         for (const entry of entries) await this.#take(entry);
       } catch (error) {
@@ -391,7 +390,7 @@ export class Worker {
       services: this.#servicesOf(lane),
       mayHandOver: () => {
         const next = !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND;
-        return { next, items: next && Date.now() - held.since < ITEMS_HANDED_MS };
+        return { next, items: next && performance.now() - held.since < ITEMS_HANDED_MS };
       },
     });
     running.performed = true;
@@ -452,11 +451,10 @@ export class Worker {
   async #listen(): Promise<void> {
     const listener = await (this.#connection as RedisConnection).duplicate();
     this.#listener = listener;
-    listener.redis.on("message", (_channel: string, message: string) => {
+    await listener.subscribe(controlChannel(this.#options.namespace), (message) => {
       if (message.startsWith("{")) this.#withdraw(JSON.parse(message) as Withdrawn);
       else this.#halt(message);
     });
-    await listener.redis.subscribe(controlChannel(this.#options.namespace));
   }
 
   /** Renews the leases of all tokens held. An execution whose lease is gone was given to another: its handler is told to stop. */

@@ -1,13 +1,18 @@
 /**
- * One connection to Redis that knows which server it speaks to.
+ * One connection to Redis that knows which server it speaks to, and that notices when nobody speaks any more.
  *
- * Owns: the socket, and the server's identity (`run_id` + `master_replid`) as this very socket saw it. When the socket closes
- * the identity goes with it, and commands in flight are rejected, never sent again by the library: a call carries the
+ * Owns: the socket, the server's identity (`run_id` + `master_replid`) as this very socket saw it, and what is known of its clock. When the
+ * socket closes the identity goes with it, and commands in flight are rejected, never sent again by the library: a call carries the
  * identity under which it was decided, or fails. Whoever calls decides whether to repeat (scripts answer repeats rightly).
+ * A pulse asks for a reply again and again; a socket that stays silent is destroyed, so that a late reply is nobody's, and made anew. So is
+ * one that turns out to lead to a replica. Both go for calls, blocked reads and subscriptions alike.
  */
 import { Redis } from "ioredis";
 import { HitzeroError } from "../base/errors.ts";
+import { Patience } from "../base/patience.ts";
+import { RedisClock } from "./clock.ts";
 import { checkRedisUrl, connectFault, redisAddress } from "./connection_errors.ts";
+import { meaningOf } from "./server_states.ts";
 
 /** The connection is away; the call may or may not have taken effect. */
 export class RedisAwayError extends HitzeroError {
@@ -24,59 +29,120 @@ export class RedisAwayError extends HitzeroError {
   }
 }
 
+function isReplica(address: string): HitzeroError {
+  return new HitzeroError("REDIS_IS_REPLICA", `Redis at ${address} is a replica: it takes no writes`, {
+    hint: "Set HITZERO_REDIS_URL to the primary, or to a name that leads to whichever server is the primary.",
+    exitCode: 3,
+  });
+}
+
+/** A socket stays open, and nothing comes. */
+class SilenceError extends Error {
+  readonly code = "ESILENT";
+
+  constructor(ms: number) {
+    super(`nothing was heard for ${ms} ms`);
+  }
+}
+
 const CLOCK_READINGS = 3;
-/** A reading that took no longer is good enough. */
-const QUICK_MS = 4;
+/** One that is wrong by no more is good enough at connect. */
+const QUICK_MS = 2;
+
+/** A connection asks for a reply this often. */
+const PULSE_MS = 1_000;
+/** No read blocks for longer, so that a connection that blocks is heard of as often as any other. */
+export const LONGEST_BLOCK_MS = 2_000;
+/** A socket that is silent for so long is given up: well within a lease, which the next one can still renew. */
+const SILENCE_MS = 5_000;
+const CONNECT_LIMIT_MS = 5_000;
+/** A socket that is closed in order has this long to send what is left. */
+const FAREWELL_MS = 200;
+const KEEP_ALIVE_MS = 10_000;
 
 const AWAY =
-  /Connection is closed|max retries per request|Stream isn't writeable|ECONNRESET|EPIPE|ECONNREFUSED|^LOADING|^MASTERDOWN|^READONLY|^BUSY |Command timed out/;
+  /Connection is closed|max retries per request|Stream isn't writeable|ECONNRESET|EPIPE|ECONNREFUSED|ETIMEDOUT/;
 
-/** Is this error one of the connection (or a server that is starting), so that the call may be repeated? */
+/** Is this error one of the connection or of the server's state, so that the call may be repeated? */
 export function isAway(error: unknown): boolean {
   if (error instanceof RedisAwayError) return true;
+  if (!(error instanceof Error)) return false;
   return (
-    error instanceof Error &&
-    (AWAY.test(error.message) || AWAY.test(String((error as { code?: string }).code)))
+    meaningOf(error.message) !== undefined ||
+    AWAY.test(error.message) ||
+    AWAY.test(String((error as { code?: string }).code))
   );
 }
 
 export interface ConnectionOptions {
   /** Told of errors after the first connect. */
   onError?: (error: Error) => void;
+  /** A socket that is silent for so long is given up, milliseconds. Default 5,000. */
+  silenceMs?: number;
 }
 
 export class RedisConnection {
   readonly redis: Redis;
   readonly url: string;
+  readonly #options: ConnectionOptions;
+  readonly #clock = new RedisClock();
+  readonly #silence: Patience;
+  readonly #duplicates = new Set<RedisConnection>();
+  #original: RedisConnection | undefined;
+  #pulse: NodeJS.Timeout | undefined;
   #identity: Promise<string> | undefined;
-  #clockOffsetMs = 0;
   #lastError: Error | undefined;
+  /** Why this socket was given up; what follows from it is no news. */
+  #dropped: Error | undefined;
 
   private constructor(url: string, options: ConnectionOptions) {
     this.url = url;
+    this.#options = options;
+    const silenceMs = options.silenceMs ?? SILENCE_MS;
+    this.#silence = new Patience(silenceMs, () => this.#drop(new SilenceError(silenceMs)));
     this.redis = new Redis(url, {
       lazyConnect: true,
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
-      autoResubscribe: true,
+      // `subscribe` does it: what the library sends by itself nobody catches when it fails.
+      autoResubscribe: false,
       // Rejects what is in flight as soon as the socket closes; the client itself still reconnects.
       maxRetriesPerRequest: 0,
-      connectTimeout: 5_000,
+      connectTimeout: CONNECT_LIMIT_MS,
+      disconnectTimeout: FAREWELL_MS,
+      keepAlive: KEEP_ALIVE_MS,
       retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), 1_000),
+      reconnectOnError: (error) => {
+        if (meaningOf(error.message) === "elsewhere") this.#drop(error);
+        return false;
+      },
     });
     this.redis.on("error", (error: Error) => {
-      this.#lastError = error;
+      this.#lastError = this.#dropped ?? error;
       options.onError?.(error);
     });
+    this.redis.on("connect", () => {
+      this.#dropped = undefined;
+      this.redis.stream.on("data", () => this.#silence.begin());
+      this.#silence.begin();
+    });
+    this.redis.on("ready", () => {
+      clearInterval(this.#pulse);
+      this.#pulse = setInterval(() => void this.#beat().catch(() => {}), PULSE_MS).unref();
+      // The address may lead elsewhere by now, and not every socket notices by itself: replicas take subscriptions.
+      for (const one of this.#duplicates) one.#drop(new Error("its server may be another by now"));
+    });
     this.redis.on("close", () => {
+      this.#silence.end();
+      clearInterval(this.#pulse);
       this.#identity = undefined;
     });
   }
 
   /**
    * Connects.
-   * @throws HitzeroError REDIS_URL_INVALID; SERVER_TOO_OLD, REDIS_IS_CLUSTER, REDIS_DATABASE_MISSING and those of `redisFault`
-   *   (exit code 3)
+   * @throws HitzeroError REDIS_URL_INVALID; SERVER_TOO_OLD, REDIS_IS_CLUSTER, REDIS_IS_REPLICA, REDIS_DATABASE_MISSING and those of
+   *   `redisFault` (exit code 3)
    */
   static async open(url: string, options: ConnectionOptions = {}): Promise<RedisConnection> {
     checkRedisUrl(url);
@@ -97,7 +163,7 @@ export class RedisConnection {
     return redisAddress(this.url);
   }
 
-  /** The server's identity as this socket sees it. @throws RedisAwayError */
+  /** The server's identity as this socket sees it. @throws RedisAwayError, HitzeroError REDIS_IS_REPLICA */
   async identity(): Promise<string> {
     if (this.redis.status !== "ready") throw new RedisAwayError(this.#lastError ?? "not connected");
     this.#identity ??= this.#readIdentity();
@@ -109,19 +175,41 @@ export class RedisConnection {
     }
   }
 
-  /** Redis's clock, milliseconds since 1970, estimated at connect. */
+  /** Redis's clock, milliseconds since 1970, as it was measured last. */
   now(): number {
-    return Math.round(Date.now() + this.#clockOffsetMs);
+    return this.#clock.now();
   }
 
-  /** Another connection with the same settings, for blocking reads or subscriptions. */
-  duplicate(options: ConnectionOptions = {}): Promise<RedisConnection> {
-    return RedisConnection.open(this.url, options);
+  /** Another connection with the same settings, for blocking reads or subscriptions. It is made anew whenever this one is. */
+  async duplicate(): Promise<RedisConnection> {
+    const duplicate = await RedisConnection.open(this.url, this.#options);
+    this.#duplicates.add(duplicate);
+    duplicate.#original = this;
+    return duplicate;
+  }
+
+  /** Hears what is published on a channel from now on; while the socket is made anew it misses some. @throws RedisAwayError */
+  async subscribe(channel: string, hear: (message: string) => void): Promise<void> {
+    this.redis.on("message", (_channel: string, message: string) => hear(message));
+    const ask = () => this.redis.subscribe(channel);
+    this.redis.on("ready", () => void ask().catch((error: Error) => this.#drop(error)));
+    try {
+      await ask();
+    } catch (error) {
+      throw isAway(error) ? new RedisAwayError(error) : error;
+    }
   }
 
   /** Closes at once; calls in flight are rejected. */
   close(): void {
+    if (this.#original) this.#original.#duplicates.delete(this);
     this.redis.disconnect();
+  }
+
+  /** Gives the socket up: what is in flight is rejected, and another is made, to where the address leads by then. */
+  #drop(why: Error): void {
+    this.#lastError = this.#dropped = why;
+    this.redis.stream?.destroy();
   }
 
   async #readIdentity(): Promise<string> {
@@ -145,8 +233,16 @@ export class RedisConnection {
         exitCode: 3,
       });
     }
+    if (field(replication, "role") === "slave") {
+      const error = isReplica(this.address);
+      this.#drop(error);
+      throw error;
+    }
     await this.#refuseMissingDatabase();
-    this.#clockOffsetMs = await this.#readClockOffset();
+    this.#clock.forget();
+    for (let reading = 0; reading < CLOCK_READINGS; reading += 1) {
+      if ((await this.#readClock()) <= QUICK_MS) break;
+    }
     return `${field(server, "run_id")}:${field(replication, "master_replid")}`;
   }
 
@@ -169,17 +265,12 @@ export class RedisConnection {
     }
   }
 
-  /** Of a few readings the quickest: it is wrong by half of what it took at most. */
-  async #readClockOffset(): Promise<number> {
-    let [best, offset] = [Number.POSITIVE_INFINITY, 0];
-    for (let reading = 0; reading < CLOCK_READINGS && best > QUICK_MS; reading += 1) {
-      const asked = Date.now();
-      const [seconds, micros] = await this.redis.time();
-      const told = Date.now();
-      if (told - asked >= best) continue;
-      best = told - asked;
-      offset = Number(seconds) * 1_000 + Number(micros) / 1_000 - (asked + told) / 2;
-    }
-    return offset;
+  #readClock(): Promise<number> {
+    return this.#clock.measure(() => this.redis.time() as Promise<[number, number]>);
+  }
+
+  async #beat(): Promise<void> {
+    if (this.redis.mode === "subscriber") await this.redis.ping();
+    else await this.#readClock();
   }
 }

@@ -13,8 +13,6 @@ export interface RedisFacts {
   usedMemory: number;
   /** Bytes; 0: no limit of its own. */
   maxMemory: number;
-  /** Is this a replica that takes no writes? */
-  replica: boolean;
 }
 
 /** @throws RedisAwayError; HitzeroError of `redisFault` */
@@ -35,7 +33,6 @@ export async function readRedisFacts(connection: RedisConnection): Promise<Redis
       maxmemoryPolicy: field("maxmemory_policy"),
       usedMemory: Number(field("used_memory")),
       maxMemory: Number(field("maxmemory") || 0),
-      replica: field("role") === "slave",
     };
   } catch (error) {
     if (isAway(error)) throw new RedisAwayError(error);

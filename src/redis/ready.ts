@@ -1,7 +1,7 @@
 /** Tokens that wait in the ready streams. */
 
 import type { StreamPosition } from "./calls.ts";
-import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
+import { isAway, LONGEST_BLOCK_MS, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { FenceError, GROUP, type Partition } from "./partition.ts";
 
 /** A token as it lies in a ready stream. */
@@ -18,7 +18,7 @@ export async function readReady(
   connection: RedisConnection,
   streams: readonly { partition: Partition; queue: string }[],
   consumer: string,
-  options: { count: number; blockMs: number; pending?: boolean },
+  options: { count: number; blockMs?: number; pending?: boolean },
 ): Promise<ReadyEntry[]> {
   const names = streams.map(({ partition, queue }) => partition.keys.ready(queue));
   const position = options.pending ? "0" : ">";
@@ -30,7 +30,7 @@ export async function readReady(
       consumer,
       "COUNT",
       options.count,
-      ...(options.pending ? [] : ["BLOCK", options.blockMs]),
+      ...(options.pending ? [] : ["BLOCK", options.blockMs ?? LONGEST_BLOCK_MS]),
       "STREAMS",
       ...names,
       ...names.map(() => position),

@@ -62,7 +62,7 @@ const Secrets = z
     }
   });
 
-export const HttpConfig = z.object({
+export const HttpConfig = z.strictObject({
   url: z
     .string()
     .min(1)

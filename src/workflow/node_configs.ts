@@ -20,41 +20,26 @@ const Milliseconds = z.int().min(1).max(LIMITS.timeoutMs);
 const Version = z.union([z.int().min(1), ShortText]);
 const AnyObject = z.record(z.string(), z.unknown());
 
-const FUNCTION = {
+const FunctionConfig = z.strictObject({
   function_name: ShortText.describe("Export of the worker's handler module to run."),
   params: AnyObject.default({}).describe("Handed to the function as `params`."),
-};
-
-// What a handler is called with is open: it is given the whole config. Others ignore what they do not know, with a warning
-// (`ignored_properties.ts`).
-const FunctionConfig = z.looseObject(FUNCTION);
+});
 
 /** Of nodes that leave something to undo. */
-export const CompensateWith = z.strictObject(FUNCTION);
+export const CompensateWith = FunctionConfig;
 
-const TransformConfig = z
-  .looseObject({
-    expression: Cel.optional().describe(
-      "CEL whose value is the node's output; sees data, input, vars, nodes. Either this, or a function by name.",
-    ),
-    function_name: ShortText.optional().describe("Export of the worker's handler module to run instead."),
-    transformation: ShortText.optional().describe("The same, where there is no function_name."),
-    params: AnyObject.optional().describe("Handed to the function as `params`."),
-  })
-  .superRefine((config, context) => {
-    if (config.expression ?? config.function_name ?? config.transformation) return;
-    // The message is that of a property that is missing.
-    context.addIssue({ code: "invalid_type", expected: "string", path: ["expression"], input: undefined });
-  });
+const TransformConfig = z.strictObject({
+  expression: Cel.describe("CEL whose value is the node's output; sees data, input, vars, nodes."),
+});
 
-const FilterConfig = z.object({
+const FilterConfig = z.strictObject({
   filter_expression: Cel.describe(
-    "CEL asked for each item of the list `data`: true keeps it. Sees item (or value), index, data, input, vars, nodes.",
+    "CEL asked for each item of the list `data`: true keeps it. Sees item, index, data, input, vars, nodes.",
   ),
 });
 
 const AggregateConfig = z
-  .object({
+  .strictObject({
     operation: z
       .enum(["sum", "avg", "min", "max", "count"])
       .optional()
@@ -75,18 +60,14 @@ const AggregateConfig = z
     path: ["field"],
   });
 
-const ConditionalConfig = z.object({
+const ConditionalConfig = z.strictObject({
   mode: z
     .enum(["first", "all"])
     .default(DEFAULTS.conditionalMode)
     .describe("Take the first matching edge, or every matching one."),
-  evaluation_field: z.unknown().optional().describe("A hint for people: the edges' conditions decide."),
-  validation_rules: z.unknown().optional().describe("A hint for people: the edges' conditions decide."),
 });
 
-const Targets = z.union([NodeId, z.array(NodeId).max(LIMITS.nodes)]);
-
-const LoopConfig = z.looseObject({
+const LoopConfig = z.strictObject({
   loop_back_to: NodeId.describe("Entry node of the loop's body."),
   max_iterations: z
     .int()
@@ -96,11 +77,11 @@ const LoopConfig = z.looseObject({
   condition: Cel.optional().describe(
     "CEL: true means once more; absent: true. Sees data, output, input, vars, nodes, loop.",
   ),
-  break_path: Targets.optional().describe(
-    "Node, or list of nodes, to go to when the condition is false; absent: the ordinary edges.",
+  break_path: NodeId.optional().describe(
+    "Node to go to when the condition is false; absent: the ordinary edges.",
   ),
-  timeout_path: Targets.optional().describe(
-    "Node, or list of nodes, to go to when max_iterations is reached; absent: the loop fails.",
+  timeout_path: NodeId.optional().describe(
+    "Node to go to when max_iterations is reached; absent: the loop fails.",
   ),
   function_name: ShortText.optional().describe(
     "Export of the handler module that the loop node runs itself.",
@@ -109,7 +90,7 @@ const LoopConfig = z.looseObject({
 });
 
 const MapConfig = z
-  .object({
+  .strictObject({
     items: Cel.describe("CEL giving the list whose items are worked on; sees data, input, vars, nodes."),
     body: z
       .strictObject({
@@ -157,7 +138,7 @@ const MapConfig = z
 export type LoopConfig = z.output<typeof LoopConfig>;
 export type MapConfig = z.output<typeof MapConfig>;
 
-const SubworkflowConfig = z.object({
+const SubworkflowConfig = z.strictObject({
   workflow: ShortText.describe("Name of the workflow to run."),
   version: Version.optional().describe("Its version; absent: the active one."),
   input: z
@@ -169,7 +150,7 @@ const SubworkflowConfig = z.object({
 });
 
 const WaitConfig = z
-  .object({
+  .strictObject({
     duration_ms: z
       .int()
       .min(0)
@@ -186,7 +167,7 @@ const WaitConfig = z
     error: "exactly one of duration_ms and until must be given",
   });
 
-const SignalConfig = z.object({
+const SignalConfig = z.strictObject({
   name: ShortText.describe("Name of the signal that the node waits for."),
   assignees: z.array(ShortText).default([]).describe("Who may answer; empty: anyone."),
   timeout_ms: Milliseconds.optional().describe(
@@ -199,7 +180,7 @@ const SignalConfig = z.object({
     .describe("A signal that finds nobody waiting is dropped, not kept for the next who waits."),
 });
 
-const DeployConfig = z.object({
+const DeployConfig = z.strictObject({
   target_type: z.literal("model").describe("What is deployed."),
   model_id: ShortText.describe("The model."),
   version: Version.describe("Version of the model."),
@@ -208,7 +189,7 @@ const DeployConfig = z.object({
   health_check: AnyObject.optional().describe("How to tell that the new version is healthy."),
 });
 
-const RollbackConfig = z.object({
+const RollbackConfig = z.strictObject({
   target_type: z.literal("workflow").describe("What is rolled back."),
   workflow_id: ShortText.describe("Name of the workflow."),
   version: Version.optional().describe("Version to go back to; absent: the one before."),
@@ -224,7 +205,7 @@ export const NODE_CONFIGS = {
   aggregate: AggregateConfig,
   conditional: ConditionalConfig.prefault({}),
   loop: LoopConfig,
-  parallel: z.object({}).default({}),
+  parallel: z.strictObject({}).default({}),
   map: MapConfig,
   subworkflow: SubworkflowConfig,
   wait: WaitConfig,

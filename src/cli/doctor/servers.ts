@@ -23,12 +23,9 @@ export function nodeChecks(version: string): Check[] {
 
 export function redisChecks(facts: RedisFacts, address: string): Check[] {
   const { ok, fail } = checksOf("redis");
-  const { server, appendOnly, maxmemoryPolicy, replica } = facts;
+  const { server, appendOnly, maxmemoryPolicy } = facts;
   return [
     ok("connection", `${server} at ${address}`),
-    ...(replica
-      ? [fail("role", "it is a replica and takes no writes", "Point HITZERO_REDIS_URL at the primary.")]
-      : []),
     appendOnly
       ? ok("appendonly", "appendonly yes")
       : fail(

@@ -10,14 +10,12 @@ const FACTS: RedisFacts = {
   maxmemoryPolicy: "noeviction",
   usedMemory: 0,
   maxMemory: 0,
-  replica: false,
 };
 const statusOf = (facts: Partial<RedisFacts>, name: string) =>
   redisChecks({ ...FACTS, ...facts }, "here").find((check) => check.name === name)?.status;
 
 test.each<[Partial<RedisFacts>, string, string | undefined]>([
   [{}, "role", undefined],
-  [{ replica: true }, "role", "fail"],
   [{ appendFsync: "everysec" }, "appendfsync", "ok"],
   [{ appendFsync: "no" }, "appendfsync", "fail"],
   [{ appendFsync: null }, "appendfsync", "warn"],
