@@ -7,6 +7,7 @@ import { HitzeroError } from "../base/errors.ts";
 import { encodeJson } from "../base/json.ts";
 import type { Log } from "../base/log.ts";
 import { isRetryable, requestedDelayMs } from "../handlers/errors.ts";
+import type { HttpConnections } from "../handlers/http_connections.ts";
 import { performNode } from "../handlers/node_types.ts";
 import { errorOf } from "../handlers/thrown.ts";
 import type { Handlers } from "../handlers/types.ts";
@@ -23,6 +24,7 @@ import { beginWaiting, endWaiting, mustWait, type Parked, type WaitingServices }
 export interface PerformOptions {
   workerId: string;
   handlers: Handlers;
+  connections: HttpConnections;
   now: () => number;
   /** The worker's. */
   log: Log;
@@ -106,7 +108,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   const produce = async (): Promise<{ text: string } | Parked> => {
     if (mustWait(node) && held.woken === undefined) return beginWaiting(execution, options.services);
     if (mustWait(node)) return endWaiting(held, execution, options.services);
-    const value = await performNode(execution, options.handlers);
+    const value = await performNode(execution, options.handlers, options.connections);
     // What it left behind that has failed already is known when this turn of the event loop is over.
     if (node.config.function_name !== undefined) await nextTurn();
     const limits = {

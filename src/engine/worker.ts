@@ -11,6 +11,7 @@ import { HitzeroError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { createLog } from "../base/log.ts";
 import { Bell, pause } from "../base/wait.ts";
+import { keepConnections } from "../handlers/http.ts";
 import { handlersOf } from "../handlers/load.ts";
 import type { Handler, Handlers } from "../handlers/types.ts";
 import { Database } from "../postgres/database.ts";
@@ -84,6 +85,7 @@ export class Worker {
   /** Kept form of every token held, from its arrival until its step is answered. */
   readonly #held = new Map<string, { lane: Lane; held: HeldExecution }>();
   readonly #items = new ItemReader();
+  readonly #httpConnections = keepConnections();
   readonly #slotFreed = new Bell();
   readonly #abandoned = new AbortController();
   readonly #stopping = new AbortController();
@@ -224,6 +226,7 @@ export class Worker {
     this.#connection?.close();
     this.#blocking?.close();
     this.#listener?.close();
+    await this.#httpConnections.close();
     await this.#database?.close();
     this.#database = undefined;
   }
@@ -384,6 +387,7 @@ export class Worker {
     const performed = await perform(held, {
       workerId: this.id,
       handlers: this.#options.handlers,
+      connections: this.#httpConnections,
       now: () => this.#now(),
       log: this.#log,
       lost: running.lost.signal,

@@ -7,9 +7,10 @@
  */
 import type { HttpConfig } from "../workflow/http_config.ts";
 import { AttemptError } from "./errors.ts";
-import { parseAddressPolicy, type Resolver, resolveWithSystem } from "./http_address.ts";
+import { type Resolver, resolveWithSystem } from "./http_address.ts";
 import { excerptOf, headersOf, parseBody, readBody, retryAfterMs } from "./http_answer.ts";
-import { type Answer, exchange, networkError } from "./http_exchange.ts";
+import { HttpConnections } from "./http_connections.ts";
+import { type Answer, exchange, firstOf, networkError } from "./http_exchange.ts";
 import { makeRequest } from "./http_request.ts";
 import { Redaction, resolveSecrets } from "./secrets.ts";
 import type { Execution } from "./types.ts";
@@ -21,6 +22,8 @@ export interface HttpSurroundings {
   resolver: Resolver;
   /** Milliseconds since 1970. */
   now: () => number;
+  /** Absent: those of this request alone. */
+  connections?: HttpConnections;
 }
 
 export interface HttpOutput {
@@ -30,7 +33,11 @@ export interface HttpOutput {
   body: unknown;
 }
 
-const WORKER: HttpSurroundings = { environment: process.env, resolver: resolveWithSystem, now: Date.now };
+/** What all workers of this process have in common. */
+const PROCESS: HttpSurroundings = { environment: process.env, resolver: resolveWithSystem, now: Date.now };
+
+/** Connections for a worker to keep. */
+export const keepConnections = () => new HttpConnections(PROCESS.resolver);
 
 /** Statuses below 500 after which another attempt may succeed. */
 const PASSING_STATUSES: ReadonlySet<number> = new Set([408, 425, 429]);
@@ -41,18 +48,26 @@ const PASSING_STATUSES: ReadonlySet<number> = new Set([408, 425, 429]);
  */
 export async function callHttp(
   execution: Execution,
-  surroundings: HttpSurroundings = WORKER,
+  surroundings: Partial<HttpSurroundings> = {},
 ): Promise<HttpOutput> {
-  const { environment, resolver, now } = surroundings;
+  const { connections, ...given } = { ...PROCESS, ...surroundings };
+  if (connections) return call(execution, { ...given, connections });
+  const own = new HttpConnections(given.resolver);
+  return call(execution, { ...given, connections: own }).finally(() => own.close());
+}
+
+async function call(
+  execution: Execution,
+  { environment, now, connections }: Required<HttpSurroundings>,
+): Promise<HttpOutput> {
   const config = execution.node.config as HttpConfig;
-  const policy = parseAddressPolicy(environment.HITZERO_HTTP_ALLOW_PRIVATE);
+  const allowed = await connections.allowedBy(environment.HITZERO_HTTP_ALLOW_PRIVATE);
   const secrets = await resolveSecrets(config.secrets, environment);
   const redaction = new Redaction(Object.values(secrets));
   try {
     const isExpected = (status: number) => isExpectedStatus(config.expect_status, status);
     const answer = await exchange(makeRequest(execution, config, secrets, redaction), {
-      policy,
-      resolver,
+      connections: allowed,
       signal: execution.signal,
       followRedirects: config.follow_redirects,
       isExpected,
@@ -74,36 +89,38 @@ function isExpectedStatus(expected: HttpConfig["expect_status"], status: number)
 }
 
 async function outputOf(
-  { message, status, url }: Answer,
+  answer: Answer,
   config: HttpConfig,
   redaction: Redaction,
   signal: AbortSignal,
 ): Promise<HttpOutput> {
-  const bytes = await readBody(message).catch((error: unknown) => {
+  const { status, headers, url } = answer;
+  const bytes = await readBody(answer).catch((error: unknown) => {
     throw networkError(error, signal, url);
   });
   const isEmpty = bytes.length === 0 && config.response === "auto";
   return {
     status,
-    headers: headersOf(message.headers, config.include_set_cookie, redaction),
-    body: isEmpty ? null : parseBody(bytes, message.headers["content-type"], config.response, redaction),
+    headers: headersOf(headers, config.include_set_cookie, redaction),
+    body: isEmpty ? null : parseBody(bytes, firstOf(headers["content-type"]), config.response, redaction),
   };
 }
 
 async function unexpectedStatus(
-  { message, status, url }: Answer,
+  answer: Answer,
   config: HttpConfig,
   redaction: Redaction,
   now: number,
 ): Promise<AttemptError> {
+  const { status, headers, url } = answer;
   const retryable = PASSING_STATUSES.has(status) || status >= 500;
-  const excerpt = await excerptOf(message, redaction);
+  const excerpt = await excerptOf(answer, redaction);
   // The address as the author wrote it: it holds no value of the run.
   const text = `${config.method} ${config.url}: ${url.host} answered ${status}${excerpt === "" ? "" : `: ${excerpt}`}`;
   return new AttemptError("HTTP_STATUS", text, {
     hint: "List the status in expect_status if it is no failure.",
     retryable,
-    delayMs: retryable ? retryAfterMs(message.headers["retry-after"], now) : undefined,
+    delayMs: retryable ? retryAfterMs(firstOf(headers["retry-after"]), now) : undefined,
   });
 }
 
@@ -112,7 +129,8 @@ function withoutSecrets(error: unknown, redaction: Redaction): unknown {
   if (!(error instanceof Error) || redaction.isEmpty) return error;
   for (const part of ["message", "stack"] as const) {
     const text = redaction.text(error[part] ?? "");
-    if (text !== (error[part] ?? "")) error[part] = text;
+    // Of some errors, a DOMException for one, it is a getter.
+    if (text !== (error[part] ?? "")) Object.defineProperty(error, part, { value: text, configurable: true });
   }
   return error;
 }

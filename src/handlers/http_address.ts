@@ -109,7 +109,8 @@ export function guardedLookup(policy: AddressPolicy, resolver: Resolver): Lookup
   };
 }
 
-function refused(host: string): AttemptError {
+/** The failure of whoever would connect to a host at an address that is not allowed. */
+export function refused(host: string): AttemptError {
   return new AttemptError("HTTP_ADDRESS_REFUSED", `${host} is not on the public internet`, {
     hint: `Private, local and reserved addresses are refused; the worker's ${SETTING} allows them: true, or a list of hosts and networks.`,
     retryable: false,

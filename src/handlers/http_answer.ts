@@ -1,9 +1,10 @@
 /** Reads an answer: within its limit while it arrives, then unpacked, decoded and parsed. */
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { brotliDecompress, constants, gunzip, inflate, inflateRaw } from "node:zlib";
 import type { HttpConfig } from "../workflow/http_config.ts";
 import { AttemptError } from "./errors.ts";
+import { type Answer, type AnswerHeaders, firstOf } from "./http_exchange.ts";
 import { MAX_BODY_BYTES, tooLarge } from "./http_request.ts";
 import type { Redaction } from "./secrets.ts";
 
@@ -23,14 +24,14 @@ const TEXT_TYPE =
  * The answer's body as bytes, unpacked.
  * @throws AttemptError OUTPUT_TOO_LARGE, HTTP_BODY_INVALID (not packed as it says); what the connection throws
  */
-export async function readBody(message: IncomingMessage): Promise<Buffer> {
-  if (Number(message.headers["content-length"] ?? 0) > MAX_BODY_BYTES) {
-    message.destroy();
+export async function readBody({ headers, body }: Answer): Promise<Buffer> {
+  if (Number(headers["content-length"] ?? 0) > MAX_BODY_BYTES) {
+    body.destroy();
     throw tooLarge("the answer");
   }
-  const { bytes, isWhole } = await collect(message, MAX_BODY_BYTES);
+  const { bytes, isWhole } = await collect(body, MAX_BODY_BYTES);
   if (!isWhole) throw tooLarge("the answer");
-  return unpack(bytes, message.headers["content-encoding"], true);
+  return unpack(bytes, firstOf(headers["content-encoding"]), true);
 }
 
 /** The body in the form that `response` asks for. `auto`: JSON if it says so, text if it is text, else Base64. */
@@ -53,11 +54,11 @@ export function parseBody(
 }
 
 /** The first words of a body, for an error's message. */
-export async function excerptOf(message: IncomingMessage, redaction: Redaction): Promise<string> {
+export async function excerptOf({ headers, body }: Answer, redaction: Redaction): Promise<string> {
   try {
-    const { bytes, isWhole } = await collect(message, EXPLANATION_BYTES);
-    const unpacked = await unpack(bytes, message.headers["content-encoding"], isWhole);
-    const struck = redaction.text(decode(unpacked, message.headers["content-type"]));
+    const { bytes, isWhole } = await collect(body, EXPLANATION_BYTES);
+    const unpacked = await unpack(bytes, firstOf(headers["content-encoding"]), isWhole);
+    const struck = redaction.text(decode(unpacked, firstOf(headers["content-type"])));
     // A secret that the end cuts in two was not found: nothing is shown of where it may begin.
     const text = isWhole ? struck : struck.slice(0, Math.max(0, struck.length - redaction.longest));
     const line = text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
@@ -69,14 +70,12 @@ export async function excerptOf(message: IncomingMessage, redaction: Redaction):
 
 /** The answer's headers, in lower case. */
 export function headersOf(
-  headers: IncomingHttpHeaders,
+  headers: AnswerHeaders,
   includeSetCookie: boolean,
   redaction: Redaction,
 ): Record<string, unknown> {
   const kept = Object.entries(headers).filter(([name]) => includeSetCookie || name !== "set-cookie");
-  return Object.fromEntries(
-    kept.map(([name, value]) => [redaction.text(name), redaction.json(value ?? null)]),
-  );
+  return Object.fromEntries(kept.map(([name, value]) => [redaction.text(name), redaction.json(value)]));
 }
 
 /** The delay that an answer's Retry-After asks for, ms; undefined: none that lies ahead. */
@@ -87,16 +86,13 @@ export function retryAfterMs(header: string | undefined, now: number): number | 
 }
 
 /** Reads up to `limit` bytes; when there are more, the connection is closed. */
-async function collect(
-  message: IncomingMessage,
-  limit: number,
-): Promise<{ bytes: Buffer; isWhole: boolean }> {
+async function collect(body: Readable, limit: number): Promise<{ bytes: Buffer; isWhole: boolean }> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of message as AsyncIterable<Buffer>) {
+  for await (const chunk of body as AsyncIterable<Buffer>) {
     chunks.push(chunk);
     size += chunk.length;
-    // Leaving the loop destroys the message.
+    // Leaving the loop destroys the body.
     if (size > limit) return { bytes: Buffer.concat(chunks).subarray(0, limit), isWhole: false };
   }
   return { bytes: Buffer.concat(chunks), isWhole: true };

@@ -6,6 +6,7 @@ import { programsOf } from "../workflow/programs.ts";
 import { aggregate } from "./aggregate.ts";
 import { idempotencyKeyOf, variablesOf } from "./execution.ts";
 import { callHttp } from "./http.ts";
+import type { HttpConnections } from "./http_connections.ts";
 import type { Execution, Handlers, NodeExecutor } from "./types.ts";
 
 function callHandler(execution: Execution, handlers: Handlers): unknown {
@@ -78,13 +79,20 @@ const EXECUTORS: Partial<Record<NodeType, NodeExecutor>> = {
   conditional: pass,
   parallel: pass,
   loop,
-  http: (execution) => callHttp(execution),
+  http: (execution, _handlers, connections) => callHttp(execution, connections ? { connections } : {}),
 };
 
-/** Performs one execution; the result is the node's output. Throws what the handler throws. */
-export async function performNode(execution: Execution, handlers: Handlers): Promise<unknown> {
+/**
+ * Performs one execution; the result is the node's output. Throws what the handler throws.
+ * @param connections what `http` nodes go over; absent, each has its own
+ */
+export async function performNode(
+  execution: Execution,
+  handlers: Handlers,
+  connections?: HttpConnections,
+): Promise<unknown> {
   const executor = EXECUTORS[execution.node.type];
   if (!executor)
     throw new HitzeroError("NOT_SUPPORTED_YET", `node type ${execution.node.type} is not supported yet`);
-  return executor(execution, handlers);
+  return executor(execution, handlers, connections);
 }

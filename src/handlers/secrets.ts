@@ -10,9 +10,9 @@ import { HitzeroError } from "../base/errors.ts";
 import { AttemptError } from "./errors.ts";
 
 /** References that a worker resolves unless HITZERO_SECRETS_ALLOW says otherwise. */
-const ALLOWED_BY_DEFAULT = "env:*,file:/run/secrets/*";
+const ALLOWED_BY_DEFAULT = "env:HITZERO_SECRET_*,file:/run/secrets/*";
 /** Where the servers are, passwords included. */
-const OWN_SETTINGS = /^(?:HITZERO_.*|REDIS_URL|DATABASE_URL)$/i;
+const OWN_SETTINGS = /^(?:HITZERO_(?!SECRET_).*|REDIS_URL|DATABASE_URL)$/i;
 const MAX_SECRET_BYTES = 64 * 1024;
 const SETTING = "HITZERO_SECRETS_ALLOW";
 

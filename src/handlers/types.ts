@@ -1,6 +1,7 @@
 /** What node types and users' handlers are given. They know tokens and config, never storage. */
 import type { Log } from "../base/log.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
+import type { HttpConnections } from "./http_connections.ts";
 
 /** What a user's handler receives. All values are JSON. */
 export interface HandlerContext {
@@ -65,4 +66,8 @@ export interface Execution {
 }
 
 /** Performs the nodes of one type; the result is the node's output. */
-export type NodeExecutor = (execution: Execution, handlers: Handlers) => unknown;
+export type NodeExecutor = (
+  execution: Execution,
+  handlers: Handlers,
+  connections?: HttpConnections,
+) => unknown;

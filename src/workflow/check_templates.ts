@@ -54,7 +54,7 @@ export function checkSecretNames(names: readonly string[], at: TemplateExpressio
   for (const name of names) {
     if (at.secrets.includes(name)) continue;
     const message = `${at.prefix}secrets.${name}: config.secrets of this node does not declare it`;
-    const fallback = `Declare it: "secrets": { ${quote(name)}: "env:NAME_OF_A_VARIABLE" }.`;
+    const fallback = `Declare it: "secrets": { ${quote(name)}: "env:HITZERO_SECRET_NAME" }.`;
     faults.add("SECRET_UNKNOWN", at.path, message, didYouMean(name, at.secrets, fallback));
   }
 }

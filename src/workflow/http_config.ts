@@ -51,7 +51,7 @@ const Secrets = z
     z.string(),
     z.string().max(LIMITS.expressionLength).regex(SECRET_REFERENCE, {
       error:
-        'a secret is a reference such as "env:API_TOKEN" or "file:/run/secrets/api_token", never a value',
+        'a secret is a reference such as "env:HITZERO_SECRET_TOKEN" or "file:/run/secrets/api_token", never a value',
     }),
   )
   .superRefine((secrets, context) => {
@@ -88,7 +88,7 @@ export const HttpConfig = z.strictObject({
     .default(DEFAULTS.httpExpectStatus)
     .describe('Statuses that count as success: numbers, classes such as "2xx", ranges such as "200-204".'),
   secrets: Secrets.default({}).describe(
-    "Secrets that templates see as secrets.NAME, each by reference: env:NAME or file:/path, read by the worker.",
+    "Secrets that templates see as secrets.NAME, each by reference: env:HITZERO_SECRET_NAME or file:/run/secrets/name, read by the worker, whose HITZERO_SECRETS_ALLOW may list others.",
   ),
   follow_redirects: z
     .boolean()

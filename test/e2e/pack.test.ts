@@ -1,6 +1,9 @@
 /** What is shipped: the packed tarball, installed in an empty folder, does what the README says. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createEmptyDatabase, type TestDatabase } from "../support/database.ts";
@@ -38,13 +41,15 @@ nodes:
   - { id: greet, type: function, config: { function_name: greet } }
   - { id: shout, type: transform, config: { expression: 'data.greeting + "!"' } }
   - { id: refuse, type: function, config: { function_name: refuse }, retry: { max_attempts: 3 } }
+  - { id: ask, type: http, config: { url: "{{ input.url }}" } }
   - { id: end, type: aggregate, config: { operation: count }, trigger_rule: all_done }
 edges:
   - { from: greet, to: shout }
   - { from: greet, to: refuse }
+  - { from: greet, to: ask }
   - { from: refuse, to: end, on: failure }
   - { from: shout, to: end }
-output: 'nodes["shout"].output'
+output: 'nodes["shout"].output + nodes["ask"].output.body'
 `;
 
 let folder: string;
@@ -58,7 +63,11 @@ function start(command: string, args: readonly string[], cwd: string = folder) {
       ([name]) => !/^(HITZERO_(?!CACHE)|REDIS_URL|DATABASE_URL|NODE_OPTIONS|VITEST)/.test(name),
     ),
   );
-  Object.assign(env, { HITZERO_REDIS_URL: redisUrl(), HITZERO_NAMESPACE: namespace });
+  Object.assign(env, {
+    HITZERO_REDIS_URL: redisUrl(),
+    HITZERO_NAMESPACE: namespace,
+    HITZERO_HTTP_ALLOW_PRIVATE: "127.0.0.1",
+  });
   if (database) env.HITZERO_DATABASE_URL = database.url;
   const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
@@ -116,7 +125,7 @@ test("npx hitzero explains itself; the command compiles a workflow", async () =>
   expect(help).toMatchObject({ code: 0, stdout: expect.stringContaining("Usage: hitzero") });
   const compiled = await hitzero("compile", "workflow.yaml", "--json");
   expect(compiled.code, compiled.stderr).toBe(0);
-  expect(JSON.parse(compiled.stdout)).toMatchObject({ name: "packed", nodes: 4, edges: 4 });
+  expect(JSON.parse(compiled.stdout)).toMatchObject({ name: "packed", nodes: 5, edges: 5 });
 });
 
 test("handlers in TypeScript import types and errors from hitzero, and its types hold", async () => {
@@ -143,13 +152,18 @@ test("migrate, supervisor, worker and submit work from the package", async () =>
   const says = ["records runs", "serves queue"];
   for (const [index, { said }] of serving.entries())
     await until(() => said.stderr.includes(says[index] as string), `${says[index]} (${said.stderr})`, 30_000);
-  const submitted = await hitzero("submit", "workflow.yaml", "--input", '{"name":"Ada"}', "--wait", "--json");
+  const server = createServer((_request, response) => response.end("!")).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const input = JSON.stringify({ name: "Ada", url: `http://127.0.0.1:${port}/` });
+  const submitted = await hitzero("submit", "workflow.yaml", "--input", input, "--wait", "--json");
   expect(submitted.code, submitted.stderr + submitted.stdout).toBe(0);
   const result = JSON.parse(submitted.stdout) as { run_id: string };
-  expect(result).toMatchObject({ status: "COMPLETED", output: "Hello, Ada!", error: null });
+  expect(result).toMatchObject({ status: "COMPLETED", output: "Hello, Ada!!", error: null });
   // The class that the handler imported is not the worker's own copy, and is known all the same: no retry.
   const shown = await hitzero("run", "show", result.run_id, "--json");
   expect(shown.stdout).toContain("refused at attempt 1");
   for (const { child } of serving) child.kill("SIGTERM");
   for (const { ended } of serving) expect((await ended).code).toBe(0);
+  server.close();
 });

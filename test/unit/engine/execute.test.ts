@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { perform, RUN_HALTED } from "../../../src/engine/execute.ts";
 import type { HeldExecution } from "../../../src/engine/held.ts";
 import type { WaitingServices } from "../../../src/engine/waiting.ts";
+import { keepConnections } from "../../../src/handlers/http.ts";
 import { handlersOf } from "../../../src/handlers/load.ts";
 import type { Handler } from "../../../src/handlers/types.ts";
 import { compile } from "../../../src/workflow/compile.ts";
@@ -48,6 +49,7 @@ async function performed(handler: Handler, { retry, attempt = 1, condition, lost
   });
   const { item } = await perform(held, {
     workerId: "worker-1",
+    connections: keepConnections(),
     handlers: handlersOf({ work: handler }),
     now: () => 1_000,
     log: pino({ base: null }, stream),

@@ -44,8 +44,8 @@ describe("redirects", () => {
       "X-Api-Key": "{{ secrets.key }}",
       "X-Trace": "7",
     };
-    const options = { environment: { API_KEY: "key-value" } };
-    const secrets = { key: "env:API_KEY" };
+    const options = { environment: { HITZERO_SECRET_KEY: "key-value" } };
+    const secrets = { key: "env:HITZERO_SECRET_KEY" };
     const [here, there] = await pair(302);
     await run({ url: here.url, headers, secrets }, options);
     expect(here.received[0]?.headers).toMatchObject({
@@ -71,9 +71,9 @@ describe("redirects", () => {
       url: here.url,
       method: "POST",
       body: { key: "{{ secrets.key }}" },
-      secrets: { key: "env:API_KEY" },
+      secrets: { key: "env:HITZERO_SECRET_KEY" },
     };
-    const error = await failure(config, { environment: { API_KEY: "key-value" } });
+    const error = await failure(config, { environment: { HITZERO_SECRET_KEY: "key-value" } });
     expect(error).toMatchObject({ code: "HTTP_REDIRECT", retryable: false });
     expect(there.received).toEqual([]);
   });

@@ -34,6 +34,24 @@ describe("secrets", () => {
     });
   });
 
+  it("may be named HITZERO_SECRET_… unless the worker is told otherwise, and nothing else", async () => {
+    const environment = { HITZERO_SECRET_TOKEN: "t", AWS_SECRET_ACCESS_KEY: "k", HITZERO_SECRETS_KEY: "s" };
+    expect(await resolveSecrets({ a: "env:HITZERO_SECRET_TOKEN" }, environment)).toEqual({ a: "t" });
+    const server = await serve(always(200));
+    for (const name of ["AWS_SECRET_ACCESS_KEY", "HITZERO_SECRETS_KEY", "PATH"]) {
+      const headers = { "X-Key": "{{ secrets.key }}" };
+      const error = await failure(
+        { url: server.url, headers, secrets: { key: `env:${name}` } },
+        { environment },
+      );
+      expect(error).toMatchObject({ code: "SECRET_REFUSED", retryable: false });
+    }
+    const allowed = { ...environment, HITZERO_SECRETS_ALLOW: "env:*" };
+    expect(await resolveSecrets({ a: "env:AWS_SECRET_ACCESS_KEY" }, allowed)).toEqual({ a: "k" });
+    await expect(resolveSecrets({ a: "env:HITZERO_SECRETS_KEY" }, allowed)).rejects.toThrow();
+    expect(server.received).toEqual([]);
+  });
+
   it.each([
     "env:API_MISSING",
     "env:API_EMPTY",
@@ -77,8 +95,8 @@ describe("secrets", () => {
 
 describe("a secret's value", () => {
   const secret = 'S3cr3t/"ä" +%';
-  const environment = { API_TOKEN: secret };
-  const secrets = { token: "env:API_TOKEN" };
+  const environment = { HITZERO_SECRET_TOKEN: secret };
+  const secrets = { token: "env:HITZERO_SECRET_TOKEN" };
   const headers = { Authorization: "Bearer {{ secrets.token }}" };
   const spellings = [
     secret,
@@ -108,7 +126,7 @@ describe("a secret's value", () => {
   it("does not stand in the IR", () => {
     const nodes = [{ id: "call", type: "http", config: { url: "https://a.example/", headers, secrets } }];
     const { ir } = compile({ name: "x", nodes });
-    expect(JSON.stringify(ir)).toContain("env:API_TOKEN");
+    expect(JSON.stringify(ir)).toContain("env:HITZERO_SECRET_TOKEN");
     expectNone(ir);
   });
 
@@ -151,7 +169,10 @@ describe("a secret's value", () => {
 
   it("as a number is struck out", async () => {
     const server = await serve(always(200, '{"pin":123456,"n":12}', { "Content-Type": "application/json" }));
-    const output = await run({ url: server.url, secrets }, { environment: { API_TOKEN: "123456" } });
+    const output = await run(
+      { url: server.url, secrets },
+      { environment: { HITZERO_SECRET_TOKEN: "123456" } },
+    );
     expect(output.body).toEqual({ pin: "***", n: 12 });
   });
 
@@ -182,7 +203,10 @@ describe("a secret's value", () => {
   it("that an excerpt would cut in two does not stand in it", async () => {
     const long = "L".repeat(40_000);
     const server = await serve(always(500, long.repeat(3)));
-    const error = await failure({ url: server.url, secrets }, { environment: { API_TOKEN: long } });
+    const error = await failure(
+      { url: server.url, secrets },
+      { environment: { HITZERO_SECRET_TOKEN: long } },
+    );
     expect(error.message.includes("LL")).toBe(false);
     expect(error.message.length).toBeLessThan(500);
   });
@@ -190,7 +214,7 @@ describe("a secret's value", () => {
   it("in a host is struck out in lower case", async () => {
     const resolver = () => Promise.reject(Object.assign(new Error("no"), { code: "ENOTFOUND" }));
     const config = { url: "https://{{ secrets.token }}.example/", secrets };
-    const error = await failure(config, { environment: { API_TOKEN: "TenantName" }, resolver });
+    const error = await failure(config, { environment: { HITZERO_SECRET_TOKEN: "TenantName" }, resolver });
     expect(error.message).toBe("***.example: the connection failed (ENOTFOUND)");
   });
 

@@ -64,8 +64,8 @@ export interface RunOptions {
 
 const ALLOW_ALL = { HITZERO_HTTP_ALLOW_PRIVATE: "true" };
 
-/** Compiles and performs an `http` node named "call". */
-export async function run(config: object, options: RunOptions = {}): Promise<HttpOutput> {
+/** An execution of an `http` node named "call". */
+export function executionOf(config: object, options: RunOptions = {}): Execution {
   const { ir } = compile({
     name: "test",
     nodes: [
@@ -75,7 +75,7 @@ export async function run(config: object, options: RunOptions = {}): Promise<Htt
     edges: [{ from: "before", to: "call" }],
     vars: options.vars ?? {},
   });
-  const execution = {
+  return {
     ir,
     nodeIndex: 1,
     node: ir.nodes[1],
@@ -88,7 +88,11 @@ export async function run(config: object, options: RunOptions = {}): Promise<Htt
     ancestors: { before: { output: options.before ?? null } },
     signal: options.signal ?? new AbortController().signal,
   } as unknown as Execution;
-  return callHttp(execution, {
+}
+
+/** Performs it. */
+export async function run(config: object, options: RunOptions = {}): Promise<HttpOutput> {
+  return callHttp(executionOf(config, options), {
     environment: { ...ALLOW_ALL, ...options.environment },
     resolver: options.resolver ?? (async () => [{ address: "127.0.0.1", family: 4 }]),
     now: options.now ?? Date.now,
