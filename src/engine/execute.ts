@@ -4,6 +4,7 @@
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { HitzeroError } from "../base/errors.ts";
+import { isOf } from "../base/foreign.ts";
 import { encodeJson } from "../base/json.ts";
 import type { Log } from "../base/log.ts";
 import { isRetryable, requestedDelayMs } from "../handlers/errors.ts";
@@ -136,9 +137,9 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     first = produced;
   } catch (thrown) {
     const halted = isHalted(options.lost);
-    const failure = thrown instanceof Escape ? thrown.cause : thrown;
+    const failure = isOf(thrown, Escape) ? thrown.cause : thrown;
     const error = errorOf(halted ? options.lost.reason : failure, held.attempt, options.workerId);
-    if (thrown instanceof Escape) {
+    if (isOf(thrown, Escape)) {
       error.code = "ESCAPED_ERROR";
       error.message = `an error escaped from the handler of node ${node.id}: ${error.message}`;
     }
