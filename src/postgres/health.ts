@@ -9,12 +9,15 @@ export interface PostgresFacts extends Row {
   /** `on`, `remote_write`, … or `off`. */
   synchronous_commit: string;
   standby: boolean;
+  /** Are transactions read-only unless they say otherwise? */
+  read_only: boolean;
 }
 
 export async function readPostgresFacts(database: Queryable): Promise<PostgresFacts> {
   const { rows } = await database.query<PostgresFacts>(
     `select current_setting('server_version') as version, current_setting('fsync')::boolean as fsync,
-       current_setting('synchronous_commit') as synchronous_commit, pg_is_in_recovery() as standby`,
+       current_setting('synchronous_commit') as synchronous_commit, pg_is_in_recovery() as standby,
+       current_setting('default_transaction_read_only')::boolean as read_only`,
   );
   return rows[0] as PostgresFacts;
 }

@@ -14,6 +14,7 @@ import { HitzeroError } from "../base/errors.ts";
 import { POSTGRES, parseServerUrl } from "../base/server_url.ts";
 import { describeDatabase, OLDEST_POSTGRES_MAJOR, postgresFault } from "./connection_errors.ts";
 import { type MigrationFile, PACKAGE_MIGRATIONS, readMigrations } from "./migration_files.ts";
+import { readStanding, refuseForeignTables, refuseMissingRights } from "./migration_rights.ts";
 import { checkPartitionCount, fixPartitions } from "./partition_count.ts";
 
 export interface MigrateOptions {
@@ -42,7 +43,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
  * at once, and a cheap check when there is nothing to do.
  *
  * @throws HitzeroError SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED,
- *   TLS_REFUSED, POSTGRES_TOO_OLD (all exit code 3); DATABASE_URL_INVALID, SCHEMA_NEWER, MIGRATION_CHANGED,
+ *   READ_ONLY, TLS_REFUSED, POSTGRES_TOO_OLD (all exit code 3); DATABASE_URL_INVALID, SCHEMA_NEWER, MIGRATION_CHANGED,
  *   MIGRATION_FAILED, PARTITIONS_INVALID, PARTITIONS_FIXED
  */
 export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<MigrateResult> {
@@ -63,7 +64,9 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
     const before = await appliedMigrations(client);
     refuseForeignHistory(files, before);
     const applied: string[] = [];
-    for (const file of files.filter(({ id }) => !before.some((row) => row.id === id))) {
+    const missing = files.filter(({ id }) => !before.some((row) => row.id === id));
+    if (missing.length > 0) refuseForeignTables(await readStanding(client));
+    for (const file of missing) {
       if (!(await applyOnce(client, file))) continue;
       applied.push(file.name);
       options.onApplied?.(file.name);
@@ -97,22 +100,21 @@ async function refuseOldServer(client: pg.Client, databaseUrl: string): Promise<
 /** Creates schema and table if they lack. Looks first, so that a user without the right to create may call on a finished database. */
 async function createBookkeeping(client: pg.Client): Promise<void> {
   for (let attempt = 1; ; attempt++) {
-    const { rows } = await client.query<{ present: boolean }>(
-      "select to_regclass('hitzero.migrations') is not null as present",
-    );
-    if (rows[0]?.present) return;
+    const standing = await readStanding(client);
+    refuseMissingRights(standing);
+    if (standing.bookkeeping) return;
     try {
       await client.query(`
         begin;
         set local client_min_messages = warning;
-        create schema if not exists hitzero;
+        ${standing.schema ? "" : "create schema if not exists hitzero;"}
         create table if not exists hitzero.migrations (
           id int primary key,
           name text not null,
           checksum text not null,
           applied_at timestamptz not null default now()
         );
-        comment on schema hitzero is 'Everything hitzero keeps in Postgres.';
+        ${standing.foreign_schema ? "" : "comment on schema hitzero is 'Everything hitzero keeps in Postgres.';"}
         comment on table hitzero.migrations is 'Schema migrations that were applied, one row each.';
         comment on column hitzero.migrations.id is 'Number of the migration, the NNN of its file name.';
         comment on column hitzero.migrations.name is 'File name without its ending.';
@@ -192,7 +194,8 @@ async function applyOnce(client: pg.Client, file: MigrationFile): Promise<boolea
 function migrationFault(error: unknown, file: MigrationFile): unknown {
   if (!(error instanceof pg.DatabaseError)) return error;
   const sqlstate = error.code ?? "";
-  if (sqlstate === "42501" || sqlstate.startsWith("57P") || sqlstate.startsWith("08")) return error;
+  if (["42501", "25006"].includes(sqlstate) || sqlstate.startsWith("57P") || sqlstate.startsWith("08"))
+    return error;
   const line = error.position ? `, line ${file.sql.slice(0, Number(error.position)).split("\n").length}` : "";
   return new HitzeroError(
     "MIGRATION_FAILED",

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -220,17 +220,64 @@ describe("migrate", () => {
     }
   });
 
-  test("says so when the user may not create", async () => {
-    const name = `stranger_${Date.now()}`;
-    await client.query(`create role ${name} login password 'x'`);
-    const url = new URL(database.url);
-    url.username = name;
-    url.password = "x";
-    try {
-      await expect(migrate(url.href)).rejects.toMatchObject({ code: "PERMISSION_DENIED", exitCode: 3 });
-    } finally {
-      await client.query(`drop role ${name}`);
-    }
+  describe("as somebody who may not do everything", () => {
+    let url: URL;
+    let name: string;
+    beforeEach(async () => {
+      url = new URL(database.url);
+      name = url.username = `stranger_${randomBytes(4).toString("hex")}`;
+      url.password = "x";
+      await client.query(`create role ${name} login password 'x'`);
+    });
+    afterEach(async () => {
+      await client.query(`drop owned by ${name}; drop role ${name}`);
+    });
+    const refusal = (message: string, hint: string) => ({
+      code: "PERMISSION_DENIED",
+      exitCode: 3,
+      message: expect.stringContaining(`${name} ${message}`),
+      hint: expect.stringContaining(hint),
+    });
+
+    test("says what to grant where there is no schema", async () => {
+      await expect(migrate(url.href)).rejects.toMatchObject(
+        refusal("may not create schema hitzero", `CREATE SCHEMA hitzero AUTHORIZATION ${name};`),
+      );
+    });
+
+    test("works in a schema of its own that an administrator made", async () => {
+      await client.query(`create schema hitzero authorization ${name}`);
+      expect((await migrate(url.href)).partitions).toBe(1);
+    });
+
+    test("works in somebody else's schema once both rights to it are granted, each of which is named before", async () => {
+      await client.query("create schema hitzero");
+      await expect(migrate(url.href)).rejects.toMatchObject(
+        refusal("lacks USAGE, CREATE on schema", `GRANT USAGE, CREATE ON SCHEMA hitzero TO ${name};`),
+      );
+      await client.query(`grant usage on schema hitzero to ${name}`);
+      await expect(migrate(url.href)).rejects.toMatchObject(
+        refusal("lacks CREATE on schema", `GRANT CREATE ON SCHEMA hitzero TO ${name};`),
+      );
+      await client.query(`grant create on schema hitzero to ${name}`);
+      expect((await migrate(url.href)).partitions).toBe(1);
+    });
+
+    test("says whose tables they are that it would have to alter", async () => {
+      await migrate(database.url);
+      await client.query(`delete from hitzero.migrations where id = (select max(id) from hitzero.migrations);
+        grant usage, create on schema hitzero to ${name}; grant all on all tables in schema hitzero to ${name}`);
+      const owner = new URL(adminUrl()).username;
+      await expect(migrate(url.href)).rejects.toMatchObject(
+        refusal("may not migrate: tables of schema hitzero", `GRANT ${owner} TO ${name};`),
+      );
+    });
+
+    test("names a database that takes no writes", async () => {
+      await client.query(`create schema hitzero authorization ${name};
+        alter role ${name} set default_transaction_read_only = on`);
+      await expect(migrate(url.href)).rejects.toMatchObject({ code: "READ_ONLY", exitCode: 3 });
+    });
   });
 });
 

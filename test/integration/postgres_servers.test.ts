@@ -1,19 +1,45 @@
 /** A Postgres as people have it: behind a pooler, with a schema and a role that somebody else made, read-only. */
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import pg from "pg";
 import { expect, test } from "vitest";
 import { Client } from "../../src/engine/client.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { migrate } from "../../src/postgres/migrate.ts";
-import { createEmptyDatabase } from "../support/database.ts";
+import { createEmptyDatabase, createTestDatabase } from "../support/database.ts";
 import { startPooler } from "../support/pooler.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 
-test("all goes behind a pooler that gives each transaction another session", async () => {
+/** What docs/operations.md says to grant to a role that runs hitzero and does not migrate. */
+const GRANTS = `GRANT USAGE ON SCHEMA hitzero TO hitzero_run;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA hitzero TO hitzero_run;
+ALTER DEFAULT PRIVILEGES IN SCHEMA hitzero GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO hitzero_run;
+`;
+
+async function asOwner(url: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  await client.query(sql).finally(() => client.end());
+}
+
+test("all goes as a role that may only read and write, behind a pooler that gives each transaction another session", async () => {
+  const page = readFileSync(join(import.meta.dirname, "../../docs/operations.md"), "utf8");
+  expect(page).toContain(GRANTS);
   const database = await createEmptyDatabase();
-  const pooler = await startPooler(database.url);
+  const role = `run_${randomBytes(4).toString("hex")}`;
+  const migrating = await startPooler(database.url);
+  expect((await migrate(migrating.url)).applied.length).toBeGreaterThan(0);
+  await migrating.close();
+  await asOwner(
+    database.url,
+    `create role ${role} login password 'x'; ${GRANTS.replaceAll("hitzero_run", role)}`,
+  );
+  const ofRole = Object.assign(new URL(database.url), { username: role, password: "x" });
+  const pooler = await startPooler(ofRole.href);
   const settings = { redisUrl: redisUrl(), databaseUrl: pooler.url, namespace: testNamespace() };
-  expect((await migrate(pooler.url)).applied.length).toBeGreaterThan(0);
   const supervisor = new Supervisor(settings);
   const worker = new Worker({
     ...settings,
@@ -55,6 +81,25 @@ test("all goes behind a pooler that gives each transaction another session", asy
     await supervisor.stop();
     await sql.close();
     await pooler.close();
+    await asOwner(database.url, `drop owned by ${role}; drop role ${role}`);
+    await database.drop();
+  }
+});
+
+test("a database that takes no writes is named by whoever writes", async () => {
+  const database = await createTestDatabase();
+  const settings = { redisUrl: redisUrl(), databaseUrl: database.url, namespace: testNamespace() };
+  const { pathname } = new URL(database.url);
+  await asOwner(database.url, `alter database ${pathname.slice(1)} set default_transaction_read_only = on`);
+  const named = { code: "READ_ONLY", exitCode: 3 };
+  const client = await Client.connect(settings);
+  try {
+    await expect(new Supervisor(settings).start()).rejects.toMatchObject(named);
+    await expect(new Worker({ ...settings, handlers: {} }).start()).rejects.toMatchObject(named);
+    const nodes = [{ id: "a", type: "parallel" }];
+    await expect(client.register({ name: "refused", nodes, edges: [] })).rejects.toMatchObject(named);
+  } finally {
+    await client.close();
     await database.drop();
   }
 });

@@ -81,7 +81,7 @@ function megabytes(bytes: number): string {
 
 export function postgresChecks(facts: PostgresFacts, address: string): Check[] {
   const { ok, fail } = checksOf("postgres");
-  const { version, fsync, synchronous_commit, standby } = facts;
+  const { version, fsync, synchronous_commit, standby, read_only } = facts;
   const old = Number.parseInt(version, 10) < OLDEST_POSTGRES_MAJOR;
   return [
     old
@@ -93,6 +93,15 @@ export function postgresChecks(facts: PostgresFacts, address: string): Check[] {
       : ok("connection", `Postgres ${version} at ${address}`),
     ...(standby
       ? [fail("role", "it is a standby and takes no writes", "Point HITZERO_DATABASE_URL at the primary.")]
+      : []),
+    ...(read_only
+      ? [
+          fail(
+            "read_only",
+            "default_transaction_read_only on: nothing can be submitted or recorded",
+            "Set it to off, for the server, the database or hitzero's user: ALTER ROLE … SET default_transaction_read_only = off",
+          ),
+        ]
       : []),
     fsync
       ? ok("fsync", "fsync on")
