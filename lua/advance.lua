@@ -3,7 +3,7 @@
 -- Runs on low memory too, as it frees more than it takes.
 -- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, scopes, IR, blob and ready-stream keys at the positions that the call names
 -- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_ms, take, limit, queues {name: position}, reads {name: true},
---         settle_queue, finished [...], claims [...]}; then payloads at the positions that the call names
+--         finished [...], claims [...]}; then payloads at the positions that the call names
 --   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, hand_items,
 --              forgets (field of the execution that handed this one over, of an item that is over: its reply has come), needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, withdraws, waits, guarded, compensation}
 --          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
@@ -18,6 +18,7 @@
 -- Journal: one entry, when anything changed: f (execution), r (retry), p (it waits) or w (others alone), each followed by d (detail) and o (output).
 --@include lib/fence.lua
 --@include lib/clock.lua
+--@include lib/writes.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -125,7 +126,7 @@ local function put_off(item, run, field, rest, kind, attempt, more)
   give_back_permits(step, run, item.guarded, item.node)
   put_active(run, field, call.call, 1, attempt, '', sources)
   released[#released + 1] = kept_item(run, item)
-  if item.blobs then for _, blob in ipairs(item.blobs) do persisted[#persisted + 1] = KEYS[blob] end end
+  if item.blobs then for _, blob in ipairs(item.blobs) do persisted[#persisted + 1] = blob end end
   local woken = false
   if item.park then
     put(run, 'p' .. item.node .. at_scope(item.scope), item.park)
@@ -232,7 +233,7 @@ local function finish(item, run, position)
     hand_out(token, item.needs and item.needs[integer(token.node)], position - 1, item.node)
   end
   released[#released + 1] = kept_item(run, item)
-  if item.blob then persisted[#persisted + 1] = KEYS[item.blob] end
+  if item.blob then persisted[#persisted + 1] = item.blob end
   journal_step('f', journal_record(step, run, first_event, { node = item.node, scope = item.scope, attempt = item.attempt,
     delivery = item.delivery, outcome = outcome, arrivals = item.again and 'again' or item.arrivals }),
     ARGV[item.detail], item.journal_output and ARGV[item.output] or '')
@@ -331,28 +332,25 @@ each(call.finished, reply.finished, function(item, run, position)
 end)
 each(call.claims, reply.claims, claim)
 
+if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end
 for _, run in ipairs(order) do write_run(run) end
 for _, step in ipairs(steps) do emit_queued(step) end
 for _, item in ipairs(acknowledged) do
-  redis.call('XACK', KEYS[item.stream], 'workers', item.entry)
-  redis.call('XDEL', KEYS[item.stream], item.entry)
+  write('XACK', KEYS[item.stream], 'workers', item.entry)
+  write('XDEL', KEYS[item.stream], item.entry)
 end
-if #released > 0 then redis.call('ZREM', KEYS[3], unpack(released)) end
-if #leased > 0 then
-  local scored, lease_until = {}, integer(clock() + call.lease_ms)
-  for _, member in ipairs(leased) do
-    scored[#scored + 1] = lease_until
-    scored[#scored + 1] = member
-  end
-  redis.call('ZADD', KEYS[3], unpack(scored))
+write_all('ZREM', KEYS[3], released)
+local scored, lease_until = {}, integer(clock() + call.lease_ms)
+for _, member in ipairs(leased) do
+  scored[#scored + 1] = lease_until
+  scored[#scored + 1] = member
 end
+write_all('ZADD', KEYS[3], scored)
 for _, step in ipairs(steps) do drop_timers(step, KEYS[4]) end
-if #timed > 0 then redis.call('ZADD', KEYS[4], unpack(timed)) end
-for _, key in ipairs(persisted) do redis.call('PERSIST', key) end
-if #journal > 0 then append_journal(meta, call, journal) end
+write_all('ZADD', KEYS[4], timed)
+for _, blob in ipairs(persisted) do write('PERSIST', KEYS[blob]) end
 
 for _, name in ipairs({ 'finished', 'claims', 'tokens' }) do
   if #reply[name] == 0 then reply[name] = nil end
 end
-payloads[1] = cjson.encode(reply)
-return payloads
+return commit(reply, payloads)

@@ -6,6 +6,7 @@
 -- reply applied | repeated | paused (it is already) | not_paused | final | gone | unstarted | refused
 -- Journal: c.
 --@include lib/fence.lua
+--@include lib/writes.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 
@@ -13,9 +14,9 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
-local function answer(reply) return { cjson.encode({ word = reply }) } end
+local function answer(reply) return commit({ word = reply }) end
 local function journal(step, run, event)
-  append_journal(meta, call, { 'c', journal_record(step, run, event, { kind = call.kind, seq = call.seq }) })
+  append_journal(meta, call, KEYS[2], { 'c', journal_record(step, run, event, { kind = call.kind, seq = call.seq }) })
   return answer('applied')
 end
 
@@ -27,7 +28,7 @@ if not run.exists then
   if tombstone then return answer('gone') end
   if call.kind ~= 'cancel' then return answer('unstarted') end
   -- It never starts: the tombstone refuses every start that may still be on its way.
-  redis.call('SET', KEYS[4], 'cancel ' .. integer(call.seq), 'PX', integer(call.tombstone_ms))
+  write('SET', KEYS[4], 'cancel ' .. integer(call.seq), 'PX', integer(call.tombstone_ms))
   run.generation, step.zero, step.halted = '1', 'X', 'cancel'
   return journal(step, run, 1)
 end

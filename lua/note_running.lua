@@ -5,6 +5,7 @@
 -- reply ok | refused
 -- Journal: n, one for each execution that is still held.
 --@include lib/fence.lua
+--@include lib/writes.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -21,9 +22,5 @@ for _, note in ipairs(call.notes) do
       attempt = note.attempt, worker = call.worker, started_at = note.started_at })
   end
 end
-if #fields > 0 then
-  local seq = string.format('%.0f', meta.seq + 1)
-  redis.call('XADD', KEYS[2], seq .. '-0', 'call', call.call, 'at', string.format('%.0f', call.now), unpack(fields))
-  redis.call('HSET', KEYS[1], 'seq', seq)
-end
-return { cjson.encode({ word = 'ok' }) }
+if #fields > 0 then append_journal(meta, call, KEYS[2], fields) end
+return commit({ word = 'ok' })

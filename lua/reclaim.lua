@@ -6,6 +6,7 @@
 -- Journal: l, one for each token handed out again.
 --@include lib/fence.lua
 --@include lib/clock.lua
+--@include lib/writes.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -54,8 +55,8 @@ for _, item in ipairs(call.expired) do
     if run.exists and run.generation == integer(item.g) then reclaim(item, run) end
   end
 end
+if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end
 for _, run in ipairs(order) do write_run(run) end
 emit_queued(step)
-for _, kept in ipairs(ended) do redis.call('ZREM', KEYS[3], kept) end
-if #journal > 0 then append_journal(meta, call, journal) end
-return { cjson.encode({ word = 'ok', reclaimed = reclaimed }) }
+write_all('ZREM', KEYS[3], ended)
+return commit({ word = 'ok', reclaimed = reclaimed })

@@ -5,6 +5,7 @@
 -- reply {word: ok, lost [position from 0]} | refused
 --@include lib/fence.lua
 --@include lib/clock.lua
+--@include lib/writes.lua
 --@include lib/tokens.lua
 
 local call = cjson.decode(ARGV[1])
@@ -14,9 +15,9 @@ if word then return refuse(word) end
 local lost, lease_until = {}, integer(clock() + call.lease_ms)
 for position, kept in ipairs(call.held) do
   if redis.call('ZSCORE', KEYS[2], kept) then
-    redis.call('ZADD', KEYS[2], lease_until, kept)
+    write('ZADD', KEYS[2], lease_until, kept)
   else
     lost[#lost + 1] = position - 1
   end
 end
-return { cjson.encode({ word = 'ok', lost = #lost > 0 and lost or nil }) }
+return commit({ word = 'ok', lost = #lost > 0 and lost or nil })

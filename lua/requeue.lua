@@ -5,6 +5,7 @@
 -- ARGV  1 JSON {layout, epoch, timeline, entries [id]}
 -- reply ok | refused
 --@include lib/fence.lua
+--@include lib/writes.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -12,8 +13,8 @@ local word = refusal(meta, call)
 if word then return refuse(word) end
 for _, id in ipairs(call.entries) do
   local found = redis.call('XRANGE', KEYS[2], id, id)[1]
-  if found then redis.call('XADD', KEYS[2], '*', unpack(found[2])) end
-  redis.call('XACK', KEYS[2], 'workers', id)
-  redis.call('XDEL', KEYS[2], id)
+  if found then write('XADD', KEYS[2], '*', unpack(found[2])) end
+  write('XACK', KEYS[2], 'workers', id)
+  write('XDEL', KEYS[2], id)
 end
-return { cjson.encode({ word = 'ok' }) }
+return commit({ word = 'ok' })

@@ -6,6 +6,7 @@
 -- reply {word: ok, revived, alive} | refused | ir_missing
 -- Journal: l, one for each execution handed out again.
 --@include lib/fence.lua
+--@include lib/writes.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -29,7 +30,7 @@ local function in_reach(node, scope, state)
   local kept = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = state.attempt,
     delivery = state.delivery, nonce = state.nonce })
   if state.worker ~= '' then return redis.call('ZSCORE', KEYS[3], kept) end
-  return redis.call('ZSCORE', KEYS[4], kept) or redis.call('XLEN', KEYS[call.queues[node.queue]]) > 0
+  return redis.call('ZSCORE', KEYS[4], kept) or redis.call('XLEN', stream_of(call, node.queue)) > 0
 end
 
 local function revive(node, scope)
@@ -55,7 +56,7 @@ local function revive(node, scope)
 end
 
 if run.exists and run.status == 'R' then
-  if redis.call('HEXISTS', KEYS[6], 'complete') == 0 then return { cjson.encode({ word = 'ir_missing' }) } end
+  if redis.call('HEXISTS', KEYS[6], 'complete') == 0 then return commit({ word = 'ir_missing' }) end
   for _, base in ipairs(call.scopes) do
     if is_alive(run, base, -1) then
       for _, node in ipairs(call.nodes) do
@@ -64,8 +65,8 @@ if run.exists and run.status == 'R' then
       end
     end
   end
+  if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end
   write_run(run)
   emit_queued(step)
-  if #journal > 0 then append_journal(meta, call, journal) end
 end
-return { cjson.encode({ word = 'ok', revived = revived, alive = alive }) }
+return commit({ word = 'ok', revived = revived, alive = alive })

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Gives a signal to a run, once: to the execution that has waited longest for it (at the scope, if one is named), or keeps it for the next one.
 -- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · 8 tombstone · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, seq, name, nodes, scope?, transient, queues, settle_queue} · 2 payload (JSON)
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, seq, name, nodes, scope?, transient, queues} · 2 payload (JSON)
 -- reply applied | repeated | final | gone | unstarted | full | busy | ir_missing | refused
 -- Journal: c.
 --@include lib/fence.lua
+--@include lib/writes.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -17,7 +18,7 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
-local function answer(reply) return { cjson.encode({ word = reply }) } end
+local function answer(reply) return commit({ word = reply }) end
 call.take, call.worker, call.reads = 0, '', {}
 
 local run = open_run(KEYS[4], KEYS[5], call.id)
@@ -38,9 +39,9 @@ if fate == 'busy' then
 end
 put(run, 'k', integer(call.seq))
 settle_and_count(step, run, waiter and withdrawals_of_event(run, waiter.node, waiter.scope) or {})
+append_journal(meta, call, KEYS[2], { 'c', journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name,
+  fate = fate, node = waiter and waiter.node or nil, scope = waiter and waiter.scope or nil }) })
 write_run(run)
 emit_queued(step)
 drop_timers(step, KEYS[3])
-append_journal(meta, call, { 'c', journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name, fate = fate,
-  node = waiter and waiter.node or nil, scope = waiter and waiter.scope or nil }) })
 return answer('applied')

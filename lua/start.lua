@@ -2,12 +2,13 @@
 -- Starts one accepted run: its entry nodes get tokens. Refused on low memory (no allow-oom flag), after its deadline, and
 -- when the run was ever started here before (its state or its tombstone stands).
 -- KEYS  1 meta · 2 journal · 3 run · 4 tombstone · 5 IR · 6 timers · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, queues, settle_queue, permits, timeout_ms?,
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, queues, permits, timeout_ms?,
 --         paused?}: paused when its parent is: what it begins with is put aside
 --       2 the run's input: j<JSON>
 -- reply started | exists | gone | late | ir_missing | refused
 --@include lib/fence.lua
 --@include lib/clock.lua
+--@include lib/writes.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -20,7 +21,7 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
-local function answer(reply) return { cjson.encode({ word = reply }) } end
+local function answer(reply) return commit({ word = reply }) end
 
 -- A call that was held up on its way carries a stale time of its own.
 if clock() > call.deadline then return answer('late') end
@@ -42,10 +43,10 @@ end
 local step = new_step(call)
 settle_and_count(step, run, { { 'root', '', 1, 'T' } })
 
+append_journal(meta, call, KEYS[2], { 's', journal_record(step, run, 1, { paused = call.paused }) })
 write_run(run)
 emit_queued(step)
 if call.timeout_ms then
-  redis.call('ZADD', KEYS[6], integer(clock() + call.timeout_ms), '!|time_out|' .. call.id .. '|' .. run.generation)
+  write('ZADD', KEYS[6], integer(clock() + call.timeout_ms), '!|time_out|' .. call.id .. '|' .. run.generation)
 end
-append_journal(meta, call, { 's', journal_record(step, run, 1, { paused = call.paused }) })
 return answer('started')

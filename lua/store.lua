@@ -5,6 +5,7 @@
 -- ARGV  1 JSON {layout, epoch, timeline, call, now, node, scope, delivery, nonce, ttl_ms}; 2 the items
 -- reply ok (also when it is stale: so is the step that would refer to it) | refused
 --@include lib/fence.lua
+--@include lib/writes.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -14,7 +15,7 @@ local scope = call.scope == '' and '' or '@' .. call.scope
 local held = 'A:' .. call.nonce .. ':' .. string.format('%.0f', call.delivery) .. ':'
 local state = redis.call('HGET', KEYS[2], 'n' .. string.format('%.0f', call.node) .. scope)
 if state and string.sub(state, 1, #held) == held then
-  if redis.call('PTTL', KEYS[3]) == -1 then redis.call('SET', KEYS[3], ARGV[2])
-  else redis.call('SET', KEYS[3], ARGV[2], 'PX', string.format('%.0f', call.ttl_ms)) end
+  if redis.call('PTTL', KEYS[3]) == -1 then write('SET', KEYS[3], ARGV[2])
+  else write('SET', KEYS[3], ARGV[2], 'PX', string.format('%.0f', call.ttl_ms)) end
 end
-return { cjson.encode({ word = 'ok' }) }
+return commit({ word = 'ok' })

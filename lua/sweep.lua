@@ -3,11 +3,12 @@
 -- back, and all of an item whose map is gone are withdrawn.
 -- Called for all nodes and open map items in turn, a bounded number at a time; repeating it changes nothing.
 -- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, queues, settle_queue, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, queues, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
 --         scopes each node, with the loops around it; last: no more of these nodes are to come; burials [[map, scope]]: nothing of their items is left
 -- reply {word: ok, changed} | refused | ir_missing
 -- Journal: w, when anything was withdrawn, or nothing is outstanding any more.
 --@include lib/fence.lua
+--@include lib/writes.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -75,7 +76,7 @@ local function bring_in_line(node, scope)
 end
 
 if run.exists and run.status == 'R' then
-  if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return { cjson.encode({ word = 'ir_missing' }) } end
+  if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return commit({ word = 'ir_missing' }) end
   local first_event = run.events + 1
   for _, base in ipairs(call.scopes) do
     local gone = not is_alive(run, base, -1) and buried_by(base)
@@ -101,9 +102,11 @@ if run.exists and run.status == 'R' then
   end
   if #run.closed > 0 then run.changed = true end
   if changed > 0 then settle_and_count(step, run, {}) end
+  if run.events >= first_event or step.compensating then
+    append_journal(meta, call, KEYS[2], { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
+  end
   write_run(run)
   emit_queued(step)
-  if #timed > 0 then redis.call('ZREM', KEYS[3], unpack(timed)) end
-  if run.events >= first_event or step.compensating then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
+  write_all('ZREM', KEYS[3], timed)
 end
-return { cjson.encode({ word = 'ok', changed = changed }) }
+return commit({ word = 'ok', changed = changed })

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Wakes an execution that waits for its child run. Repeating it changes nothing.
 -- KEYS  1 meta · 2 journal · 3 run · 4 IR · 5 parked · 6 scopes · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, node, scope, queue, queues, settle_queue} · 2 how the child ended (JSON)
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, node, scope, queue, queues} · 2 how the child ended (JSON)
 -- reply woken | stale | ir_missing | refused
 -- Journal: w, when its run is halted and it is withdrawn.
 --@include lib/fence.lua
+--@include lib/writes.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -17,7 +18,7 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
-local function answer(reply) return { cjson.encode({ word = reply }) } end
+local function answer(reply) return commit({ word = reply }) end
 call.take, call.worker, call.reads = 0, '', {}
 
 local run = open_run(KEYS[3], KEYS[4], call.id)
@@ -33,7 +34,9 @@ if is_stopping(run) then
 else
   wake(step, run, call.node, call.scope, call.queue, 'C' .. ARGV[2])
 end
+if run.events >= first_event then
+  append_journal(meta, call, KEYS[2], { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
+end
 write_run(run)
 emit_queued(step)
-if run.events >= first_event then append_journal(meta, call, { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' }) end
 return answer('woken')

@@ -24,7 +24,7 @@ end
 
 local function emit_queued(step)
   for _, token in ipairs(step.queued) do
-    redis.call('XADD', KEYS[step.call.queues[token.queue]], '*', 't', token.text or encode_token(token))
+    write('XADD', stream_of(step.call, token.queue), '*', 't', token.text or encode_token(token))
   end
 end
 
@@ -42,12 +42,4 @@ local function journal_record(step, run, first_event, more)
     record.unhandled, record.unhandled_at = tonumber(node), scope
   end
   return cjson.encode(record)
-end
-
--- fields: alternating names and values. The entry's id is its dense number; the call's nonce tells two histories apart.
-local function append_journal(meta, call, fields)
-  local seq = meta.seq + 1
-  redis.call('XADD', KEYS[2], integer(seq) .. '-0', 'call', call.call, 'at', integer(call.now), unpack(fields))
-  redis.call('HSET', KEYS[1], 'seq', integer(seq))
-  return seq
 end

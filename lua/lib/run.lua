@@ -1,4 +1,4 @@
--- One run's state, read through a cache and written once at the end: decide first, then write.
+-- One run's state, read through a cache; what changed is written once, at the end.
 --
 -- run (hash): d IR digest · g generation · c counter · q number of the last event · s status (R, C, F, X) · u first unhandled
 --   failure (`node@scope`) · i input · x why it was halted (cancel, time_out, fail_fast, stuck) · p 1 while paused · k last command applied
@@ -184,23 +184,15 @@ local function write_run(run)
       sets[#sets + 1] = field
       sets[#sets + 1] = value
     end
-    if #sets >= 2000 then
-      redis.call('HSET', run.key, unpack(sets))
-      sets = {}
-    end
-    if #deletes >= 2000 then
-      redis.call('HDEL', run.key, unpack(deletes))
-      deletes = {}
-    end
   end
-  if #sets > 0 then redis.call('HSET', run.key, unpack(sets)) end
-  if #deletes > 0 then redis.call('HDEL', run.key, unpack(deletes)) end
-  for _, text in ipairs(run.aside_removed) do redis.call('LREM', run.parked_key, 1, text) end
+  write_all('HSET', run.key, sets)
+  write_all('HDEL', run.key, deletes)
+  for _, text in ipairs(run.aside_removed) do write('LREM', run.parked_key, 1, text) end
   for _, parked in ipairs(run.aside or {}) do
-    if parked.new then redis.call('RPUSH', run.parked_key, parked.text) end
+    if parked.new then write('RPUSH', run.parked_key, parked.text) end
   end
-  if #run.opened > 0 then redis.call('SADD', run.scopes_key, unpack(run.opened)) end
-  if #run.closed > 0 then redis.call('SREM', run.scopes_key, unpack(run.closed)) end
+  write_all('SADD', run.scopes_key, run.opened)
+  write_all('SREM', run.scopes_key, run.closed)
 end
 
 local function parse_execution(state)

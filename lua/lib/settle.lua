@@ -228,11 +228,14 @@ local function balance(step, run, work)
   return depth >= 0
 end
 
+-- Of settle tokens: each worker reads it, whatever queues are its own.
+local SETTLE_QUEUE = '~settle'
+
 -- Settles, leaves what is over the limit behind as a settle token, and tests the counter for zero. `below` names work that was kept.
 local function settle_and_count(step, run, work, below)
   repeat
     local rest = settle(step, run, work, below)
-    if rest then step.queued[#step.queued + 1] = { run = run, settle = rest, queue = step.call.settle_queue } end
+    if rest then step.queued[#step.queued + 1] = { run = run, settle = rest, queue = SETTLE_QUEUE } end
     work, below = {}, nil
   until not balance(step, run, work) and #work == 0
   if step.halt and not run.halted then

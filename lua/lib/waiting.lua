@@ -20,7 +20,7 @@ local function forget_timer(step, run, node, scope, queue)
 end
 
 local function drop_timers(step, key)
-  for _, kept in ipairs(step.untimed) do redis.call('ZREM', key, kept) end
+  for _, kept in ipairs(step.untimed) do write('ZREM', key, kept) end
 end
 
 local function wake(step, run, node, scope, queue, what)

@@ -1,7 +1,8 @@
 /** Workflow files and inputs as the user names them: paths, `-` for standard input, names of registered workflows. */
 import { existsSync, readFileSync, statSync } from "node:fs";
+import { basename } from "node:path";
 import { HitzeroError, InvalidInputError } from "../base/errors.ts";
-import { type Compiled, compile } from "../workflow/compile.ts";
+import { type Compiled, type CompileOptions, compile } from "../workflow/compile.ts";
 import { parseWorkflowText } from "../workflow/parse.ts";
 
 /** What a command's FILE, IR or NAME stands for. */
@@ -27,10 +28,16 @@ export function readDocument(path: string): unknown {
   return parseWorkflowText(readText(path), path === "-" ? "standard input" : path);
 }
 
+/** Where neither the file nor its metadata names the workflow, the file's own name does; standard input has none. */
+export function namedAfter(path: string): CompileOptions {
+  if (path === "-") return {};
+  return { defaultName: basename(path).replace(/\.(json|ya?ml)$/i, "") };
+}
+
 /** Compiles what was read from `path`. @throws InvalidInputError that names the file */
 export function compileDocument(document: unknown, path: string): Compiled {
   try {
-    return compile(document);
+    return compile(document, namedAfter(path));
   } catch (error) {
     if (!(error instanceof InvalidInputError)) throw error;
     throw new InvalidInputError(path === "-" ? "standard input" : path, error.faults);

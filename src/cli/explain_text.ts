@@ -64,8 +64,8 @@ function bodyLines(body: ExplainedBody, indent: string): string[] {
       : [
           loop.condition === null ? "always once more" : `again while ${loop.condition}`,
           loop.max_iterations === null ? "no limit" : `at most ${plural(loop.max_iterations, "time")}`,
-          ...(loop.break === null ? [] : [`then ${loop.break}`]),
-          loop.timeout === null ? "else it fails" : `else ${loop.timeout}`,
+          ...(loop.break === null ? [] : [`then ${loop.break.join(", ")}`]),
+          loop.timeout === null ? "else it fails" : `else ${loop.timeout.join(", ")}`,
         ];
   return [
     `${indent}${kind} ${node}  ${span}: ${facts.join(", ")}`,

@@ -9,6 +9,8 @@ export async function followRun(
   watched: WatchedRun,
   terminal: Terminal,
   lifetime: Lifetime,
+  /** What the JSON document tells besides. */
+  besides: Record<string, unknown> = {},
 ): Promise<number> {
   const { runId } = watched;
   const goesOn = `run ${runId} goes on; see it with: npx hitzero run show ${runId}`;
@@ -17,7 +19,7 @@ export async function followRun(
     throw error;
   });
   const { status, output, error } = run;
-  if (terminal.json) terminal.document({ run_id: runId, status, output, error });
+  if (terminal.json) terminal.document({ run_id: runId, status, output, error, ...besides });
   if (lifetime.ended && run.completed_at === null) {
     terminal.remark(`\n${goesOn}`);
     return exitCodeOf(lifetime.ended);

@@ -114,7 +114,11 @@ function edgesOf(ir: IR): GraphEdge[] {
       ...entries.flatMap((entry) => extra(id, entry, "item")),
       ...out.map((index): GraphEdge => {
         const { from, to, on, condition = null } = ir.edges[index] as IR["edges"][number];
-        const kind = index === loop?.break ? "break" : index === loop?.timeout ? "timeout" : "flow";
+        const kind = loop?.break?.includes(index)
+          ? "break"
+          : loop?.timeout?.includes(index)
+            ? "timeout"
+            : "flow";
         return { from: idOf(from), to: idOf(to), on, condition, kind };
       }),
       ...extra(id, compensation, "compensation"),

@@ -59,7 +59,8 @@ import { FenceError, Partition } from "../redis/partition.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
 import { nudgeReader } from "../redis/upkeep.ts";
 import { isFinalRunStatus, type NodeStatus } from "../token/lifecycle.ts";
-import { compile } from "../workflow/compile.ts";
+import { type CompileOptions, compile } from "../workflow/compile.ts";
+import { functionOf } from "../workflow/function_of.ts";
 import type { IR } from "../workflow/ir.ts";
 import { encodeInput } from "./input.ts";
 import { MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
@@ -162,8 +163,8 @@ export class Client {
   }
 
   /** Compiles and registers a workflow file (or IR). @throws InvalidInputError with all faults */
-  async register(document: unknown): Promise<RegisteredWorkflow> {
-    const { ir, digest, warnings } = compile(document);
+  async register(document: unknown, options?: CompileOptions): Promise<RegisteredWorkflow> {
+    const { ir, digest, warnings } = compile(document, options);
     return { ...(await registerVersion(this.#database, ir, digest, document)), ir, warnings };
   }
 
@@ -190,9 +191,7 @@ export class Client {
 
   /** Functions that the workflow names and no live worker offers. */
   async missingFunctions(ir: IR): Promise<string[]> {
-    const names = ir.nodes.flatMap((node) =>
-      node.type === "function" ? [node.config.function_name as string] : [],
-    );
+    const names = ir.nodes.flatMap((node) => functionOf(node) ?? []);
     return functionsWithoutWorker(this.#database, [...new Set(names)].sort());
   }
 

@@ -7,23 +7,11 @@
  */
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
-import type { ClaimItem, FinishedItem, SettleItem } from "../redis/calls.ts";
+import type { ClaimEntry, FinishedEntry } from "../redis/calls.ts";
 import { RedisAwayError } from "../redis/connection.ts";
-import { queuesOf } from "../redis/pack.ts";
 import { FenceError, type Partition } from "../redis/partition.ts";
 import type { AdvanceReply } from "../redis/replies.ts";
-import type { IR } from "../workflow/ir.ts";
 import { CALLS_IN_FLIGHT, LAST_TRIES, STEP_BATCH } from "./limits.ts";
-
-export interface FinishedEntry {
-  item: FinishedItem | SettleItem;
-  ir: IR;
-}
-
-export interface ClaimEntry {
-  item: ClaimItem;
-  ir: IR;
-}
 
 /** What one call carries. */
 export interface Batch {
@@ -125,16 +113,14 @@ export class Lane {
 
   #call({ finished, claims }: Batch) {
     const { workerId, queues, leaseMs } = this.#options;
-    const irs = new Set(finished.map(({ ir }) => ir));
     return this.partition.advance({
       worker: workerId,
       leaseMs,
       // A finished execution frees the slot that its successor may take.
       take: finished.filter(({ item }) => !("work" in item)).length,
       reads: queues,
-      queues: [...new Set([...queues, ...[...irs].flatMap(queuesOf)])],
-      finished: finished.map(({ item }) => item),
-      claims: claims.map(({ item }) => item),
+      finished,
+      claims,
     });
   }
 

@@ -35,7 +35,6 @@ import {
   recordStatuses,
 } from "../postgres/record.ts";
 import { stateChannel } from "../redis/keys.ts";
-import { queuesOf } from "../redis/pack.ts";
 import type { Partition } from "../redis/partition.ts";
 import { type Burial, compensateNext, dropTimeLimits, type Withdrawn, wakeParent } from "../redis/upkeep.ts";
 import { decodeJournalEntry, type JournalEntry, type JournalEvent } from "../token/journal.ts";
@@ -236,9 +235,7 @@ export class Recorder {
   async #cleanUp(batch: RecordBatch, recorded: number): Promise<void> {
     const finished = batch.zeroHits.map(({ runId }) => runId);
     for (const child of await readEndedChildren(this.#database, finished)) await this.#wakeParent(child);
-    for (const { runId, ir } of batch.compensating) {
-      await compensateNext(this.#partition, runId, queuesOf(ir));
-    }
+    for (const { runId, ir } of batch.compensating) await compensateNext(this.#partition, runId, ir);
     const blobs = new Map<string, string[]>(finished.map((runId) => [runId, []]));
     if (finished.length > 0) {
       const { rows } = await this.#database.query<{ run_id: string; name: string }>(

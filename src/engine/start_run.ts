@@ -1,7 +1,6 @@
 /** Starting an accepted run, by its submitter or later by the reader. */
 
 import type { StartCall } from "../redis/calls.ts";
-import { queuesOf } from "../redis/pack.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { IR } from "../workflow/ir.ts";
 import { START_DEADLINE_MS } from "./limits.ts";
@@ -12,13 +11,11 @@ export type StartWord = "started" | "exists" | "gone" | "late" | "ir_missing";
 export async function startRun(
   partition: Partition,
   ir: IR,
-  call: Omit<StartCall, "deadline" | "queues" | "permits" | "timeoutMs">,
+  call: Omit<StartCall, "deadline" | "ir">,
 ): Promise<StartWord> {
   const full: StartCall = {
     ...call,
-    queues: queuesOf(ir),
-    permits: ir.max_parallel_nodes,
-    timeoutMs: ir.timeout_ms,
+    ir,
     deadline: partition.connection.now() + START_DEADLINE_MS,
   };
   const word = await partition.start(full);

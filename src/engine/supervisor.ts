@@ -366,7 +366,6 @@ async function openPartition(
 ): Promise<PartitionRow> {
   const meta = await checkedMeta(database, row, partition);
   const timeline = await partition.connection.identity();
-  const queues = ["default"];
   if (meta.epoch !== null && Number(meta.epoch) === row.epoch) {
     partition.epoch = meta.epoch;
     const loss = await findLoss(row, partition, meta.seq);
@@ -376,7 +375,6 @@ async function openPartition(
           epoch: meta.epoch,
           create: false,
           expected: meta.timeline ?? "",
-          queues,
         });
         if (word !== "opened") throw new FenceError(row.partition, "timeline");
         log.info(
@@ -390,7 +388,7 @@ async function openPartition(
     await refuseLoss(database, row, loss);
   } else if (row.epoch > 0) await refuseLoss(database, row, "it does not hold the partition's current epoch");
   const next = await beginEpoch(database, row);
-  await partition.open({ epoch: String(next.epoch), create: true, queues });
+  await partition.open({ epoch: String(next.epoch), create: true });
   await noteOpening(database, next, { timeline });
   return next;
 }

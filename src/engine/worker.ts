@@ -19,8 +19,9 @@ import { listPartitions, readInstallation } from "../postgres/partitions.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { runDepth } from "../postgres/runs.ts";
 import { findVersion } from "../postgres/workflows.ts";
+import type { ClaimEntry, FinishedEntry } from "../redis/calls.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
-import { controlChannel } from "../redis/keys.ts";
+import { controlChannel, SETTLE_QUEUE } from "../redis/keys.ts";
 import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import type { HandedToken } from "../redis/replies.ts";
@@ -33,7 +34,7 @@ import { watchEscapes } from "./escapes.ts";
 import { perform, RUN_HALTED } from "./execute.ts";
 import { claimTraits, type HeldExecution, isCompensation, lifelines, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
-import { type Answer, type ClaimEntry, type FinishedEntry, Lane } from "./lane.ts";
+import { type Answer, Lane } from "./lane.ts";
 import {
   DEFAULT_CONCURRENCY,
   HAND_OVER_BOUND,
@@ -247,7 +248,7 @@ export class Worker {
 
   async #fetch(): Promise<void> {
     const streams = [...this.#lanes.values()].flatMap(({ partition }) =>
-      this.#options.queues.map((queue) => ({ partition, queue })),
+      [SETTLE_QUEUE, ...this.#options.queues].map((queue) => ({ partition, queue })),
     );
     const stopping = this.#stopping.signal;
     // After a lost reply the entries of that reply are still pending for this consumer.

@@ -1,6 +1,7 @@
 /** What each node type does. Routing is not theirs: a `conditional` only passes its data on. */
 import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
+import { functionOf } from "../workflow/function_of.ts";
 import type { NodeType } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { aggregate } from "./aggregate.ts";
@@ -11,7 +12,8 @@ import type { Execution, Handlers, NodeExecutor } from "./types.ts";
 
 function callHandler(execution: Execution, handlers: Handlers): unknown {
   const { node, ir, runId, scope } = execution;
-  const name = node.config.function_name as string;
+  const name = functionOf(node);
+  assert(name !== undefined, "only nodes that name a function call one");
   const handler = handlers.get(name);
   if (!handler) {
     throw new HitzeroError("HANDLER_NOT_FOUND", `this worker has no handler ${name}`, {
@@ -39,10 +41,10 @@ function callHandler(execution: Execution, handlers: Handlers): unknown {
   });
 }
 
-function transform(execution: Execution): unknown {
+/** A transform node without an expression runs the function that it names. */
+function transform(execution: Execution, handlers: Handlers): unknown {
   const program = programsOf(execution.ir).transform(execution.nodeIndex);
-  assert(program, "a transform node has an expression");
-  return program.evaluate(variablesOf(execution));
+  return program === undefined ? callHandler(execution, handlers) : program.evaluate(variablesOf(execution));
 }
 
 function filter(execution: Execution): unknown {
@@ -56,7 +58,7 @@ function filter(execution: Execution): unknown {
   assert(program, "a filter node has an expression");
   const known = variablesOf(execution);
   return data.filter((item, index) => {
-    const verdict = program.evaluate({ ...known, data, item, index });
+    const verdict = program.evaluate({ ...known, data, item, value: item, index });
     if (typeof verdict === "boolean") return verdict;
     throw new HitzeroError("EXPRESSION_FAILED", `filter_expression is not true or false for item ${index}`, {
       hint: "Write a comparison, such as item.score >= 80.",
@@ -68,7 +70,7 @@ const pass: NodeExecutor = (execution) => execution.data;
 
 /** A loop node passes its data on, unless it has work of its own. */
 const loop: NodeExecutor = (execution, handlers) =>
-  execution.node.config.function_name === undefined ? execution.data : callHandler(execution, handlers);
+  functionOf(execution.node) === undefined ? execution.data : callHandler(execution, handlers);
 
 /** Those that wait are the engine's. */
 const EXECUTORS: Partial<Record<NodeType, NodeExecutor>> = {

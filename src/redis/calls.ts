@@ -1,5 +1,7 @@
 /** What the calls of a partition carry: the items of a step, a start, a note. The scripts' headers say what they do with it. */
 
+import type { IR } from "../workflow/ir.ts";
+
 interface RunItem {
   runId: string;
   generation: number;
@@ -107,6 +109,16 @@ export interface ClaimItem extends RunItem, RunTraits, StreamPosition {
   unless?: Need[];
 }
 
+export interface FinishedEntry {
+  item: FinishedItem | SettleItem;
+  ir: IR;
+}
+
+export interface ClaimEntry {
+  item: ClaimItem;
+  ir: IR;
+}
+
 export interface AdvanceCall {
   worker: string;
   leaseMs: number;
@@ -114,10 +126,8 @@ export interface AdvanceCall {
   take: number;
   /** Queues that this worker reads. */
   reads: readonly string[];
-  /** All queues that the IRs of the finished items name. */
-  queues: readonly string[];
-  finished: readonly (FinishedItem | SettleItem)[];
-  claims: readonly ClaimItem[];
+  finished: readonly FinishedEntry[];
+  claims: readonly ClaimEntry[];
 }
 
 export interface StartCall extends RunItem {
@@ -126,11 +136,7 @@ export interface StartCall extends RunItem {
   deadline: number;
   /** JSON of the run's input. */
   input: string;
-  queues: readonly string[];
-  /** Executions that may hold a worker at once; 0: no limit. */
-  permits: number;
-  /** Limit of the whole run, ms; 0: none. */
-  timeoutMs: number;
+  ir: IR;
   /** It begins paused, as its parent is. */
   paused?: boolean;
 }

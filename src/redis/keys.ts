@@ -1,5 +1,8 @@
 /** The names of all keys. Everything of a partition shares one hash tag, so that one script sees all it needs. */
 
+/** Settle tokens lie in a queue of their own, which each worker reads whatever its others are. No node's queue is named so. */
+export const SETTLE_QUEUE = "~settle";
+
 export class PartitionKeys {
   readonly namespace: string;
   readonly partition: number;

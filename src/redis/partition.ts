@@ -5,24 +5,23 @@
  * `FenceError`; one whose connection goes away throws `RedisAwayError` and may be repeated.
  */
 import { randomBytes } from "node:crypto";
+import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
 import type { IR } from "../workflow/ir.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
 import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
-import { PartitionKeys } from "./keys.ts";
+import { PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
 import { packIR } from "./pack.ts";
 import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
 import { runScript, type ScriptName } from "./scripts.ts";
+import { stepCall } from "./step_call.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
 export const LAYOUT = "4";
 
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";
-
-/** Edges that one call settles at most; the rest becomes a settle token. */
-export const SETTLE_LIMIT = 50;
 
 /** Keys of finished runs that one call clears. */
 const KEYS_FORGOTTEN_AT_ONCE = 500;
@@ -134,9 +133,8 @@ export class Partition {
   }
 
   /** Creates or reopens the partition for the server that this connection sees. Only its reader may. */
-  async open(call: { epoch: string; create: boolean; expected?: string; queues: readonly string[] }) {
+  async open(call: { epoch: string; create: boolean; expected?: string }) {
     const timeline = await this.connection.identity();
-    const keys = [this.keys.meta, ...call.queues.map((queue) => this.keys.ready(queue))];
     const json = {
       layout: LAYOUT,
       installation: this.installation,
@@ -145,13 +143,14 @@ export class Partition {
       create: call.create,
       expected: call.expected,
     };
-    const { word } = await this.call("open", keys, [JSON.stringify(json)], openReply);
+    const { word } = await this.call("open", [this.keys.meta], [JSON.stringify(json)], openReply);
     if (word === "opened") this.epoch = call.epoch;
     return word;
   }
 
-  /** Makes sure that the ready streams of these queues can be read. */
-  async ensureQueues(queues: readonly string[]): Promise<void> {
+  /** Makes sure that the ready streams of these queues, and of settle tokens, can be read. */
+  async ensureQueues(names: readonly string[]): Promise<void> {
+    const queues = [SETTLE_QUEUE, ...names];
     await this.orAway(this.connection.redis.sadd(this.keys.queues, ...queues));
     for (const queue of queues) {
       await this.orAway(
@@ -170,7 +169,7 @@ export class Partition {
     return Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000);
   }
 
-  /** Queues that have had a worker. */
+  /** Queues that have had a worker, and that of settle tokens. */
   queues(): Promise<string[]> {
     return this.orAway(this.connection.redis.smembers(this.keys.queues));
   }
@@ -190,12 +189,10 @@ export class Partition {
       generation: call.generation,
       digest: call.digest,
       deadline: call.deadline,
-      limit: SETTLE_LIMIT,
-      queues: this.#queues(list, call.queues),
-      settle_queue: call.queues[0],
-      permits: call.permits,
+      ...stepCall(list, this.keys, [call.ir]),
+      permits: call.ir.max_parallel_nodes,
       paused: call.paused || undefined,
-      timeout_ms: call.timeoutMs > 0 ? call.timeoutMs : undefined,
+      timeout_ms: call.ir.timeout_ms > 0 ? call.ir.timeout_ms : undefined,
     };
     return (await this.call("start", list.keys, [JSON.stringify(json), `j${call.input}`], startReply)).word;
   }
@@ -215,12 +212,14 @@ export class Partition {
       worker: call.worker,
       lease_ms: call.leaseMs,
       take: call.take,
-      limit: SETTLE_LIMIT,
-      queues: this.#queues(list, call.queues),
+      ...stepCall(
+        list,
+        this.keys,
+        [...call.finished, ...call.claims].map(({ ir }) => ir),
+      ),
       reads: Object.fromEntries(call.reads.map((queue) => [queue, true])),
-      settle_queue: call.reads[0],
-      finished: call.finished.map((item) => this.#finished(list, push, item)),
-      claims: call.claims.map((item) => this.#claim(list, item)),
+      finished: call.finished.map(({ item }) => this.#finished(list, push, item)),
+      claims: call.claims.map(({ item }) => this.#claim(list, item)),
     };
     args[0] = JSON.stringify(json);
     const payloads = await this.#raw("advance", list.keys, args);
@@ -336,10 +335,6 @@ export class Partition {
     return { layout: LAYOUT, installation, epoch, timeline, call: newNonce(), now: this.connection.now() };
   }
 
-  #queues(list: KeyList, queues: readonly string[]): Record<string, number> {
-    return Object.fromEntries(queues.map((queue) => [queue, list.position(this.keys.ready(queue))]));
-  }
-
   #common(list: KeyList, item: FinishedItem | SettleItem | ClaimItem) {
     return {
       run: list.position(this.keys.run(item.runId)),
@@ -430,10 +425,11 @@ export class Partition {
   #parse<T>(reply: readonly string[], schema: { parse(value: unknown): T }): T {
     const body: unknown = JSON.parse(reply[0] as string);
     const refused = refusedReply.safeParse(body);
-    if (refused.success && refused.data.why === "installation")
-      throw new ForeignRedisError(this.keys, this.installation, null);
-    if (refused.success) throw new FenceError(this.number, refused.data.why);
-    return schema.parse(body);
+    if (!refused.success) return schema.parse(body);
+    const { why } = refused.data;
+    if (why === "installation") throw new ForeignRedisError(this.keys, this.installation, null);
+    assert(why !== "queue" && why !== "key", `a call names each ${why} that its script may write to`);
+    throw new FenceError(this.number, why);
   }
 
   /** A call whose failures of the connection come out as RedisAwayError. */

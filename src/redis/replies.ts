@@ -5,7 +5,7 @@ const word = z.object({ word: z.string() });
 
 export const refusedReply = z.object({
   word: z.literal("refused"),
-  why: z.enum(["closed", "layout", "epoch", "timeline", "installation"]),
+  why: z.enum(["closed", "layout", "epoch", "timeline", "installation", "queue", "key"]),
 });
 
 export const openReply = z.object({

@@ -6,8 +6,7 @@ import { decodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { KeyList } from "./key_list.ts";
 import { controlChannel } from "./keys.ts";
-import { queuesOf } from "./pack.ts";
-import { GROUP, type Partition, SETTLE_LIMIT, TOMBSTONE_MS } from "./partition.ts";
+import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
 import {
   commandReply,
   compensateReply,
@@ -19,6 +18,7 @@ import {
   sweepReply,
   wakeReply,
 } from "./replies.ts";
+import { stepCall, streamsOf } from "./step_call.ts";
 
 /** Members of one upkeep call at most. */
 const AT_ONCE = 200;
@@ -90,11 +90,11 @@ async function reclaimSome(partition: Partition): Promise<{ expired: number; rec
       nonce,
     };
   });
-  const known = await partition.queues();
-  const queues = Object.fromEntries(
-    known.map((queue) => [queue, list.position(partition.keys.ready(queue))]),
+  const queues = streamsOf(
+    list,
+    partition.keys,
+    items.map(({ queue }) => queue),
   );
-  for (const { queue } of items) queues[queue] ??= list.position(partition.keys.ready(queue));
   const json = { ...(await partition.fence(partition.epoch)), queues, expired: items };
   const { reclaimed } = await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply);
   return { expired: expired.length, reclaimed };
@@ -192,15 +192,12 @@ async function* partsOf(partition: Partition, { runId, ir }: KnownRun) {
 /** The keys of a call about one run, and what every such call carries. */
 async function runCall(partition: Partition, { runId, digest, ir }: KnownRun, keys: string[]) {
   const list = new KeyList([...keys, partition.keys.run(runId), partition.keys.ir(digest)]);
-  const queues = queuesOf(ir);
   return {
     list,
     common: async () => ({
       ...(await partition.fence(partition.epoch)),
-      limit: SETTLE_LIMIT,
+      ...stepCall(list, partition.keys, [ir]),
       id: runId,
-      queues: Object.fromEntries(queues.map((queue) => [queue, list.position(partition.keys.ready(queue))])),
-      settle_queue: queues[0],
     }),
   };
 }
@@ -298,17 +295,13 @@ export async function wakeParent(
 }
 
 /** Hands out the next compensation of a run that is to end FAILED or CANCELLED. */
-export async function compensateNext(
-  partition: Partition,
-  runId: string,
-  queues: readonly string[],
-): Promise<void> {
+export async function compensateNext(partition: Partition, runId: string, ir: IR): Promise<void> {
   const { keys } = partition;
   const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.run(runId)]);
   const json = {
     ...(await partition.fence(partition.epoch)),
+    ...stepCall(list, keys, [ir]),
     id: runId,
-    queues: Object.fromEntries(queues.map((queue) => [queue, list.position(keys.ready(queue))])),
   };
   await partition.call("compensate", list.keys, [JSON.stringify(json)], compensateReply);
 }
@@ -358,13 +351,13 @@ export async function fireTimers(
       await partition.orAway(redis.zrem(partition.keys.timers, kept));
     }
     const list = new KeyList([partition.keys.meta, partition.keys.timers]);
-    const items = due
-      .filter((member) => !member.startsWith("!"))
-      .map((kept) => ({
-        kept,
-        stream: list.position(partition.keys.ready(decodeKept(kept)?.queue ?? "default")),
-      }));
-    const json = { ...(await partition.fence(partition.epoch)), due: items };
+    const kept = due.filter((member) => !member.startsWith("!"));
+    const queues = streamsOf(
+      list,
+      partition.keys,
+      kept.map((member) => member.slice(0, member.indexOf("|"))),
+    );
+    const json = { ...(await partition.fence(partition.epoch)), queues, due: kept };
     await partition.call("fire", list.keys, [JSON.stringify(json)], fireReply);
   }
 }

@@ -66,7 +66,7 @@ export function decideLoop(loop: IRLoop, goesOn: boolean, iteration: number): Lo
 }
 
 /**
- * Edges taken when a loop ends: the one that its decision names, else the ordinary ones; always edges decide for themselves. Without
+ * Edges taken when a loop ends: those that its decision names, else the ordinary ones; always edges decide for themselves. Without
  * an edge for `timeout` the execution fails (LOOP_EXHAUSTED), which is the caller's.
  */
 export function routeLoopEnd(
@@ -82,8 +82,8 @@ export function routeLoopEnd(
     let taken: boolean;
     if (edge.on === "failure") taken = false;
     else if (edge.on === "always") taken = ask(routing, index, edge, evaluate);
-    else if (named !== undefined) taken = index === named;
-    else taken = index !== loop.timeout && ask(routing, index, edge, evaluate);
+    else if (named !== undefined) taken = named.includes(index);
+    else taken = !loop.timeout?.includes(index) && ask(routing, index, edge, evaluate);
     routing.taken.push(taken);
   }
   return routing;

@@ -208,7 +208,7 @@ function loopPass(
 ): IRLoop {
   const waysOut = checked.waysOutOf.get(position) ?? {};
   const wayOut = (way: "break" | "timeout") =>
-    waysOut[way] === undefined ? {} : { [way]: edgeIndexOf.get(waysOut[way]) as number };
+    waysOut[way] === undefined ? {} : { [way]: waysOut[way].map((edge) => edgeIndexOf.get(edge) as number) };
   return {
     entry: indexOf[checked.entryOf.get(position) as number] as number,
     ...(max_iterations === undefined ? {} : { max_iterations }),

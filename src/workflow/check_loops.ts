@@ -5,11 +5,14 @@ import { EdgeSchema } from "./schema.ts";
 
 type WayOut = "break" | "timeout";
 
+/** Places of edges in the draft. */
+type WaysOut = Readonly<Partial<Record<WayOut, readonly number[]>>>;
+
 export interface LoopEdges {
   /** By position of a loop node: position of its entry. */
   entryOf: ReadonlyMap<number, number>;
   /** By position of a loop node: places of its ways out in the draft's `edges`. */
-  waysOutOf: ReadonlyMap<number, Readonly<Partial<Record<WayOut, number>>>>;
+  waysOutOf: ReadonlyMap<number, WaysOut>;
   /** By place of an edge that is a way out: JSON path of the property that names it. */
   wayOutAt: ReadonlyMap<number, string>;
 }
@@ -17,27 +20,31 @@ export interface LoopEdges {
 /** Reads the loop nodes, and adds to the draft the edges of their ways out that the file leaves to them. */
 export function readLoops(draft: Draft, positionOf: ReadonlyMap<string, number>, faults: Faults): LoopEdges {
   const entryOf = new Map<number, number>();
-  const waysOutOf = new Map<number, Partial<Record<WayOut, number>>>();
+  const waysOutOf = new Map<number, WaysOut>();
   const wayOutAt = new Map<number, string>();
   const edgeOf = edgesOfLoops(draft);
   for (const node of draft.nodes) {
     if (node.raw.type !== "loop" || node.id === undefined) continue;
-    const entry = targetOf(node, "loop_back_to", draft, positionOf, faults);
+    const [back] = idsOf(node, "loop_back_to");
+    const entry = back && targetOf(node, back, draft, positionOf, faults);
     if (entry !== undefined) entryOf.set(node.position, entry);
-    const waysOut: Partial<Record<WayOut, number>> = {};
+    const waysOut: Partial<Record<WayOut, number[]>> = {};
     for (const way of ["break", "timeout"] as const) {
-      const property = `${way}_path` as const;
-      const target = targetOf(node, property, draft, positionOf, faults);
-      if (target === undefined || isInside(node, target, entry, property, faults)) continue;
-      const key = edgeKey(node.id, draft.nodes[target]?.id as string);
-      let edge = edgeOf.get(key);
-      if (edge === undefined) {
-        edge = addEdge(draft, node, draft.nodes[target]?.id as string, property);
-        edgeOf.set(key, edge);
+      const edges = new Set<number>();
+      for (const { id, property } of idsOf(node, `${way}_path`)) {
+        const target = targetOf(node, { id, property }, draft, positionOf, faults);
+        if (target === undefined || isInside(node, target, entry, property, faults)) continue;
+        const key = edgeKey(node.id, id);
+        let edge = edgeOf.get(key);
+        if (edge === undefined) {
+          edge = addEdge(draft, node, id, property);
+          edgeOf.set(key, edge);
+        }
+        checkWayOut(edge, property, faults);
+        edges.add(edge.position);
+        wayOutAt.set(edge.position, `${node.path}.config.${property}`);
       }
-      checkWayOut(edge, property, faults);
-      waysOut[way] = edge.position;
-      wayOutAt.set(edge.position, `${node.path}.config.${property}`);
+      if (edges.size > 0) waysOut[way] = [...edges];
     }
     waysOutOf.set(node.position, waysOut);
   }
@@ -61,15 +68,29 @@ function edgeKey(from: string, to: string): string {
   return JSON.stringify([from, to]);
 }
 
+interface NamedNode {
+  id: string;
+  /** Where in the node's config it is named. */
+  property: string;
+}
+
+/** The ids at a property of a loop node's config: one, or a list of them. */
+function idsOf({ raw }: DraftNode, property: "loop_back_to" | "break_path" | "timeout_path"): NamedNode[] {
+  const value = isObject(raw.config) ? raw.config[property] : undefined;
+  if (typeof value === "string") return [{ id: value, property }];
+  if (!Array.isArray(value)) return [];
+  return value.flatMap((id, index) =>
+    typeof id === "string" ? [{ id, property: `${property}[${index}]` }] : [],
+  );
+}
+
 function targetOf(
   node: DraftNode,
-  property: "loop_back_to" | "break_path" | "timeout_path",
+  { id, property }: NamedNode,
   draft: Draft,
   positionOf: ReadonlyMap<string, number>,
   faults: Faults,
 ): number | undefined {
-  const id = isObject(node.raw.config) ? node.raw.config[property] : undefined;
-  if (typeof id !== "string") return undefined;
   const path = `${node.path}.config.${property}`;
   const target = positionOf.get(id);
   if (target === undefined) {

@@ -1,9 +1,9 @@
 /** The way in: documents become IRs here, be they workflow files or IRs. */
-import { type Compiled, compileWorkflow } from "./compile_workflow.ts";
+import { type Compiled, type CompileOptions, compileWorkflow } from "./compile_workflow.ts";
 import { isObject } from "./draft.ts";
 import { loadIr } from "./load_ir.ts";
 
-export { type Compiled, digestOf } from "./compile_workflow.ts";
+export { type Compiled, type CompileOptions, digestOf } from "./compile_workflow.ts";
 export { loadIr } from "./load_ir.ts";
 
 /**
@@ -11,6 +11,6 @@ export { loadIr } from "./load_ir.ts";
  * as immutable and keep one object per digest.
  * @throws InvalidInputError with all faults (docs/errors.md lists their codes).
  */
-export function compile(document: unknown): Compiled {
-  return isObject(document) && "format" in document ? loadIr(document) : compileWorkflow(document);
+export function compile(document: unknown, options: CompileOptions = {}): Compiled {
+  return isObject(document) && "format" in document ? loadIr(document) : compileWorkflow(document, options);
 }

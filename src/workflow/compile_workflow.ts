@@ -37,15 +37,21 @@ export function digestOf(ir: unknown): string {
   return createHash("sha256").update(canonicalJson(ir)).digest("hex");
 }
 
+export interface CompileOptions {
+  /** The workflow's name where neither the file nor its metadata gives one; absent: that is a fault. */
+  defaultName?: string | undefined;
+}
+
 /**
  * Compiles a workflow file.
  * @throws InvalidInputError with all faults.
  */
-export function compileWorkflow(document: unknown): Compiled {
+export function compileWorkflow(document: unknown, { defaultName }: CompileOptions = {}): Compiled {
   const faults = new Faults();
+  const warnings = new Faults();
   const plain = toPlainJson(document, "the workflow", faults);
-  const draft = faults.isEmpty ? readDraft(plain, faults) : undefined;
-  const what = workflowName(plain);
+  const draft = faults.isEmpty ? readDraft(plain, defaultName, { faults, warnings }) : undefined;
+  const what = workflowName(draft?.name ?? (isObject(plain) ? plain.name : undefined));
   if (draft === undefined) faults.throwIfAny(what);
   assert(draft !== undefined, "a workflow that cannot be read has a fault");
   const checked = checkGraph(draft, faults);
@@ -57,7 +63,6 @@ export function compileWorkflow(document: unknown): Compiled {
   const unless = bodies && findUnless(draft, checked, checked.order as number[], bodies, faults);
   checkSupported(draft, faults);
   checkSizes(draft, faults);
-  const warnings = new Faults();
   graphWarnings(draft, warnings);
   if (faults.isEmpty) checkSoundness(draft, checked, needs, { faults, warnings });
   faults.throwIfAny(what);
@@ -66,8 +71,8 @@ export function compileWorkflow(document: unknown): Compiled {
   return { ir, digest: digestOf(ir), warnings: warnings.list() };
 }
 
-function workflowName(plain: unknown): string {
-  return isObject(plain) && typeof plain.name === "string" ? `workflow ${quote(plain.name)}` : "the workflow";
+function workflowName(name: unknown): string {
+  return typeof name === "string" ? `workflow ${quote(name)}` : "the workflow";
 }
 
 function checkSizes(draft: Draft, faults: Faults): void {

@@ -6,6 +6,7 @@
 import { pathText } from "../base/json.ts";
 import { didYouMean, type Faults, quote } from "./faults.ts";
 import { itemIdOf } from "./hidden_nodes.ts";
+import { checkConfigProperties } from "./ignored_properties.ts";
 import { LIMITS } from "./limits.ts";
 import { type FileNodeType, type MapConfig, NODE_CONFIGS } from "./node_configs.ts";
 import {
@@ -14,8 +15,10 @@ import {
   type FileNode,
   type Header,
   HeaderSchema,
+  NODE_PROPERTIES,
   NODE_SCHEMAS,
   UnknownNodeSchema,
+  WorkflowName,
 } from "./schema.ts";
 import { kindOf, parseWith } from "./schema_faults.ts";
 
@@ -47,31 +50,62 @@ export interface DraftEdge {
 }
 
 export interface Draft {
+  /** As given; a string unless the header has a fault. */
+  name: unknown;
   raw: Record<string, unknown>;
   header: Header | undefined;
   nodes: DraftNode[];
   edges: DraftEdge[];
 }
 
-/** @returns undefined if the document is so far from a workflow that nothing more can be said. */
-export function readDraft(document: unknown, faults: Faults): Draft | undefined {
+/** What is found while reading. */
+interface Findings {
+  faults: Faults;
+  warnings: Faults;
+}
+
+/**
+ * Reads a workflow file.
+ * @param defaultName the workflow's name where the file gives none
+ * @returns undefined if the document is so far from a workflow that nothing more can be said.
+ */
+export function readDraft(
+  document: unknown,
+  defaultName: string | undefined,
+  findings: Findings,
+): Draft | undefined {
+  const { faults } = findings;
   if (!isObject(document)) {
     const message = `a workflow is an object, not ${kindOf(document)}`;
     faults.add("NOT_A_WORKFLOW", "$", message, 'Write { "name": …, "nodes": […], "edges": […] }.');
     return undefined;
   }
   const { nodes, edges, ...rest } = document;
-  const header = parseWith(HeaderSchema, rest, [], faults);
+  const name = nameOf(rest, defaultName, faults);
+  const header = parseWith(HeaderSchema, { ...rest, name }, [], faults);
   const rawNodes = readList(nodes, "nodes", faults);
   const rawEdges = edges === undefined ? [] : readList(edges, "edges", faults);
   if (rawNodes === undefined || rawEdges === undefined) return undefined;
   if (rawNodes.length === 0)
     faults.add("NO_NODES", "$.nodes", "the workflow has no nodes", "Add at least one node.");
-  const draft: Draft = { raw: document, header, nodes: [], edges: [] };
-  readGraph({ nodes: rawNodes, edges: rawEdges, path: [], container: -1 }, draft, faults);
+  const draft: Draft = { name, raw: document, header, nodes: [], edges: [] };
+  readGraph({ nodes: rawNodes, edges: rawEdges, path: [], container: -1 }, draft, findings);
   checkCount(draft.nodes.length, "nodes", faults);
   checkCount(draft.edges.length, "edges", faults);
   return draft;
+}
+
+/** The name of the file itself, of its metadata, or that of the file as such. Faults of the first are reported with the header. */
+function nameOf(
+  { name, metadata }: Record<string, unknown>,
+  defaultName: string | undefined,
+  faults: Faults,
+): unknown {
+  if (name !== undefined) return name;
+  const described = isObject(metadata) ? metadata.name : undefined;
+  if (described === undefined) return defaultName;
+  // A name with a fault is reported here, where it stands; the header is given one that has none.
+  return parseWith(WorkflowName, described, ["metadata", "name"], faults) ?? "unnamed";
 }
 
 /** A list of nodes and one of edges, and where they stand. */
@@ -82,26 +116,30 @@ interface RawGraph {
   container: number;
 }
 
-function readGraph({ nodes, edges, path, container }: RawGraph, draft: Draft, faults: Faults): void {
+function readGraph({ nodes, edges, path, container }: RawGraph, draft: Draft, findings: Findings): void {
   for (const [index, raw] of edges.entries())
     draft.edges.push(
-      readEdge(raw, { path: [...path, "edges", index], position: draft.edges.length, container }, faults),
+      readEdge(
+        raw,
+        { path: [...path, "edges", index], position: draft.edges.length, container },
+        findings.faults,
+      ),
     );
   for (const [index, raw] of nodes.entries()) {
     const nodePath = [...path, "nodes", index];
-    const node = readNode(raw, { path: nodePath, position: draft.nodes.length, container }, faults);
+    const node = readNode(raw, { path: nodePath, position: draft.nodes.length, container }, findings);
     draft.nodes.push(node);
-    if (node.raw.type === "map") readMap(node, nodePath, draft, faults);
+    if (node.raw.type === "map") readMap(node, nodePath, draft, findings);
   }
 }
 
 /** Lays the body of a map flat, and takes it out of the node's `config`. */
-function readMap(map: DraftNode, path: readonly PropertyKey[], draft: Draft, faults: Faults): void {
+function readMap(map: DraftNode, path: readonly PropertyKey[], draft: Draft, findings: Findings): void {
   const body = isObject(map.raw.config) ? map.raw.config.body : undefined;
   if (isObject(body) && Array.isArray(body.nodes)) {
     const edges = Array.isArray(body.edges) ? body.edges : [];
     const bodyPath = [...path, "config", "body"];
-    readGraph({ nodes: body.nodes, edges, path: bodyPath, container: map.position }, draft, faults);
+    readGraph({ nodes: body.nodes, edges, path: bodyPath, container: map.position }, draft, findings);
   }
   if (map.parsed?.type !== "map") return;
   const { body: _, workflow, version, ...config } = map.parsed.config as MapConfig;
@@ -159,7 +197,12 @@ interface Where {
   container: number;
 }
 
-function readNode(raw: unknown, { path: basePath, position, container }: Where, faults: Faults): DraftNode {
+function readNode(
+  raw: unknown,
+  { path: basePath, position, container }: Where,
+  findings: Findings,
+): DraftNode {
+  const { faults } = findings;
   const path = pathText(basePath);
   if (!isObject(raw)) {
     faults.add(
@@ -174,6 +217,8 @@ function readNode(raw: unknown, { path: basePath, position, container }: Where, 
   const { type } = raw;
   if (isNodeType(type)) {
     const parsed = parseWith(NODE_SCHEMAS[type], withConfig(raw), basePath, faults) as FileNode | undefined;
+    const configPlace = { path: [...basePath, "config"], ofNode: NODE_PROPERTIES };
+    if (isObject(raw.config)) checkConfigProperties(type, raw.config, configPlace, findings);
     return { position, path, container, id, raw, parsed };
   }
   parseWith(UnknownNodeSchema, raw, basePath, faults);

@@ -13,8 +13,10 @@ const MOST_CARRIED = 64;
 
 const SUCCESS = -1;
 const FAILURE = -2;
+const BREAK = -3;
+const TIMEOUT = -4;
 
-/** By place of an edge: which choice of its node it belongs to (SUCCESS, FAILURE, or the edge's own place). */
+/** By place of an edge: which choice of its node it belongs to (one of the above, or the edge's own place). */
 type Choices = ReadonlyMap<number, number>;
 
 /** A `conditional` that takes its first matching edge only. */
@@ -29,14 +31,18 @@ export function choicesOf(draft: Draft, { graph, waysOutOf }: CheckedGraph): Cho
     const links = graph.out[node.position] as Link[];
     if (links.length < 2) continue;
     const isChooser = takesOne(node.parsed as FileNode);
-    const waysOut = Object.values(waysOutOf.get(node.position) ?? {});
+    const { break: breaks = [], timeout: timesOut = [] } = waysOutOf.get(node.position) ?? {};
+    // An edge that both ways share makes them one: they do not exclude each other then.
+    const timeoutChoice = timesOut.some((edge) => breaks.includes(edge)) ? BREAK : TIMEOUT;
     const isFailure = ({ edge }: Link) => draft.edges[edge]?.parsed?.on === "failure";
-    if (!isChooser && waysOut.length === 0 && !links.some(isFailure)) continue;
+    if (!isChooser && breaks.length + timesOut.length === 0 && !links.some(isFailure)) continue;
     const own = links.flatMap((link): [number, number][] => {
       const { edge } = link;
       if (draft.edges[edge]?.parsed?.on === "always") return [];
       if (isFailure(link)) return [[edge, FAILURE]];
-      return [[edge, isChooser || waysOut.includes(edge) ? edge : SUCCESS]];
+      if (breaks.includes(edge)) return [[edge, BREAK]];
+      if (timesOut.includes(edge)) return [[edge, timeoutChoice]];
+      return [[edge, isChooser ? edge : SUCCESS]];
     });
     if (new Set(own.map(([, choice]) => choice)).size < 2) continue;
     for (const [edge, choice] of own) choices.set(edge, choice);

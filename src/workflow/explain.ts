@@ -29,8 +29,8 @@ export interface ExplainedBody {
   loop?: {
     max_iterations: number | null;
     condition: string | null;
-    break: string | null;
-    timeout: string | null;
+    break: string[] | null;
+    timeout: string[] | null;
   };
   map?: { items: string; max_concurrency: number; tolerated_failures: number; complete_when: string | null };
 }
@@ -130,15 +130,15 @@ function explainBody(ir: IR, { kind, node, entries, terminals }: IRBody): Explai
       map: { items, max_concurrency, tolerated_failures, complete_when: text("complete_when") },
     };
   }
-  const target = (edge: number | undefined) =>
-    edge === undefined ? null : (ids([ir.edges[edge]?.to as number])[0] as string);
+  const targets = (edges: readonly number[] | undefined) =>
+    edges === undefined ? null : ids(edges.map((edge) => ir.edges[edge]?.to as number));
   return {
     ...common,
     loop: {
       max_iterations: loop.max_iterations ?? null,
       condition: text("condition"),
-      break: target(loop.break),
-      timeout: target(loop.timeout),
+      break: targets(loop.break),
+      timeout: targets(loop.timeout),
     },
   };
 }

@@ -33,7 +33,7 @@ const COMMON = ["data", "input", "vars", "nodes", "loop", "item", "index"] as co
 /** Variables by kind. What is not listed is refused at compile time. */
 export const VARIABLES: Readonly<Record<ExpressionKind, readonly string[]>> = {
   transform: COMMON,
-  filter: COMMON,
+  filter: ["value", ...COMMON],
   condition: ["output", ...COMMON],
   failure_condition: ["output", "error", ...COMMON],
   output: ["input", "vars", "nodes"],

@@ -62,7 +62,7 @@ const Secrets = z
     }
   });
 
-export const HttpConfig = z.strictObject({
+export const HttpConfig = z.object({
   url: z
     .string()
     .min(1)

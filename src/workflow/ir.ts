@@ -5,7 +5,7 @@
  */
 
 /** Version of this format. A reader refuses another. */
-export const IR_FORMAT = 2;
+export const IR_FORMAT = 3;
 
 export type NodeType =
   | "function"
@@ -56,10 +56,10 @@ export interface IRLoop {
   entry: number;
   /** Iterations after which the loop ends by `timeout`, or fails; absent: no bound. */
   max_iterations?: number;
-  /** Index of the edge taken when the condition is false; absent: the ordinary edges decide. */
-  break?: number;
-  /** Index of the edge taken when `max_iterations` is reached; absent: the node fails. */
-  timeout?: number;
+  /** Indexes of the edges taken when the condition is false; absent: the ordinary edges decide. */
+  break?: number[];
+  /** Indexes of the edges taken when `max_iterations` is reached; absent: the node fails. */
+  timeout?: number[];
 }
 
 export interface IRRetry {

@@ -20,26 +20,41 @@ const Milliseconds = z.int().min(1).max(LIMITS.timeoutMs);
 const Version = z.union([z.int().min(1), ShortText]);
 const AnyObject = z.record(z.string(), z.unknown());
 
-const FunctionConfig = z.strictObject({
+const FUNCTION = {
   function_name: ShortText.describe("Export of the worker's handler module to run."),
   params: AnyObject.default({}).describe("Handed to the function as `params`."),
-});
+};
+
+// What a handler is called with is open: it is given the whole config. Others ignore what they do not know, with a warning
+// (`ignored_properties.ts`).
+const FunctionConfig = z.looseObject(FUNCTION);
 
 /** Of nodes that leave something to undo. */
-export const CompensateWith = FunctionConfig;
+export const CompensateWith = z.strictObject(FUNCTION);
 
-const TransformConfig = z.strictObject({
-  expression: Cel.describe("CEL whose value is the node's output; sees data, input, vars, nodes."),
-});
+const TransformConfig = z
+  .looseObject({
+    expression: Cel.optional().describe(
+      "CEL whose value is the node's output; sees data, input, vars, nodes. Either this, or a function by name.",
+    ),
+    function_name: ShortText.optional().describe("Export of the worker's handler module to run instead."),
+    transformation: ShortText.optional().describe("The same, where there is no function_name."),
+    params: AnyObject.optional().describe("Handed to the function as `params`."),
+  })
+  .superRefine((config, context) => {
+    if (config.expression ?? config.function_name ?? config.transformation) return;
+    // The message is that of a property that is missing.
+    context.addIssue({ code: "invalid_type", expected: "string", path: ["expression"], input: undefined });
+  });
 
-const FilterConfig = z.strictObject({
+const FilterConfig = z.object({
   filter_expression: Cel.describe(
-    "CEL asked for each item of the list `data`: true keeps it. Sees item, index, data, input, vars, nodes.",
+    "CEL asked for each item of the list `data`: true keeps it. Sees item (or value), index, data, input, vars, nodes.",
   ),
 });
 
 const AggregateConfig = z
-  .strictObject({
+  .object({
     operation: z
       .enum(["sum", "avg", "min", "max", "count"])
       .optional()
@@ -60,14 +75,18 @@ const AggregateConfig = z
     path: ["field"],
   });
 
-const ConditionalConfig = z.strictObject({
+const ConditionalConfig = z.object({
   mode: z
     .enum(["first", "all"])
     .default(DEFAULTS.conditionalMode)
     .describe("Take the first matching edge, or every matching one."),
+  evaluation_field: z.unknown().optional().describe("A hint for people: the edges' conditions decide."),
+  validation_rules: z.unknown().optional().describe("A hint for people: the edges' conditions decide."),
 });
 
-const LoopConfig = z.strictObject({
+const Targets = z.union([NodeId, z.array(NodeId).max(LIMITS.nodes)]);
+
+const LoopConfig = z.looseObject({
   loop_back_to: NodeId.describe("Entry node of the loop's body."),
   max_iterations: z
     .int()
@@ -77,11 +96,11 @@ const LoopConfig = z.strictObject({
   condition: Cel.optional().describe(
     "CEL: true means once more; absent: true. Sees data, output, input, vars, nodes, loop.",
   ),
-  break_path: NodeId.optional().describe(
-    "Node to go to when the condition is false; absent: the ordinary edges.",
+  break_path: Targets.optional().describe(
+    "Node, or list of nodes, to go to when the condition is false; absent: the ordinary edges.",
   ),
-  timeout_path: NodeId.optional().describe(
-    "Node to go to when max_iterations is reached; absent: the loop fails.",
+  timeout_path: Targets.optional().describe(
+    "Node, or list of nodes, to go to when max_iterations is reached; absent: the loop fails.",
   ),
   function_name: ShortText.optional().describe(
     "Export of the handler module that the loop node runs itself.",
@@ -90,7 +109,7 @@ const LoopConfig = z.strictObject({
 });
 
 const MapConfig = z
-  .strictObject({
+  .object({
     items: Cel.describe("CEL giving the list whose items are worked on; sees data, input, vars, nodes."),
     body: z
       .strictObject({
@@ -138,7 +157,7 @@ const MapConfig = z
 export type LoopConfig = z.output<typeof LoopConfig>;
 export type MapConfig = z.output<typeof MapConfig>;
 
-const SubworkflowConfig = z.strictObject({
+const SubworkflowConfig = z.object({
   workflow: ShortText.describe("Name of the workflow to run."),
   version: Version.optional().describe("Its version; absent: the active one."),
   input: z
@@ -150,7 +169,7 @@ const SubworkflowConfig = z.strictObject({
 });
 
 const WaitConfig = z
-  .strictObject({
+  .object({
     duration_ms: z
       .int()
       .min(0)
@@ -167,7 +186,7 @@ const WaitConfig = z
     error: "exactly one of duration_ms and until must be given",
   });
 
-const SignalConfig = z.strictObject({
+const SignalConfig = z.object({
   name: ShortText.describe("Name of the signal that the node waits for."),
   assignees: z.array(ShortText).default([]).describe("Who may answer; empty: anyone."),
   timeout_ms: Milliseconds.optional().describe(
@@ -180,7 +199,7 @@ const SignalConfig = z.strictObject({
     .describe("A signal that finds nobody waiting is dropped, not kept for the next who waits."),
 });
 
-const DeployConfig = z.strictObject({
+const DeployConfig = z.object({
   target_type: z.literal("model").describe("What is deployed."),
   model_id: ShortText.describe("The model."),
   version: Version.describe("Version of the model."),
@@ -189,7 +208,7 @@ const DeployConfig = z.strictObject({
   health_check: AnyObject.optional().describe("How to tell that the new version is healthy."),
 });
 
-const RollbackConfig = z.strictObject({
+const RollbackConfig = z.object({
   target_type: z.literal("workflow").describe("What is rolled back."),
   workflow_id: ShortText.describe("Name of the workflow."),
   version: Version.optional().describe("Version to go back to; absent: the one before."),
@@ -205,7 +224,7 @@ export const NODE_CONFIGS = {
   aggregate: AggregateConfig,
   conditional: ConditionalConfig.prefault({}),
   loop: LoopConfig,
-  parallel: z.strictObject({}).default({}),
+  parallel: z.object({}).default({}),
   map: MapConfig,
   subworkflow: SubworkflowConfig,
   wait: WaitConfig,

@@ -92,6 +92,11 @@ const NODE_BASE = {
     .describe("Nodes of the same body: the node is skipped if one of them has completed before it begins."),
 };
 
+/** Names of the properties that stand at a node itself, beside its type and config. */
+export const NODE_PROPERTIES: readonly string[] = [...Object.keys(NODE_BASE), "compensate_with"].filter(
+  (name) => name !== "id",
+);
+
 /** What only nodes have that leave something to undo. */
 const COMPENSATION = {
   compensate_with: CompensateWith.optional().describe(
@@ -175,6 +180,7 @@ export const EdgeSchema = z.strictObject({
 
 const Metadata = z
   .looseObject({
+    name: z.unknown().optional().describe("Name of the workflow, where the file has no top-level name."),
     description: z.string().optional().describe("What the workflow does."),
     version: z
       .union([z.string(), z.number()])
@@ -182,18 +188,23 @@ const Metadata = z
       .describe("The author's own version; hitzero counts its own."),
     tags: z.array(z.string()).optional().describe("Words to find it by."),
   })
-  .describe("For people; hitzero does not read it. Further properties are welcome.");
+  .describe("For people; hitzero reads only its name. Further properties are welcome.");
+
+export const WorkflowName = z
+  .string()
+  .min(1)
+  .max(LIMITS.nameLength)
+  // Printable, without @ and without blanks at its ends.
+  .regex(/^[!-?A-~\u00a1-\uffff](?:[ -?A-~\u00a0-\uffff]*[!-?A-~\u00a1-\uffff])?$/)
+  .describe(
+    "Name of the workflow; no @, which marks a version on the command line. Absent: metadata.name, else the file's.",
+  );
 
 /** The workflow file without its graph. */
 export const HeaderSchema = z.strictObject({
   $schema: z.string().optional().describe("Address of this JSON Schema, for editors."),
-  name: z
-    .string()
-    .min(1)
-    .max(LIMITS.nameLength)
-    // Printable, without @ and without blanks at its ends.
-    .regex(/^[!-?A-~\u00a1-\uffff](?:[ -?A-~\u00a0-\uffff]*[!-?A-~\u00a1-\uffff])?$/)
-    .describe("Name of the workflow; no @, which marks a version on the command line."),
+  name: WorkflowName,
+  description: z.string().optional().describe("What the workflow does."),
   metadata: Metadata.optional(),
   input_schema: z
     .union([z.record(z.string(), z.unknown()), z.boolean()])
@@ -229,6 +240,7 @@ export const HeaderSchema = z.strictObject({
 
 /** The whole file; used for the published JSON Schema and for hints. */
 export const WorkflowSchema = HeaderSchema.extend({
+  name: WorkflowName.optional(),
   nodes: z
     .array(
       z.discriminatedUnion(

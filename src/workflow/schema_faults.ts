@@ -77,7 +77,7 @@ function reportUnknownProperties(
   path: readonly PropertyKey[],
   faults: Faults,
 ): void {
-  const known = place instanceof z.ZodObject ? Object.keys(place.shape) : [];
+  const known = place === undefined ? [] : propertiesOf(place);
   for (const key of keys) {
     const fallback = known.length === 0 ? "Remove it." : `Known here: ${known.join(", ")}.`;
     const message = `the property ${quote(key)} is not known here`;
@@ -98,6 +98,12 @@ function schemaAt(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodType | 
   const inner = unwrap(place);
   // An object is wanted for its keys, anything else for its description, which stands on the wrapper.
   return inner instanceof z.ZodObject ? inner : place;
+}
+
+/** Names of the properties that an object's schema knows. */
+export function propertiesOf(schema: z.ZodType): string[] {
+  const inner = unwrap(schema);
+  return inner instanceof z.ZodObject ? Object.keys(inner.shape) : [];
 }
 
 function unwrap(schema: z.ZodType): z.ZodType {

@@ -147,9 +147,9 @@ function edgesNeverTaken(
     const waysOut = waysOutOf.get(node.position);
     if (waysOut?.break === undefined) continue;
     for (const edge of successEdges(draft, links)) {
-      if (edge.position === waysOut.break || edge.position === waysOut.timeout) continue;
-      const reason = `with break_path the loop ${quote(file.id)} takes that edge, or the one of timeout_path`;
-      report(edge, reason, "Lead it from the node of break_path, or use on: always.");
+      if (waysOut.break.includes(edge.position) || waysOut.timeout?.includes(edge.position)) continue;
+      const reason = `with break_path the loop ${quote(file.id)} takes the edges that it names, or those of timeout_path`;
+      report(edge, reason, "Name its node in break_path, or use on: always.");
     }
   }
   return never;

@@ -32,6 +32,7 @@ const FILES: Record<string, string> = {
     edges: [],
     input_schema: { type: "object", required: ["n"] },
   }),
+  "nameless.flow.json": JSON.stringify({ nodes: [node("a", { config: { colour: "red" } })] }),
   "broken.json": '{\n  "name": "wrong",\n  "nodes": [,]\n}',
   "broken.yaml": "name: wrong\nnodes:\n  - id: a\n   type: parallel\n",
   "cycle.json": workflow(
@@ -318,6 +319,21 @@ test("compile tells what a workflow holds, from a file and from standard input",
   });
   const again = await runCli(["compile", out, "--json"]);
   expect(text.stdout).toContain(JSON.parse(again.stdout).digest);
+});
+
+test("a workflow without a name is called like its file; what nothing reads is a warning, and a fault with --strict", async () => {
+  const here = (...args: string[]) => engine.here(args, { cwd: folder });
+  const [text, json, strict] = [
+    await here("compile", "nameless.flow.json"),
+    await here("compile", "nameless.flow.json", "--json"),
+    await here("compile", "nameless.flow.json", "--strict", "--json"),
+  ];
+  expect(text.stdout).toContain("nameless.flow is valid");
+  expect(text.stderr).toContain("IGNORED_PROPERTY at $.nodes[0].config.colour");
+  const warnings = [expect.objectContaining({ code: "IGNORED_PROPERTY", path: "$.nodes[0].config.colour" })];
+  expect(JSON.parse(json.stdout)).toMatchObject({ name: "nameless.flow", warnings });
+  expect(strict.code).toBe(2);
+  expect(strict.stdout + strict.stderr).toContain("IGNORED_PROPERTY");
 });
 
 test("nothing is left behind", async () => {

@@ -93,7 +93,7 @@ test("a Redis that turns out to be another database's is left alone, and the rec
 test("clear-redis shows whose the keys are, spares those of unfinished runs, and removes the others", async () => {
   const namespace = testNamespace();
   const mine = await readInstallation(engine.database);
-  await new Partition(connection, namespace, 0, mine).open({ epoch: "1", create: true, queues: ["default"] });
+  await new Partition(connection, namespace, 0, mine).open({ epoch: "1", create: true });
   await connection.redis.set(`{${namespace}x:0}:run:1`, "of another namespace");
   const clear = async (databaseUrl: string, ...flags: string[]) => {
     const env = {

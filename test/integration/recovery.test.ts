@@ -1,5 +1,7 @@
 /** What restarts, losses, take-overs and refusals do to accepted runs. Each test has an engine of its own. */
+
 import { afterEach, describe, expect, test } from "vitest";
+import { IRCache } from "../../src/engine/ir_cache.ts";
 import type { StateChange } from "../../src/engine/record_types.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
@@ -323,14 +325,14 @@ describe("Postgres", () => {
         keep: false,
       };
     });
+    const irs = new IRCache(engine.database);
     for (const item of items) {
       await partition.advance({
         worker: "by-hand",
         leaseMs: 1_000,
         take: 0,
         reads: ["default"],
-        queues: ["default"],
-        finished: [item],
+        finished: [{ item, ir: await irs.get(item.digest) }],
         claims: [],
       });
     }

@@ -1,12 +1,11 @@
 /** The atomic step on a real Redis: calls, replies and state. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compileDocument } from "../../src/cli/documents.ts";
+import { claimTraits } from "../../src/engine/held.ts";
 import type { FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { Partition } from "../../src/redis/partition.ts";
-import { readReady } from "../../src/redis/ready.ts";
 import { fatesOf } from "../../src/redis/upkeep.ts";
-import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import type { IR } from "../../src/workflow/ir.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl, startPrivateRedis } from "../support/redis.ts";
@@ -18,12 +17,12 @@ import {
   type Game,
   ids,
   journal,
+  settleRests,
   start,
   state,
   stepsOf,
   tokens,
   type Waiting,
-  WORKER,
   words,
 } from "./game.ts";
 
@@ -105,14 +104,13 @@ describe("the fence", () => {
   test("open reopens for a new timeline only when the old one is as expected", async () => {
     const game = await startGame(irOf("a", []));
     await connection.redis.hset(game.partition.keys.meta, "timeline", "before");
-    const again = (expected: string) =>
-      game.partition.open({ epoch: "1", create: false, expected, queues: [] });
+    const again = (expected: string) => game.partition.open({ epoch: "1", create: false, expected });
     expect(await again("another")).toBe("timeline");
     expect(await again("before")).toBe("opened");
-    expect(await game.partition.open({ epoch: "1", create: true, queues: [] })).toBe("exists");
+    expect(await game.partition.open({ epoch: "1", create: true })).toBe("exists");
     const { connection: server, keys } = game.partition;
     const others = new Partition(server, keys.namespace, 0, "another database");
-    expect(await others.open({ epoch: "2", create: true, queues: [] })).toBe("installation");
+    expect(await others.open({ epoch: "2", create: true })).toBe("installation");
   });
 
   test.each([
@@ -204,39 +202,11 @@ describe("arrivals", () => {
     const skipAll = finished(game, token as Waiting, { arrivals: `=${"n".repeat(1_200)}` });
     expect(words(await advance(game, [skipAll]))).toEqual(["done"]);
     expect(await state(game, "c")).toBe("1");
-    let calls = 0;
-    for (;;) {
-      const [entry] = await readReady(
-        game.partition.connection,
-        [{ partition: game.partition, queue: "default" }],
-        WORKER,
-        { count: 1, blockMs: 1 },
-      );
-      if (!entry) break;
-      const settle = decodeToken(entry.text);
-      if (settle?.kind !== "settle") throw new Error("only settle tokens are expected");
-      const item = { ...settle, queue: "default", entry: entry.entry };
-      expect(words(await advance(game, [item as never]))).toEqual(["done"]);
-      calls += 1;
-    }
-    expect(calls).toBeGreaterThan(1);
+    expect(await settleRests(game)).toBeGreaterThan(1);
     expect(await state(game, "s")).toBe("C");
     expect(await state(game, "n1201")).toBe("S:not_taken:");
   });
 });
-
-/** Takes tokens of settled rests until there are none; answers how many. */
-async function settleRests(game: Game): Promise<number> {
-  for (let calls = 0; ; calls += 1) {
-    const streams = [{ partition: game.partition, queue: "default" }];
-    const [entry] = await readReady(game.partition.connection, streams, WORKER, { count: 1, blockMs: 1 });
-    if (!entry) return calls;
-    const settle = decodeToken(entry.text);
-    if (settle?.kind !== "settle") throw new Error("only settle tokens are expected");
-    const item = { ...settle, queue: "default", entry: entry.entry };
-    expect(words(await advance(game, [item as never]))).toEqual(["done"]);
-  }
-}
 
 describe("what is left of a large step", () => {
   test("stays small below a long chain", async () => {
@@ -304,16 +274,11 @@ test("a wide join names no sources: its worker finds them in the arrivals", asyn
 /** Finishes everything that is queued, rests of steps included, until this many executions were finished. */
 async function settleUntilQueued(game: Game, wanted: number): Promise<void> {
   for (let done = 0; done < wanted; ) {
-    const streams = [{ partition: game.partition, queue: "default" }];
-    for (const entry of await readReady(connection, streams, WORKER, { count: 20, blockMs: 1 })) {
-      const token = decodeToken(entry.text) as ExecutionToken;
-      const waiting = { ...token, entry: entry.entry, queue: "default" };
-      if (token.kind !== "execution") await advance(game, [waiting as never]);
-      else {
-        await claim(game, [waiting]);
-        await advance(game, [finished(game, waiting)]);
-        done += 1;
-      }
+    await settleRests(game);
+    for (const token of await tokens(game)) {
+      await claim(game, [token]);
+      await advance(game, [finished(game, token)]);
+      done += 1;
     }
   }
 }
@@ -402,7 +367,7 @@ describe("a lost reply", () => {
     expect((await claim(game, list)).reply.tokens).toHaveLength(1);
     const other = await advance(game, [], {
       worker: "worker-2",
-      claims: list.map((token) => ({ ...token, needs: [] })),
+      claims: list.map((token) => ({ ...token, ...claimTraits(game.ir, token.node, token.scope) })),
     });
     expect(other.reply.claims).toEqual([{ word: "stale" }]);
   });

@@ -5,7 +5,7 @@ import { fireTimers, reclaimExpired, renewLeases } from "../../src/redis/upkeep.
 import { compile } from "../../src/workflow/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
-import { beginGame } from "./game.ts";
+import { beginGame, start } from "./game.ts";
 import { Play } from "./play.ts";
 
 const HOUR = 3_600_000;
@@ -63,17 +63,9 @@ test("a timer does not fire before its time, nor does a run time out", async () 
   await run.ends("w", { outcome: "W", park: { kind: "w", due: connection.now() + 600_000 } });
   const began = await beginGame(connection, run.game.ir);
   errBy(-HOUR);
-  await began.partition.start({
-    runId: crypto.randomUUID(),
-    generation: 1,
-    digest: began.digest,
-    epoch: "1",
-    input: "{}",
-    queues: ["default"],
-    deadline: (await partition.readTime()) + 60_000,
-    permits: 0,
-    timeoutMs: 600_000,
-  });
+  const next = { ...began, runId: crypto.randomUUID() };
+  const deadline = (await partition.readTime()) + 60_000;
+  expect(await start(next, "{}", { deadline })).toBe("started");
   vi.restoreAllMocks();
   errBy(HOUR);
   const timedOut: string[] = [];
@@ -82,5 +74,5 @@ test("a timer does not fire before its time, nor does a run time out", async () 
   await fireTimers(began.partition, note);
   expect(timedOut).toEqual([]);
   expect(await run.came()).toEqual([]);
-  expect(await connection.redis.zcard(began.partition.keys.timers)).toBe(1);
+  expect(await connection.redis.zcard(began.partition.keys.timers)).toBe(2);
 });

@@ -1,17 +1,18 @@
 /** One run played by hand through the scripts: its tokens, and the calls that workers and the reader make. */
 import { expect } from "vitest";
 import { claimTraits, traitsOf } from "../../src/engine/held.ts";
-import type { FinishedItem } from "../../src/redis/calls.ts";
+import type { AdvanceCall, ClaimItem, FinishedItem, SettleItem } from "../../src/redis/calls.ts";
 import type { RedisConnection } from "../../src/redis/connection.ts";
+import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { PARKING, queuesOf } from "../../src/redis/pack.ts";
 import { newNonce, Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
-import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
+import { decodeToken, type ExecutionToken, type SettleToken } from "../../src/token/token.ts";
 import type { IR, IRNode } from "../../src/workflow/ir.ts";
 import { testNamespace } from "../support/redis.ts";
 
-export const WORKER = "worker-1";
+const WORKER = "worker-1";
 /** Of the database that would belong to it. */
 export const INSTALLATION = "installation-1";
 
@@ -27,7 +28,8 @@ export type Waiting = ExecutionToken & { entry: string; queue: string };
 /** Starts a run in a partition of its own. */
 export async function beginGame(connection: RedisConnection, ir: IR, input = "{}"): Promise<Game> {
   const partition = new Partition(connection, testNamespace(), 0, INSTALLATION);
-  await partition.open({ epoch: "1", create: true, queues: ["default"] });
+  await partition.open({ epoch: "1", create: true });
+  await partition.ensureQueues(queuesOf(ir));
   const game = { partition, runId: crypto.randomUUID(), ir, digest: newNonce() };
   await partition.loadIR(game.digest, ir);
   expect(await start(game, input)).toBe("started");
@@ -41,23 +43,33 @@ export function start(game: Game, input = "{}", more: object = {}) {
     digest: game.digest,
     epoch: "1",
     input,
-    queues: queuesOf(game.ir),
+    ir: game.ir,
     deadline: game.partition.connection.now() + 5_000,
-    permits: game.ir.max_parallel_nodes,
-    timeoutMs: 0,
     ...more,
   });
 }
 
-/** Takes what lies in the ready stream. */
+/** Takes the executions that lie in the ready streams. */
 export async function tokens(game: Game): Promise<Waiting[]> {
   const found = await readReady(
     game.partition.connection,
-    [{ partition: game.partition, queue: "default" }],
+    queuesOf(game.ir).map((queue) => ({ partition: game.partition, queue })),
     WORKER,
     { count: 10_000, blockMs: 1 },
   );
   return found.map(({ text, entry, queue }) => ({ ...(decodeToken(text) as ExecutionToken), entry, queue }));
+}
+
+/** Settles rests of steps until there are none, also those that come of it; returns how many. */
+export async function settleRests(game: Game): Promise<number> {
+  const streams = [{ partition: game.partition, queue: SETTLE_QUEUE }];
+  for (let settled = 0; ; settled += 1) {
+    const [found] = await readReady(game.partition.connection, streams, WORKER, { count: 1, blockMs: 1 });
+    if (!found) return settled;
+    const token = decodeToken(found.text) as SettleToken;
+    const item = { ...token, ...traitsOf(game.ir), queue: found.queue, entry: found.entry };
+    expect(words(await advance(game, [item]))).toEqual(["done"]);
+  }
 }
 
 export function finished(game: Game, token: ExecutionToken, how: Partial<FinishedItem> = {}): FinishedItem {
@@ -65,7 +77,7 @@ export function finished(game: Game, token: ExecutionToken, how: Partial<Finishe
   return {
     ...token,
     ...traitsOf(game.ir),
-    queue: "default",
+    queue: node.queue,
     outcome: "C",
     arrivals: `=${"t".repeat(node.out.length)}`,
     unhandled: false,
@@ -84,15 +96,19 @@ export function finished(game: Game, token: ExecutionToken, how: Partial<Finishe
   };
 }
 
-export function advance(game: Game, items: FinishedItem[], more: object = {}) {
-  return game.partition.advance({
+/** The next step: these executions are finished, these tokens are claimed. */
+export function advance(
+  { partition, ir }: Game,
+  items: readonly (FinishedItem | SettleItem)[],
+  { claims = [], ...more }: Partial<Omit<AdvanceCall, "claims">> & { claims?: readonly ClaimItem[] } = {},
+) {
+  return partition.advance({
     worker: WORKER,
     leaseMs: 30_000,
     take: items.length,
-    reads: ["default"],
-    queues: queuesOf(game.ir),
-    finished: items,
-    claims: [],
+    reads: queuesOf(ir),
+    finished: items.map((item) => ({ item, ir })),
+    claims: claims.map((item) => ({ item, ir })),
     ...more,
   });
 }

@@ -401,7 +401,7 @@ describe("compensation", () => {
     expect(await applyCommand(partition, runId, "cancel", 1)).toBe("applied");
     expect(await fate("b")).toBe("halted");
     await run.ends("b", { outcome: "X", arrivals: "" });
-    await compensateNext(partition, runId, ["default"]);
+    await compensateNext(partition, runId, run.game.ir);
     expect(await run.takesUp()).toEqual({ "a.compensate": "run" });
     expect(await fate("a.compensate")).toBe("goes_on");
     expect(await applyCommand(partition, runId, "cancel", 2)).toBe("final");
@@ -415,7 +415,7 @@ describe("compensation", () => {
       nodes: [fn("a", "echo", {}, undo), fn("b", "echo", {}, undo), fn("f"), fn("g")],
     });
     const { game } = run;
-    const next = () => compensateNext(game.partition, game.runId, ["default"]);
+    const next = () => compensateNext(game.partition, game.runId, game.ir);
     await run.takesUp();
     await run.ends("a");
     await run.ends("b");

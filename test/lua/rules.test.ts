@@ -29,7 +29,8 @@ let partition: Partition;
 beforeAll(async () => {
   connection = await RedisConnection.open(redisUrl());
   partition = new Partition(connection, testNamespace(), 0, INSTALLATION);
-  await partition.open({ epoch: "1", create: true, queues: ["default"] });
+  await partition.open({ epoch: "1", create: true });
+  await partition.ensureQueues(["default"]);
 });
 afterAll(() => connection.close());
 
@@ -50,10 +51,8 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
     digest,
     epoch: "1",
     input: "{}",
-    queues: ["default"],
+    ir,
     deadline: connection.now() + 5_000,
-    permits: 0,
-    timeoutMs: 0,
   });
   const entries = await readReady(connection, [{ partition, queue: "default" }], "w", {
     count: 1_000,
@@ -70,23 +69,25 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
       leaseMs: 1_000,
       take: 0,
       reads: ["default"],
-      queues: ["default"],
       claims: [],
       finished: [
         {
-          ...token,
-          queue: "default",
-          outcome: letter === "f" ? "F" : "C",
-          arrivals: letter === "f" ? "X" : `=${letter}`,
-          unhandled: letter === "f",
-          halt: false,
-          limited: false,
-          hand: false,
-          needs: {},
-          detail: "{}",
-          output: "jnull",
-          outputInJournal: true,
-          keep: true,
+          ir,
+          item: {
+            ...token,
+            queue: "default",
+            outcome: letter === "f" ? "F" : "C",
+            arrivals: letter === "f" ? "X" : `=${letter}`,
+            unhandled: letter === "f",
+            halt: false,
+            limited: false,
+            hand: false,
+            needs: {},
+            detail: "{}",
+            output: "jnull",
+            outputInJournal: true,
+            keep: true,
+          },
         },
       ],
     });

@@ -25,6 +25,8 @@ export interface TestEngine {
 export interface EngineOptions {
   handlers?: Record<string, unknown>;
   workers?: number;
+  /** What each worker reads, one after the other. Default: each reads the default queue. */
+  queues?: readonly (readonly string[])[];
   concurrency?: number;
   leaseMs?: number;
   unclaimedMs?: number;
@@ -50,11 +52,12 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
   await supervisor.start();
   const handlers = handlersOf(options.handlers ?? {});
   const workers = Array.from(
-    { length: options.workers ?? 1 },
-    () =>
+    { length: options.workers ?? options.queues?.length ?? 1 },
+    (_, index) =>
       new Worker({
         ...settings,
         handlers,
+        queues: options.queues?.[index] ?? ["default"],
         concurrency: options.concurrency ?? 16,
         leaseMs: options.leaseMs ?? 10_000,
         log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),

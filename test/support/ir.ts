@@ -41,7 +41,7 @@ export function irOf(order: string, edges: readonly string[], rules: Record<stri
     };
   });
   return {
-    format: 2,
+    format: 3,
     name: "test",
     nodes,
     edges: parsed,

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import type { Command } from "commander";
-import { HitzeroError } from "../../base/errors.ts";
+import { HitzeroError, InvalidInputError } from "../../base/errors.ts";
 import type { Compiled } from "../../workflow/compile.ts";
 import { explain } from "../../workflow/explain.ts";
 import { explanationLines, listed } from "../explain_text.ts";
@@ -11,6 +11,7 @@ import type { Terminal } from "../terminal.ts";
 interface Flags {
   out?: string;
   explain?: boolean;
+  strict?: boolean;
 }
 
 export function addCompile(program: Command, act: Act): void {
@@ -23,6 +24,7 @@ export function addCompile(program: Command, act: Act): void {
       "--explain",
       "tell what it will do: levels, bodies, joins, cancel regions, compensations, semaphores",
     )
+    .option("--strict", "refuse what only gives warnings elsewhere")
     .addHelpText(
       "after",
       `
@@ -39,6 +41,8 @@ Examples:
         const { compileDocument, readDocument } = await import("../documents.ts");
         const file = args[0] as string;
         const compiled = compileDocument(readDocument(file), file);
+        if (flags.strict && compiled.warnings.length > 0)
+          throw new InvalidInputError(file === "-" ? "standard input" : file, compiled.warnings);
         if (flags.out === "-") terminal.print(JSON.stringify(compiled.ir, null, 2));
         else if (flags.out !== undefined) writeIr(flags.out, compiled);
         if (flags.out !== "-") show(compiled, terminal, flags);

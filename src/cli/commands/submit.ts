@@ -47,7 +47,7 @@ Examples:
 
 async function submit(invocation: Invocation<Flags>): Promise<number> {
   const { flags, terminal } = invocation;
-  const { compileDocument, readDocument, readInput, sourceOf } = await import("../documents.ts");
+  const { compileDocument, namedAfter, readDocument, readInput, sourceOf } = await import("../documents.ts");
   // Whatever is wrong with flags, input or file is told before anything is stored.
   refuseEmpty(flags);
   const source = sourceOf(invocation.args[0] as string);
@@ -64,7 +64,9 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
   const lifetime = new Lifetime();
   try {
     const workflow =
-      "file" in source ? await client.register(document) : await client.find(source.name, source.version);
+      "file" in source
+        ? await client.register(document, namedAfter(source.file))
+        : await client.find(source.name, source.version);
     terminal.warnOf(workflow.warnings);
     await warnOfIdleness(client, workflow.ir, terminal);
     const begun = performance.now();
@@ -77,7 +79,7 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
     if (!flags.wait) return tellSubmitted(workflow, submission, terminal);
     return flags.count === 1
       ? await waitForOne(client, workflow, submission, terminal, lifetime)
-      : await waitForAll(client, submission, begun, terminal, lifetime);
+      : await waitForAll(client, workflow, submission, begun, terminal, lifetime);
   } finally {
     lifetime.release();
     await client.close();
@@ -114,10 +116,13 @@ async function warnOfIdleness(client: Client, ir: IR, terminal: Terminal): Promi
   }
 }
 
+/** The compiler's warnings, for JSON; absent if there are none. */
+const told = ({ warnings }: RegisteredWorkflow) => (warnings.length === 0 ? {} : { warnings });
+
 function tellSubmitted(workflow: RegisteredWorkflow, submission: Submission, terminal: Terminal): number {
   const { runIds, existing, waiting } = submission;
   if (terminal.json) {
-    terminal.document({ run_ids: runIds, existing });
+    terminal.document({ run_ids: runIds, existing, ...told(workflow) });
     return 0;
   }
   const what = `${workflow.workflowName} version ${workflow.version}`;
@@ -143,11 +148,13 @@ async function waitForOne(
   const runId = submission.runIds[0] as string;
   const { ir, workflowName, version } = workflow;
   if (submission.existing) terminal.remark(`run ${runId} was submitted before with this key`);
-  return followRun({ client, runId, ir, title: `${workflowName} version ${version}` }, terminal, lifetime);
+  const watched = { client, runId, ir, title: `${workflowName} version ${version}` };
+  return followRun(watched, terminal, lifetime, told(workflow));
 }
 
 async function waitForAll(
   client: Client,
+  workflow: RegisteredWorkflow,
   { runIds }: Submission,
   begun: number,
   terminal: Terminal,
@@ -174,6 +181,7 @@ async function waitForAll(
       counts: byStatus,
       elapsed_ms: elapsedMs,
       runs_per_second: perSecond,
+      ...told(workflow),
     });
   } else {
     terminal.print(

@@ -40,17 +40,24 @@ Examples:
 async function register(invocation: Invocation<RegisterFlags>): Promise<number> {
   const { flags, terminal } = invocation;
   const file = invocation.args[0] as string;
-  const { compileDocument, readDocument } = await import("../documents.ts");
+  const { compileDocument, namedAfter, readDocument } = await import("../documents.ts");
   const document = readDocument(file);
   const { warnings } = compileDocument(document, file);
   terminal.warnOf(warnings);
   const { workflow, active } = await withClient(invocation, async (client) => {
-    const workflow = await client.register(document);
+    const workflow = await client.register(document, namedAfter(file));
     return { workflow, active: await client.activate(workflow, { first: flags.activate !== true }) };
   });
   const { workflowName, version, digest } = workflow;
+  const told = warnings.length === 0 ? {} : { warnings };
   if (terminal.json) {
-    terminal.document({ workflow_name: workflowName, version, ir_digest: digest, active_version: active });
+    terminal.document({
+      workflow_name: workflowName,
+      version,
+      ir_digest: digest,
+      active_version: active,
+      ...told,
+    });
     return 0;
   }
   const others = active === null ? "no version is active" : `version ${active} is active`;

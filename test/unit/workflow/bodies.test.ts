@@ -65,7 +65,7 @@ describe("the body of a loop", () => {
     const paths = { break_path: "e", timeout_path: "t" };
     const ir = compiled(workflowWith("a l t e z", "a>l l>t e>z", [loop("l", "a", paths)]));
     expect(edgesOf(ir)).toEqual(["a>l", "l>t -1", "e>z", "l>e -1"]);
-    expect(ir.nodes[1]?.loop).toEqual({ entry: 0, max_iterations: 3, break: 3, timeout: 1 });
+    expect(ir.nodes[1]?.loop).toEqual({ entry: 0, max_iterations: 3, break: [3], timeout: [1] });
   });
 
   it("of an inner loop is left by its ways out only as far as the outer one reaches", () => {

@@ -100,7 +100,7 @@ describe("compile", () => {
     expect(ir.nodes[1]?.retry).toEqual(ir.nodes[0]?.retry);
     expect(ir.nodes[2]?.config).toEqual({ mode: "first" });
     expect(ir).toMatchObject({
-      format: 2,
+      format: 3,
       timeout_ms: 0,
       max_parallel_nodes: 0,
       fail_fast: false,

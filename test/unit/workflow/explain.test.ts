@@ -43,8 +43,8 @@ describe("explain", () => {
     expect(bodies[0]?.loop).toEqual({
       max_iterations: 5,
       condition: "loop.iteration < 2 || !data.done",
-      break: "each",
-      timeout: "give_up",
+      break: ["each"],
+      timeout: ["give_up"],
     });
     expect(bodies[1]?.map).toMatchObject({ max_concurrency: 10, tolerated_failures: 1 });
   });

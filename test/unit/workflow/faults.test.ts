@@ -50,8 +50,8 @@ const SHAPE: Case[] = [
   ],
   [
     "UNKNOWN_PROPERTY",
-    "$.nodes[0].config.functon",
-    { name: "x", nodes: [{ id: "a", type: "function", config: { function_name: "f", functon: 1 } }] },
+    "$.nodes[0].config.function_nam",
+    { name: "x", nodes: [{ id: "a", type: "function", config: { function_name: "f", function_nam: 1 } }] },
   ],
   [
     "UNKNOWN_PROPERTY",

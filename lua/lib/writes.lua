@@ -1,0 +1,50 @@
+-- What a script writes. It decides first, noting each write, and performs them together at its end (`commit`), when nothing can fail any
+-- more: all keys are known, all values fit, the reply is encoded. So a call that is refused, or over whose data a script stumbles, leaves
+-- nothing behind. No other file of lua/ writes.
+
+-- Values of one write at most: Lua passes some 8,000.
+local VALUES_AT_ONCE = 4000
+
+local writes, unknown = {}, nil
+
+-- A key that the call did not name refuses it by this word.
+local function known(key, word)
+  if not key then unknown = unknown or word end
+  return key
+end
+
+local function stream_of(call, queue) return known(KEYS[call.queues[queue]], 'queue') end
+
+local function write(command, key, ...)
+  if not known(key, 'key') then return end
+  local one, size = { command, key, ... }, select('#', ...) + 2
+  if size > VALUES_AT_ONCE + 2 then error(command .. ' of ' .. size .. ' values') end
+  for index = 2, size do
+    local kind = type(one[index])
+    if kind ~= 'string' and kind ~= 'number' then error(command .. ' of a ' .. kind) end
+  end
+  writes[#writes + 1] = one
+end
+
+-- As one write, or as several when there are many values.
+local function write_all(command, key, values)
+  for first = 1, #values, VALUES_AT_ONCE do
+    write(command, key, unpack(values, first, math.min(first + VALUES_AT_ONCE - 1, #values)))
+  end
+end
+
+-- The entry's id is its dense number; the call's nonce tells two histories apart. fields: alternating names and values.
+local function append_journal(meta, call, key, fields)
+  local seq = string.format('%.0f', meta.seq + 1)
+  write('XADD', key, seq .. '-0', 'call', call.call, 'at', string.format('%.0f', call.now), unpack(fields))
+  write('HSET', KEYS[1], 'seq', seq)
+end
+
+-- payloads: strings behind the reply, which takes the place of the first.
+local function commit(reply, payloads)
+  if unknown then return refuse(unknown) end
+  local replies = payloads or {}
+  replies[1] = cjson.encode(reply)
+  for _, one in ipairs(writes) do redis.call(unpack(one)) end
+  return replies
+end

@@ -1,0 +1,25 @@
+/**
+ * What a call carries in which tokens may come to be, whoever makes it: worker, reader or submitter. It names the streams of all queues
+ * of its workflows, as a script learns only while it decides which of them it writes to, and refuses a call that lacks one.
+ */
+import type { IR } from "../workflow/ir.ts";
+import type { KeyList } from "./key_list.ts";
+import { type PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
+import { queuesOf } from "./pack.ts";
+
+/** Edges that one call settles at most; the rest becomes a settle token. */
+const SETTLE_LIMIT = 50;
+
+/** Positions of the streams of these queues, by name. */
+export function streamsOf(
+  list: KeyList,
+  keys: PartitionKeys,
+  queues: Iterable<string>,
+): Record<string, number> {
+  return Object.fromEntries([...queues].map((queue) => [queue, list.position(keys.ready(queue))]));
+}
+
+export function stepCall(list: KeyList, keys: PartitionKeys, irs: Iterable<IR>) {
+  const queues = new Set([SETTLE_QUEUE, ...[...new Set(irs)].flatMap(queuesOf)]);
+  return { limit: SETTLE_LIMIT, queues: streamsOf(list, keys, queues) };
+}
