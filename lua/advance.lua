@@ -2,7 +2,7 @@
 -- The atomic step (DESIGN 2): applies finished executions, settles their arrivals, claims tokens, all in one call.
 -- Runs on low memory too, as it frees more than it takes.
 -- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, scopes, IR, blob and ready-stream keys at the positions that the call names
--- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_ms, take, limit, queues {name: position}, reads {name: true},
+-- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_ms, take, limit, limits, queues {name: position}, reads {name: true},
 --         finished [...], claims [...]}; then payloads at the positions that the call names
 --   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, hand_items,
 --              forgets (field of the execution that handed this one over, of an item that is over: its reply has come), needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, withdraws, waits, guarded, compensation}
@@ -31,6 +31,7 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
+limits = call.limits
 
 local runs, order, steps, journal = {}, {}, {}, {}
 local reply = { word = 'ok', finished = {}, claims = {}, tokens = {} }

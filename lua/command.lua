@@ -17,7 +17,6 @@ if word then return refuse(word) end
 local function answer(reply) return commit({ word = reply }) end
 local function journal(step, run, event)
   append_journal(meta, call, KEYS[2], { 'c', journal_record(step, run, event, { kind = call.kind, seq = call.seq }) })
-  return answer('applied')
 end
 
 local run = open_run(KEYS[3], nil, call.id)
@@ -30,7 +29,8 @@ if not run.exists then
   -- It never starts: the tombstone refuses every start that may still be on its way.
   write('SET', KEYS[4], 'cancel ' .. integer(call.seq), 'PX', integer(call.tombstone_ms))
   run.generation, step.zero, step.halted = '1', 'X', 'cancel'
-  return journal(step, run, 1)
+  journal(step, run, 1)
+  return answer('applied')
 end
 if call.seq > 0 and call.seq <= run.last_command then return answer('repeated') end
 -- A halted run is not paused, and what undoes a run's work is not commanded.
@@ -57,4 +57,5 @@ if call.kind == 'stuck' then run.counter = 0 end
 if call.seq > 0 then put(run, 'k', integer(call.seq)) end
 test_zero(step, run)
 write_run(run)
-return journal(step, run, event)
+journal(step, run, event)
+return answer('applied')

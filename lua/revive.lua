@@ -30,7 +30,8 @@ local function in_reach(node, scope, state)
   local kept = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = state.attempt,
     delivery = state.delivery, nonce = state.nonce })
   if state.worker ~= '' then return redis.call('ZSCORE', KEYS[3], kept) end
-  return redis.call('ZSCORE', KEYS[4], kept) or redis.call('XLEN', stream_of(call, node.queue)) > 0
+  local stream = stream_of(call, node.queue)
+  return redis.call('ZSCORE', KEYS[4], kept) or not stream or redis.call('XLEN', stream) > 0
 end
 
 local function revive(node, scope)

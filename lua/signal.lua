@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Gives a signal to a run, once: to the execution that has waited longest for it (at the scope, if one is named), or keeps it for the next one.
 -- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · 8 tombstone · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, seq, name, nodes, scope?, transient, queues} · 2 payload (JSON)
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, limits, id, seq, name, nodes, scope?, transient, queues} · 2 payload (JSON)
 -- reply applied | repeated | final | gone | unstarted | full | busy | ir_missing | refused
 -- Journal: c.
 --@include lib/fence.lua
@@ -18,6 +18,7 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
+limits = call.limits
 local function answer(reply) return commit({ word = reply }) end
 call.take, call.worker, call.reads = 0, '', {}
 

@@ -2,7 +2,7 @@
 -- Starts one accepted run: its entry nodes get tokens. Refused on low memory (no allow-oom flag), after its deadline, and
 -- when the run was ever started here before (its state or its tombstone stands).
 -- KEYS  1 meta · 2 journal · 3 run · 4 tombstone · 5 IR · 6 timers · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, queues, permits, timeout_ms?,
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, generation, digest, deadline, limit, limits, queues, permits, timeout_ms?,
 --         paused?}: paused when its parent is: what it begins with is put aside
 --       2 the run's input: j<JSON>
 -- reply started | exists | gone | late | ir_missing | refused
@@ -21,6 +21,7 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
+limits = call.limits
 local function answer(reply) return commit({ word = reply }) end
 
 -- A call that was held up on its way carries a stale time of its own.

@@ -3,7 +3,7 @@
 -- back, and all of an item whose map is gone are withdrawn.
 -- Called for all nodes and open map items in turn, a bounded number at a time; repeating it changes nothing.
 -- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, queues, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, limits, id, queues, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
 --         scopes each node, with the loops around it; last: no more of these nodes are to come; burials [[map, scope]]: nothing of their items is left
 -- reply {word: ok, changed} | refused | ir_missing
 -- Journal: w, when anything was withdrawn, or nothing is outstanding any more.
@@ -21,6 +21,7 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
+limits = call.limits
 call.take, call.worker, call.reads = 0, '', {}
 local run = open_run(KEYS[4], KEYS[5], call.id)
 run.parked_key, run.scopes_key = KEYS[6], KEYS[7]

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Wakes an execution that waits for its child run. Repeating it changes nothing.
 -- KEYS  1 meta · 2 journal · 3 run · 4 IR · 5 parked · 6 scopes · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, id, node, scope, queue, queues} · 2 how the child ended (JSON)
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, limits, id, node, scope, queue, queues} · 2 how the child ended (JSON)
 -- reply woken | stale | ir_missing | refused
 -- Journal: w, when its run is halted and it is withdrawn.
 --@include lib/fence.lua
@@ -18,6 +18,7 @@ local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
+limits = call.limits
 local function answer(reply) return commit({ word = reply }) end
 call.take, call.worker, call.reads = 0, '', {}
 

@@ -104,7 +104,7 @@ local function clear_part(step, run, node, scope, part, outer, work)
   local fields = edges_of(run, part == 0 and 'k' .. node or 'k' .. node .. '+' .. integer(part))
   step.call.limit = step.call.limit - math.floor(#(fields or {}) / 10)
   for _, field in ipairs(fields or {}) do put(run, field .. at, false) end
-  if fields and #fields == PART then return false end
+  if fields and #fields == limits.part then return false end
   for _, loop in ipairs(edges_of(run, 'm' .. node).loops) do
     local current = tonumber(get(run, 'i' .. loop .. at) or '0')
     local id = edges_of(run, 'm' .. loop).id
@@ -167,12 +167,11 @@ end
 
 -- What else an entry of an item costs, in edges.
 local ENTRY_COST = 1
-local ENTRIES_AT_ONCE = 20
 
 -- Entries of an item begin, a part of them at a time.
 function modes.E(step, run, top)
   local node, item = top[1], top[2]
-  for position = top[3], top[3] + ENTRIES_AT_ONCE - 1 do
+  for position = top[3], top[3] + limits.entries - 1 do
     local edge = one_of(run, 'oB' .. node, position)
     if not edge then return true end
     local inner = join_scope(item, edge[8] or '')
@@ -180,7 +179,7 @@ function modes.E(step, run, top)
     activate(step, run, edge, 'B' .. node, inner, {})
     step.call.limit = step.call.limit - ENTRY_COST
   end
-  top[3] = top[3] + ENTRIES_AT_ONCE
+  top[3] = top[3] + limits.entries
 end
 
 -- A halted run's map is withdrawn when its items are over, whatever it was woken for. Answers whether it waits for them.
@@ -215,12 +214,10 @@ function modes.F(step, run, top, work)
 end
 
 -- Results that were gathered are dropped: `D` and their number, `x` behind it when some items failed.
-local RESULTS_AT_ONCE = 10
-
 function modes.D(step, run, top)
   local node, scope, first = top[1], top[2], top[3]
   local total, failed = string.match(top[4], '^D(%d+)(x?)$')
-  local last = math.min(first + RESULTS_AT_ONCE - 1, tonumber(total))
+  local last = math.min(first + limits.results - 1, tonumber(total))
   local terminals = edges_of(run, 'm' .. node).results
   for item = first, last do
     local field = 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.'
@@ -228,7 +225,7 @@ function modes.D(step, run, top)
     if failed == 'x' then put(run, field .. 'x', false) end
     if #terminals > 1 then put(run, field .. 'e', false) end
   end
-  step.call.limit = step.call.limit - #terminals * RESULTS_AT_ONCE / 2
+  step.call.limit = step.call.limit - #terminals * limits.results / 2
   if last >= tonumber(total) then return true end
   top[3] = last + 1
 end

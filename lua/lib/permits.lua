@@ -34,7 +34,7 @@ end
 local function aside(run)
   if not run.aside then
     run.aside = {}
-    for index, text in ipairs(redis.call('LRANGE', run.parked_key, 0, 199)) do run.aside[index] = { text = text } end
+    for index, text in ipairs(redis.call('LRANGE', run.parked_key, 0, limits.aside - 1)) do run.aside[index] = { text = text } end
   end
   return run.aside
 end

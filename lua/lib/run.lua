@@ -23,10 +23,10 @@
 --   w<number>        work still to be done (see settle.lua)
 -- ir (hash): o<node> outgoing edges [[edge, to, on, fan-in of to, rule of to, queue of to, …], …] and, unless all of them are zero, behind it:
 --   scopes left, components entered (`poll:1`), number of these, 1 if `to` is claimed before it runs (guards) · i<node> of a join that is not
---   wide: incoming edges [[edge, from, components entered], …] · oroot the entry nodes, oB<node> those of a map's body, ob<node> that of a loop,
+--   wide (such has its arrivals looked through by the worker): incoming edges [[edge, from, components entered], …] · oroot the entry nodes, oB<node> those of a map's body, ob<node> that of a loop,
 --   in the same form · B<id> the body of that component {k loop|map, n node, c counted} · m<node> what the body is like, k<node> fields of a scope
 --   of it (bodies.lua) · g<node> guards · x<node> when the node withdraws {at}, X<node> whom · complete, when all of it is there
---   A long list (o, X, k) lies in parts of PART: o3, o3+1, …
+--   A long list (o, X, k) lies in parts of `limits.part`: o3, o3+1, …
 
 -- What other libraries add: the work of a mode, answering true when it is done; and what they know of scopes.
 local modes, bodies = {}, { write = function() end }
@@ -124,13 +124,14 @@ local function edges_of(run, field)
   return edges
 end
 
-local PART = 100
+-- How much this call may do, as it says.
+local limits
 
 -- One of a list that lies in parts; nil behind its end.
 local function one_of(run, field, position)
-  local part = math.floor((position - 1) / PART)
+  local part = math.floor((position - 1) / limits.part)
   local list = edges_of(run, part == 0 and field or field .. '+' .. integer(part))
-  return list and list[(position - 1) % PART + 1]
+  return list and list[(position - 1) % limits.part + 1]
 end
 
 local function body_of(run, id) return edges_of(run, 'B' .. id) end

@@ -10,9 +10,6 @@
 -- in parts, of which a call reads those that it comes to: {w work, b name of the part below}. Each part counts 1 in the scopes that it is in.
 -- Modes A, F, E, D, C are bodies.lua's, W is withdraw.lua's.
 
--- A join with more edges is wide: its arrivals are looked through by the worker, not in a script.
-local WIDE = 100
-
 
 local function mode_arrival(mode, position, on)
   local kind = string.sub(mode, 1, 1)
@@ -41,10 +38,10 @@ local function decide(rule, fan_in, taken, not_taken, failed)
   return 'fire'
 end
 
-local function taken_sources(run, target, fan_in, scope)
-  local sources = { wide = fan_in > WIDE }
-  if sources.wide then return sources end
+local function taken_sources(run, target, scope)
   local incoming, fields = edges_of(run, 'i' .. target), {}
+  local sources = { wide = not incoming }
+  if not incoming then return sources end
   for index, edge in ipairs(incoming) do fields[index] = 'e' .. edge[1] .. at_scope(scope) end
   get_many(run, fields)
   for index, edge in ipairs(incoming) do
@@ -120,7 +117,7 @@ local function arrive(step, run, edge, from, scope, kind, origin, work)
   bodies.enter(run, edge, scope)
   if verdict == 'fire' then
     local sources = {}
-    if fan_in > 1 then sources = taken_sources(run, target, fan_in, scope)
+    if fan_in > 1 then sources = taken_sources(run, target, scope)
     elseif kind == 't' and tonumber(from) then sources = { { tonumber(from), edge[9] or 0 } } end
     activate(step, run, edge, from, scope, sources)
     if edge[11] == 1 then table.insert(work, 1, { target, scope, 1, 'W' }) end -- once all arrivals of the step are settled
@@ -156,13 +153,11 @@ local function count_rest(run, work, delta)
   end
 end
 
-local REST_PART = 200
-
 -- Keeps work of which the last is to be done first, above a part that was kept before; answers the name of the uppermost part.
 local function keep_rest(step, run, work, below)
-  for first = 1, #work, REST_PART do
+  for first = 1, #work, limits.rest do
     local part = {}
-    for index = first, math.min(first + REST_PART - 1, #work) do part[#part + 1] = work[index] end
+    for index = first, math.min(first + limits.rest - 1, #work) do part[#part + 1] = work[index] end
     run.rests = (run.rests or 0) + 1
     local name = 'w' .. integer(run.events) .. '.' .. run.rests .. '.' .. step.call.call
     put(run, name, cjson.encode({ w = part, b = below }))
@@ -185,14 +180,16 @@ end
 
 -- Does work until none is left, there and in the parts below, or the limit is reached; answers the name of what is kept then.
 local function settle(step, run, work, below)
+  local progressed = false
   while #work > 0 or below do
-    if step.call.limit <= 0 then return keep_rest(step, run, work, below) end
+    if step.call.limit <= 0 and progressed then return keep_rest(step, run, work, below) end
     if #work == 0 then
       work, below = take_rest(run, below)
       step.call.limit = step.call.limit - math.ceil(#work / 10)
     else
       local top = work[#work]
       step.call.limit = step.call.limit - 1
+      progressed = true
       if settle_part(step, run, top, work) then
         for index = #work, 1, -1 do
           if work[index] == top then

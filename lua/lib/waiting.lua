@@ -7,10 +7,6 @@
 -- S<number>:<name>    one that waits: before,after,node,queue,scope · l<node><@scope> its place: number:name
 -- E<@scope>:<name>    first,last: the ends of a line of signals · F<number>:<name> a signal: after:payload
 
-local EARLY_SIGNALS = 1000
--- Of maps that are gone: so many are taken out of the line in one call.
-local DEAD_WAITERS = 200
-
 -- The timer of an execution that does not wait for it any more is dropped with the step.
 local function forget_timer(step, run, node, scope, queue)
   local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node .. at_scope(scope)))
@@ -174,7 +170,7 @@ local function give_oldest(step, run, name, payload)
     if not bodies.are_alive(run, one.scope, one.node) then
       leave_line(run, one.node, one.scope)
       dead = dead + 1
-      if dead == DEAD_WAITERS then return false end
+      if dead == limits.dead_waiters then return false end
     elseif takes(step, run, one, payload) then return one end
     number = one.after
   end
@@ -189,7 +185,7 @@ local function give_signal(step, run, name, payload, at, transient, nodes)
   if one then return 'taken', one end
   if one == false then return 'busy' end
   if transient then return 'dropped' end
-  if signal_of(run, name).kept >= EARLY_SIGNALS then return 'full' end
+  if signal_of(run, name).kept >= limits.early_signals then return 'full' end
   keep_early(run, name, at or false, payload)
   return 'kept'
 end

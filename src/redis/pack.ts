@@ -1,5 +1,7 @@
 /** The IR as scripts read it: one hash field per node, so that a step reads only the nodes that it touches. */
+
 import type { IR, IRBody, IREdge, IRNode, TriggerRule } from "../workflow/ir.ts";
+import type { CallLimits } from "./call_limits.ts";
 
 const ON_LETTER = { success: "s", failure: "f", always: "a" } as const;
 
@@ -107,7 +109,7 @@ function isCounted(ir: IR, index: number): boolean {
   return ir.nodes.some((node, at) => isEarly(node.trigger_rule) && loopsInside(ir, at, -1).includes(index));
 }
 
-function packBodies(ir: IR): string[] {
+function packBodies(ir: IR, inParts: InParts): string[] {
   if (ir.bodies.length === 0) return [];
   const fields: string[] = [];
   ir.bodies.forEach((body, index) => {
@@ -130,7 +132,7 @@ function packGuards(ir: IR): string[] {
   });
 }
 
-function packWithdrawals(ir: IR): string[] {
+function packWithdrawals(ir: IR, inParts: InParts): string[] {
   return ir.nodes.flatMap((node, index) => {
     if (node.cancels === undefined) return [];
     const nodes = node.cancels.map((target) => {
@@ -142,20 +144,21 @@ function packWithdrawals(ir: IR): string[] {
   });
 }
 
-/** As PART and WIDE of the scripts. */
-const PART = 100;
-const WIDE = 100;
+/** Lays a list under one name, a part of it under each further one. */
+type InParts = (name: string, list: readonly unknown[]) => string[];
 
-/** A list under one name, a part of it under each further one. */
-function inParts(name: string, list: readonly unknown[]): string[] {
-  const fields = [name, JSON.stringify(list.slice(0, PART))];
-  for (let first = PART; first < list.length; first += PART)
-    fields.push(`${name}+${first / PART}`, JSON.stringify(list.slice(first, first + PART)));
-  return fields;
-}
+const partsOf =
+  (part: number): InParts =>
+  (name, list) => {
+    const fields = [name, JSON.stringify(list.slice(0, part))];
+    for (let first = part; first < list.length; first += part)
+      fields.push(`${name}+${first / part}`, JSON.stringify(list.slice(first, first + part)));
+    return fields;
+  };
 
 /** Alternating field names and values; the forms are described in lua/lib/run.lua. */
-export function packIR(ir: IR): string[] {
+export function packIR(ir: IR, { part, wide }: Pick<CallLimits, "part" | "wide">): string[] {
+  const inParts = partsOf(part);
   const fields: string[] = [];
   ir.nodes.forEach((node, index) => {
     const outgoing = node.out.map((edgeIndex) => {
@@ -163,7 +166,7 @@ export function packIR(ir: IR): string[] {
       return edgeTo(ir, edgeIndex, edge.to, ON_LETTER[edge.on], crossingOf(edge));
     });
     fields.push(...inParts(`o${index}`, outgoing));
-    if (node.in.length > 1 && node.in.length <= WIDE) {
+    if (node.in.length > 1 && node.in.length <= wide) {
       const incoming = node.in.map((edgeIndex) => {
         const edge = ir.edges[edgeIndex] as IREdge;
         const own = crossingOf(edge).own;
@@ -174,7 +177,7 @@ export function packIR(ir: IR): string[] {
   });
   const roots = ir.entries.map((entry) => entryEdge(ir, entry, -1));
   fields.push(...inParts("oroot", roots));
-  return [...fields, ...packBodies(ir), ...packGuards(ir), ...packWithdrawals(ir)];
+  return [...fields, ...packBodies(ir, inParts), ...packGuards(ir), ...packWithdrawals(ir, inParts)];
 }
 
 /** All queues that an IR names, the default one first. */

@@ -8,6 +8,7 @@ import { randomBytes } from "node:crypto";
 import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
 import type { IR } from "../workflow/ir.ts";
+import { CALL_LIMITS, type CallLimits } from "./call_limits.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
 import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
@@ -22,9 +23,6 @@ export const LAYOUT = "4";
 
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";
-
-/** Keys of finished runs that one call clears. */
-const KEYS_FORGOTTEN_AT_ONCE = 500;
 
 /** Longer than any start may be under way. */
 export const TOMBSTONE_MS = 300_000;
@@ -93,13 +91,21 @@ export class Partition {
   readonly connection: RedisConnection;
   /** Id of the database whose runs these are. */
   readonly installation: string;
+  readonly limits: CallLimits;
   /** The epoch that calls carry; `refresh` reads it from the partition. */
   epoch = "";
 
-  constructor(connection: RedisConnection, namespace: string, number: number, installation: string) {
+  constructor(
+    connection: RedisConnection,
+    namespace: string,
+    number: number,
+    installation: string,
+    limits: CallLimits = CALL_LIMITS,
+  ) {
     this.connection = connection;
     this.number = number;
     this.installation = installation;
+    this.limits = limits;
     this.keys = new PartitionKeys(namespace, number);
   }
 
@@ -189,7 +195,7 @@ export class Partition {
       generation: call.generation,
       digest: call.digest,
       deadline: call.deadline,
-      ...stepCall(list, this.keys, [call.ir]),
+      ...stepCall(list, this, [call.ir]),
       permits: call.ir.max_parallel_nodes,
       paused: call.paused || undefined,
       timeout_ms: call.ir.timeout_ms > 0 ? call.ir.timeout_ms : undefined,
@@ -214,7 +220,7 @@ export class Partition {
       take: call.take,
       ...stepCall(
         list,
-        this.keys,
+        this,
         [...call.finished, ...call.claims].map(({ ir }) => ir),
       ),
       reads: Object.fromEntries(call.reads.map((queue) => [queue, true])),
@@ -258,9 +264,10 @@ export class Partition {
       ...blobs.map((blob) => ({ key: this.keys.blob(runId, blob) })),
     ]);
     // The journal last: what is left undone is found in it.
+    const atOnce = this.limits.keys;
     let first = 0;
-    for (; first + KEYS_FORGOTTEN_AT_ONCE < keys.length; first += KEYS_FORGOTTEN_AT_ONCE)
-      await this.#forget(keys.slice(first, first + KEYS_FORGOTTEN_AT_ONCE), 0);
+    for (; first + atOnce < keys.length; first += atOnce)
+      await this.#forget(keys.slice(first, first + atOnce), 0);
     await this.#forget(keys.slice(first), recorded);
   }
 
@@ -287,7 +294,7 @@ export class Partition {
   /** Stores the packed adjacency of an IR for the scripts, in parts. Repeating it is harmless: the digest names the content. */
   async loadIR(digest: string, ir: IR): Promise<void> {
     const key = this.keys.ir(digest);
-    const fields = packIR(ir);
+    const fields = packIR(ir, this.limits);
     for (let first = 0; first < fields.length; first += 2_000) {
       await this.orAway(this.connection.redis.hset(key, ...fields.slice(first, first + 2_000)));
     }

@@ -3,12 +3,16 @@
  * of its workflows, as a script learns only while it decides which of them it writes to, and refuses a call that lacks one.
  */
 import type { IR } from "../workflow/ir.ts";
+import type { CallLimits } from "./call_limits.ts";
 import type { KeyList } from "./key_list.ts";
 import { type PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
 import { queuesOf } from "./pack.ts";
 
-/** Edges that one call settles at most; the rest becomes a settle token. */
-const SETTLE_LIMIT = 50;
+/** The partition in which the call is made. */
+interface StepPlace {
+  keys: PartitionKeys;
+  limits: CallLimits;
+}
 
 /** Positions of the streams of these queues, by name. */
 export function streamsOf(
@@ -19,7 +23,12 @@ export function streamsOf(
   return Object.fromEntries([...queues].map((queue) => [queue, list.position(keys.ready(queue))]));
 }
 
-export function stepCall(list: KeyList, keys: PartitionKeys, irs: Iterable<IR>) {
+export function stepCall(list: KeyList, { keys, limits }: StepPlace, irs: Iterable<IR>) {
   const queues = new Set([SETTLE_QUEUE, ...[...new Set(irs)].flatMap(queuesOf)]);
-  return { limit: SETTLE_LIMIT, queues: streamsOf(list, keys, queues) };
+  const { edges, part, rest, results, entries, earlySignals, deadWaiters, aside } = limits;
+  return {
+    limit: edges,
+    limits: { part, rest, results, entries, early_signals: earlySignals, dead_waiters: deadWaiters, aside },
+    queues: streamsOf(list, keys, queues),
+  };
 }

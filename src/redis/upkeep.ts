@@ -20,11 +20,6 @@ import {
 } from "./replies.ts";
 import { stepCall, streamsOf } from "./step_call.ts";
 
-/** Members of one upkeep call at most. */
-const AT_ONCE = 200;
-/** Executions that one call withdraws or hands out again at most: each costs as much as a step. */
-const EXECUTIONS_AT_ONCE = 25;
-
 /** Renews the leases of these kept tokens; answers those that are held no more. */
 export async function renewLeases(
   partition: Partition,
@@ -32,8 +27,9 @@ export async function renewLeases(
   leaseMs: number,
 ): Promise<string[]> {
   const lost: string[] = [];
-  for (let first = 0; first < held.length; first += AT_ONCE) {
-    const part = held.slice(first, first + AT_ONCE);
+  const atOnce = partition.limits.members;
+  for (let first = 0; first < held.length; first += atOnce) {
+    const part = held.slice(first, first + atOnce);
     const json = {
       ...(await partition.fence(partition.epoch)),
       lease_ms: leaseMs,
@@ -52,7 +48,7 @@ export async function reclaimExpired(partition: Partition): Promise<number> {
   for (let calls = 0; calls < RECLAIM_CALLS; calls += 1) {
     const part = await reclaimSome(partition);
     reclaimed += part.reclaimed;
-    if (part.expired < EXECUTIONS_AT_ONCE) break;
+    if (part.expired < partition.limits.executions) break;
   }
   return reclaimed;
 }
@@ -63,7 +59,7 @@ async function reclaimSome(partition: Partition): Promise<{ expired: number; rec
   const { redis } = partition.connection;
   const now = partition.connection.now();
   const expired = await partition.orAway(
-    redis.zrangebyscore(partition.keys.leases, "-inf", now, "LIMIT", 0, EXECUTIONS_AT_ONCE),
+    redis.zrangebyscore(partition.keys.leases, "-inf", now, "LIMIT", 0, partition.limits.executions),
   );
   if (expired.length === 0) return { expired: 0, reclaimed: 0 };
   const list = new KeyList([
@@ -109,7 +105,16 @@ export async function requeueUnclaimed(
 ): Promise<number> {
   const key = partition.keys.ready(queue);
   const [, entries] = (await partition.orAway(
-    partition.connection.redis.xautoclaim(key, GROUP, me, idleMs, "0", "COUNT", AT_ONCE, "JUSTID"),
+    partition.connection.redis.xautoclaim(
+      key,
+      GROUP,
+      me,
+      idleMs,
+      "0",
+      "COUNT",
+      partition.limits.members,
+      "JUSTID",
+    ),
   )) as [string, string[]];
   if (entries.length === 0) return 0;
   const json = { ...(await partition.fence(partition.epoch)), entries };
@@ -158,16 +163,17 @@ function nodesByMap(ir: IR): Map<number, { node: number; queue: string; loops?: 
 
 /** A run's executions in parts of bounded size: nodes, and scopes in which to look at them. */
 async function* partsOf(partition: Partition, { runId, ir }: KnownRun) {
+  const { executions, members } = partition.limits;
   const byMap = nodesByMap(ir);
   const inParts = function* (scopes: readonly string[], body: number) {
     const nodes = byMap.get(body) ?? [];
-    const width = Math.max(1, Math.floor(EXECUTIONS_AT_ONCE / nodes.length));
+    const width = Math.max(1, Math.floor(executions / nodes.length));
     for (let first = 0; first < scopes.length; first += width) {
-      for (let from = 0; from < nodes.length; from += EXECUTIONS_AT_ONCE) {
+      for (let from = 0; from < nodes.length; from += executions) {
         yield {
           scopes: scopes.slice(first, first + width),
-          nodes: nodes.slice(from, from + EXECUTIONS_AT_ONCE),
-          last: from + EXECUTIONS_AT_ONCE >= nodes.length,
+          nodes: nodes.slice(from, from + executions),
+          last: from + executions >= nodes.length,
         };
       }
     }
@@ -177,7 +183,7 @@ async function* partsOf(partition: Partition, { runId, ir }: KnownRun) {
   const bodyOf = new Map(ir.bodies.map(({ node }, index) => [ir.nodes[node]?.id, index]));
   let cursor = "0";
   do {
-    const scan = partition.connection.redis.sscan(partition.keys.scopes(runId), cursor, "COUNT", AT_ONCE);
+    const scan = partition.connection.redis.sscan(partition.keys.scopes(runId), cursor, "COUNT", members);
     const [next, scopes] = await partition.orAway(scan);
     cursor = next;
     const grouped = new Map<number, string[]>();
@@ -196,7 +202,7 @@ async function runCall(partition: Partition, { runId, digest, ir }: KnownRun, ke
     list,
     common: async () => ({
       ...(await partition.fence(partition.epoch)),
-      ...stepCall(list, partition.keys, [ir]),
+      ...stepCall(list, partition, [ir]),
       id: runId,
     }),
   };
@@ -300,7 +306,7 @@ export async function compensateNext(partition: Partition, runId: string, ir: IR
   const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.run(runId)]);
   const json = {
     ...(await partition.fence(partition.epoch)),
-    ...stepCall(list, keys, [ir]),
+    ...stepCall(list, partition, [ir]),
     id: runId,
   };
   await partition.call("compensate", list.keys, [JSON.stringify(json)], compensateReply);
@@ -322,8 +328,9 @@ export async function dropTimeLimits(
   runs: readonly { runId: string; generation: number }[],
 ): Promise<void> {
   const members = runs.map(({ runId, generation }) => `!|time_out|${runId}|${generation}`);
-  for (let first = 0; first < members.length; first += AT_ONCE) {
-    const part = members.slice(first, first + AT_ONCE);
+  const atOnce = partition.limits.members;
+  for (let first = 0; first < members.length; first += atOnce) {
+    const part = members.slice(first, first + atOnce);
     await partition.orAway(partition.connection.redis.zrem(partition.keys.timers, ...part));
   }
 }
@@ -338,7 +345,16 @@ export async function fireTimers(
   const { redis } = partition.connection;
   for (;;) {
     const first = await partition.orAway(
-      redis.zrange(partition.keys.timers, "-inf", "+inf", "BYSCORE", "LIMIT", 0, AT_ONCE, "WITHSCORES"),
+      redis.zrange(
+        partition.keys.timers,
+        "-inf",
+        "+inf",
+        "BYSCORE",
+        "LIMIT",
+        0,
+        partition.limits.members,
+        "WITHSCORES",
+      ),
     );
     const dueBy = (now: number) =>
       first.filter((_member, index) => index % 2 === 0 && Number(first[index + 1]) <= now);
