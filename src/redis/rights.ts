@@ -31,6 +31,7 @@ export const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   lrange: [KEY, "0", "1"],
   lrem: [KEY, "0", "v"],
   persist: [KEY],
+  ping: [],
   pttl: [KEY],
   publish: [CHANNEL, ""],
   "pubsub|channels": ["p"],
