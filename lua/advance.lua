@@ -5,7 +5,7 @@
 -- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_ms, take, limit, limits, queues {name: position}, reads {name: true},
 --         finished [...], claims [...]}; then payloads at the positions that the call names
 --   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, hand_items,
---              forgets (field of the execution that handed this one over, of an item that is over: its reply has come), needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, withdraws, waits, guarded, compensation}
+--              forgets (field of the execution that handed this one over, of an item that is over: its reply has come), needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, ends_item, withdraws, waits, guarded, compensation}
 --          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
 --          or with outcome W {…, detail, park w|s|m|c, due, signal, total, closes, stops, blobs}: it waits
 --          or {run, ir, parked, scopes, id, g, settle, stream, entry}
@@ -193,6 +193,7 @@ local function finish(item, run, position)
   if item.unhandled and fail_unhandled(item, run) then step.halt = item.halt end
   put(run, field, 'A') -- resolved below, when it is known what was handed over
   if item.keep then put(run, 'o' .. item.node .. at_scope(item.keep_at or item.scope), ARGV[item.output]) end
+  if item.ends_item then put(run, 't' .. item.node .. at_scope(item.keep_at or item.scope), '1') end
   give_back_permits(step, run, item.guarded, item.node)
   local work = {}
   if item.withdraws and not stopping then work[#work + 1] = { item.node, item.scope, 1, 'W' } end

@@ -218,14 +218,16 @@ function modes.D(step, run, top)
   local node, scope, first = top[1], top[2], top[3]
   local total, failed = string.match(top[4], '^D(%d+)(x?)$')
   local last = math.min(first + limits.results - 1, tonumber(total))
-  local terminals = edges_of(run, 'm' .. node).results
+  local info = edges_of(run, 'm' .. node)
   for item = first, last do
     local field = 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.'
-    for _, terminal in ipairs(terminals) do put(run, field .. terminal, false) end
+    for _, list in ipairs({ info.results, info.ends }) do
+      for _, ending in ipairs(list) do put(run, field .. ending, false) end
+    end
     if failed == 'x' then put(run, field .. 'x', false) end
-    if #terminals > 1 then put(run, field .. 'e', false) end
+    if #info.results > 1 then put(run, field .. 'e', false) end
   end
-  step.call.limit = step.call.limit - #terminals * limits.results / 2
+  step.call.limit = step.call.limit - (#info.results + #info.ends) * limits.results / 2
   if last >= tonumber(total) then return true end
   top[3] = last + 1
 end
@@ -245,12 +247,16 @@ local function item_over(step, run, node, scope, work)
     if map.failed == 1 or tonumber(item) < map.first then map.first, map.culprit = tonumber(item), tonumber(culprit) end
   else
     local is_empty = true
-    for _, terminal in ipairs(info.results) do
-      local output = get(run, 'o' .. terminal .. at_scope(scope))
+    local function keep(ending)
+      local output = get(run, 'o' .. ending .. at_scope(scope))
       if output and string.sub(output, 1, 1) ~= 'e' then
         is_empty = false
-        put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. terminal, output)
+        put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. ending, output)
       end
+    end
+    for _, terminal in ipairs(info.results) do keep(terminal) end
+    for _, ending in ipairs(info.ends) do
+      if get(run, 't' .. ending .. at_scope(scope)) then keep(ending) end
     end
     if is_empty and #info.results > 1 then put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.e', '1') end
   end

@@ -13,6 +13,7 @@
 --   a<node><@scope>  arrivals counted at a join: taken,not taken,failed, and with a failure: first failed edge, the node it stems from
 --   e<edge><@scope>  one arrival at a join: t, n, or f<index of the failed node>
 --   o<node><@scope>  output: j<JSON> or b<name of a blob>; a loop node's is kept one component further out
+--   t<node><@scope>  1: a node of a map's body that took none of its edges, and so ended its item; kept where its output is
 --   c@<scope>        counter of a scope of its own (map items; iterations of loops in which something may still go on)
 --   u@<scope>        first unhandled failure of a map item (node index)
 --   i<node><@scope>  of a loop node: its current iteration · L@<scope> of an iteration: the next one follows when its counter is zero

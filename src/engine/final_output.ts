@@ -12,15 +12,23 @@ export function outputsWanted({ runId, ir, status, unhandled, unhandledAt }: Zer
   if (unhandled !== undefined) return [{ runId, nodeId: unhandled, scope: unhandledAt ?? null, last: false }];
   if (status !== "COMPLETED") return [];
   const last = ir.output === undefined;
-  const indexes = last ? ir.terminals : ir.output_needs;
+  const indexes = last ? [...ir.terminals, ...ir.ends] : ir.output_needs;
   return indexes.map((index) => ({ runId, nodeId: ir.nodes[index]?.id as string, scope: null, last }));
 }
 
+/** Why a completed node is the last of its path though it has edges. */
+export const NO_EDGE_TAKEN = "no_edge_taken";
+
+/** What one node ended, where the graph has one terminal at most: its output; else an object of all that ended it, by id. */
 function terminalOutput(ir: IR, outputs: ReadonlyMap<string, RecordedOutput>): unknown {
-  const ids = ir.terminals.map((index) => ir.nodes[index]?.id as string);
-  const completed = ids.filter((id) => outputs.get(id)?.status === "COMPLETED");
-  if (ids.length === 1) return outputs.get(completed[0] ?? "")?.output ?? null;
-  return Object.fromEntries(completed.map((id) => [id, outputs.get(id)?.output]));
+  const idsOf = (indexes: readonly number[]) => indexes.map((index) => ir.nodes[index]?.id as string);
+  const completed = (id: string) => outputs.get(id)?.status === "COMPLETED";
+  const ended = [
+    ...idsOf(ir.terminals).filter(completed),
+    ...idsOf(ir.ends).filter((id) => completed(id) && outputs.get(id)?.reason === NO_EDGE_TAKEN),
+  ];
+  if (ir.terminals.length <= 1 && ended.length <= 1) return outputs.get(ended[0] ?? "")?.output ?? null;
+  return Object.fromEntries(ended.map((id) => [id, outputs.get(id)?.output]));
 }
 
 /** The final row of a run whose counter hit zero. `input` is the run's. */

@@ -109,6 +109,14 @@ function isKept(ir: IR, index: number): boolean {
   return node.body >= 0 && (ir.bodies[node.body]?.terminals.includes(index) ?? false);
 }
 
+/** Does a success end an item of a map, as it took none of the node's edges? */
+function endsItem({ ir, nodeIndex, scope }: HeldExecution, { arrivals, again }: Routed): boolean {
+  if (scope === "" || again || arrivals.includes("t")) return false;
+  const { body, loop } = ir.nodes[nodeIndex] as IRNode;
+  const around = loop === undefined ? body : (ir.bodies[body] as IRBody).parent;
+  return ir.bodies[around]?.ends.includes(nodeIndex) ?? false;
+}
+
 export function finishedItem(
   held: HeldExecution,
   routed: Routed,
@@ -146,6 +154,7 @@ export function finishedItem(
     outputInJournal: !failed,
     keep: isKept(held.ir, held.nodeIndex),
     again,
+    endsItem: !failed && endsItem(held, routed),
     withdraws: !failed && !again && node.cancels_at === "done",
     ...(node.loop ? { keepAt: scopePrefix(held.scope, storageDepth(held.ir, held.nodeIndex)) } : {}),
     ...(node.compensation === undefined ? {} : { compensation: node.compensation }),

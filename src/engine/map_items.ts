@@ -134,15 +134,16 @@ export async function gatherResults(
       },
     );
   }
-  const { terminals } = ir.bodies[node.map_body as number] as IRBody;
+  const { terminals, ends } = ir.bodies[node.map_body as number] as IRBody;
+  const endings = [...terminals, ...ends];
   const at = scope === "" ? "" : `@${scope}`;
   const texts: string[] = [];
   let size = 2;
-  const step = Math.max(1, Math.floor(RESULTS_AT_ONCE / terminals.length));
+  const step = Math.max(1, Math.floor(RESULTS_AT_ONCE / endings.length));
   for (let first = 0; first < end.total; first += step) {
     const count = Math.min(step, end.total - first);
     const fields = Array.from({ length: count }, (_item, index) =>
-      terminals.map((terminal) => `r${nodeIndex}${at}#${first + index}.${terminal}`),
+      endings.map((ending) => `r${nodeIndex}${at}#${first + index}.${ending}`),
     ).flat();
     const stored = await services.readFields(runId, fields);
     const outputs = await Promise.all(stored.map((output) => readOutput(output, runId, services)));
@@ -154,9 +155,9 @@ export async function gatherResults(
     const failed = end.failed > 0 ? await marked("x") : [];
     const empty = end.stopped && terminals.length > 1 ? await marked("e") : [];
     for (let index = 0; index < count; index += 1) {
-      const own = outputs.slice(index * terminals.length, (index + 1) * terminals.length);
+      const own = outputs.slice(index * endings.length, (index + 1) * endings.length);
       const isMissing = end.stopped === true && own.every((output) => output === null) && !empty[index];
-      const text = failed[index] || isMissing ? "null" : resultText(ir, terminals, own);
+      const text = failed[index] || isMissing ? "null" : resultText(ir, endings, own, terminals.length);
       size += text.length + 1;
       if (size > MAX_OUTPUT_BYTES) throw tooLarge(node.id);
       texts.push(text);
@@ -170,14 +171,19 @@ async function readOutput(output: string | null, runId: string, services: Waitin
   return output.startsWith("b") ? services.readBlob(runId, output.slice(1)) : output.slice(1);
 }
 
-/** One terminal: its output; several: an object of those that completed. */
-function resultText(ir: IR, terminals: readonly number[], outputs: readonly (string | null)[]): string {
-  if (terminals.length === 1) return outputs[0] ?? "null";
-  const parts = terminals.flatMap((terminal, index) => {
+/** What one node ended, where the graph has one terminal at most: its output; else an object of all that ended it, by id. */
+function resultText(
+  ir: IR,
+  endings: readonly number[],
+  outputs: readonly (string | null)[],
+  terminals: number,
+): string {
+  const ended = endings.flatMap((ending, index) => {
     const output = outputs[index] ?? null;
-    return output === null ? [] : [`${JSON.stringify(ir.nodes[terminal]?.id)}:${output}`];
+    return output === null ? [] : [{ id: ir.nodes[ending]?.id, output }];
   });
-  return `{${parts.join(",")}}`;
+  if (terminals <= 1 && ended.length <= 1) return ended[0]?.output ?? "null";
+  return `{${ended.map(({ id, output }) => `${JSON.stringify(id)}:${output}`).join(",")}}`;
 }
 
 function tooLarge(nodeId: string): HitzeroError {

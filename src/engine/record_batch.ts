@@ -8,6 +8,7 @@ import type { Commanded, Finished, JournalEntry, JournalEvent, Step } from "../t
 import type { IR, IRNode } from "../workflow/ir.ts";
 import { BatchRows, executionKey } from "./batch_rows.ts";
 import { childRunId } from "./child_runs.ts";
+import { NO_EDGE_TAKEN } from "./final_output.ts";
 import type { RecordBatch } from "./record_types.ts";
 
 export type FindIR = (runId: string) => IR | undefined;
@@ -113,7 +114,7 @@ class EntryReader {
       scope: step.scope,
       attempt: step.attempt,
       status,
-      reason: null,
+      reason: status === "COMPLETED" && tookNone(step, node) ? NO_EDGE_TAKEN : null,
       workerId: detail.worker,
       startedAt: detail.started_at,
       endedAt: detail.ended_at,
@@ -427,6 +428,11 @@ function signalMessage(step: Commanded, ir: IR): string {
   const fate =
     step.fate === "kept" ? "is kept for the next that waits for it" : "found nobody waiting and is dropped";
   return `signal ${step.name} ${fate}`;
+}
+
+/** `arrivals` is empty for a loop that goes round once more. */
+function tookNone({ arrivals }: Finished, { out }: IRNode): boolean {
+  return out.length > 0 && arrivals !== "" && !arrivals.includes("t");
 }
 
 function nodeOf(ir: IR, index: number): IRNode {

@@ -322,6 +322,7 @@ export interface RecordedOutput extends Row {
   run_id: string;
   node_id: string;
   status: NodeStatus;
+  reason: string | null;
   output: unknown;
   error: ExecutionError | null;
 }
@@ -343,7 +344,7 @@ export async function readOutputs(
   if (wanted.length === 0) return [];
   const { rows } = await client.query<RecordedOutput>(
     // The longer of two iterations' names is the later one, as numbers are.
-    `select distinct on (e.run_id, e.node_id) e.run_id, e.node_id, e.status, coalesce(e.output, b.content) as output, e.error
+    `select distinct on (e.run_id, e.node_id) e.run_id, e.node_id, e.status, e.reason, coalesce(e.output, b.content) as output, e.error
      from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text, last boolean)
      join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId"
        and (wanted.scope is null or e.scope = wanted.scope)

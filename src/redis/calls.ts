@@ -54,6 +54,8 @@ export interface FinishedItem extends RunItem, RunTraits {
   again?: boolean;
   /** Scope at which the output is kept, if not the execution's own. */
   keepAt?: string;
+  /** It took none of its edges, and so ends its item: its output belongs to the item's result. */
+  endsItem?: boolean;
   /** The node withdraws others now. */
   withdraws?: boolean;
   /** Its type waits. */

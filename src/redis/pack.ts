@@ -73,6 +73,7 @@ function bodyTraits(ir: IR, body: IRBody, index: number): Record<string, unknown
     ...common,
     window: node.config.max_concurrency,
     results: body.terminals,
+    ends: body.ends,
     asks: node.config.complete_when === undefined ? undefined : 1,
   };
 }
@@ -89,6 +90,7 @@ function scopeFields(ir: IR, body: IRBody, index: number): string[] {
     ...joins.map((at) => `a${at}`),
     ...joins.flatMap((at) => (ir.nodes[at] as IRNode).in.map((edge) => `e${edge}`)),
     ...waiting.map((at) => `p${at}`),
+    ...body.ends.map((at) => `t${at}`),
   ];
 }
 

@@ -383,6 +383,7 @@ export class Partition {
       halt: item.halt ? "fail_fast" : undefined,
       again: item.again || undefined,
       keep_at: item.keepAt,
+      ends_item: item.endsItem || undefined,
       withdraws: item.withdraws || undefined,
       waits: item.waits || undefined,
       guarded: item.guarded || undefined,

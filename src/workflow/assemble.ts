@@ -1,5 +1,5 @@
 /** The passes that turn a checked workflow into its IR. Nothing can be wrong any more when they run. */
-import { type Bodies, NO_BODY } from "./bodies.ts";
+import { type Bodies, NO_BODY, outerBodyOf } from "./bodies.ts";
 import type { CheckedGraph } from "./check.ts";
 import type { Needs } from "./check_expressions.ts";
 import type { Unless } from "./check_guards.ts";
@@ -53,12 +53,14 @@ export function assemble(sound: Sound): IR {
   );
   const edges = edgesPass(source);
   const nodes = order.map((position) => nodePass(position, levels[position] as number, edges, source));
-  const bodies = bodiesPass(source, nodes);
+  const bodies = bodiesPass(source, nodes, edges);
   return headerPass(draft.header as Header, {
     nodes: [...nodes, ...compensationPass(nodes, source)],
     edges,
     bodies,
     isTopLevel: (index) => draft.nodes[order[index] ?? -1]?.container === -1,
+    isOutside: (index) =>
+      index < order.length && outerBodyOf(source.bodies, order[index] as number) === NO_BODY,
     outputNeeds: indexesOf(needs.ofOutput, source),
   });
 }
@@ -217,7 +219,22 @@ function loopPass(
   };
 }
 
-function bodiesPass({ draft, bodies, order, indexOf, bodyAt }: Source, nodes: readonly IRNode[]): IRBody[] {
+/** May none of a node's edges be taken after a success? */
+function mayTakeNone({ out, loop }: IRNode, edges: readonly IREdge[]): boolean {
+  const isSure = (index: number): boolean => {
+    const { on, condition } = edges[index] as IREdge;
+    if (on === "failure" || condition !== undefined) return false;
+    if (loop === undefined || on === "always") return true;
+    return loop.break === undefined ? !loop.timeout?.includes(index) : loop.break.includes(index);
+  };
+  return out.length > 0 && !out.some(isSure);
+}
+
+function bodiesPass(
+  { draft, bodies, order, indexOf, bodyAt }: Source,
+  nodes: readonly IRNode[],
+  edges: readonly IREdge[],
+): IRBody[] {
   const list = bodies.list.map(({ kind, node, parent, entry }): IRBody => {
     const index = indexOf[node] as number;
     const isLoop = kind === "loop";
@@ -227,6 +244,7 @@ function bodiesPass({ draft, bodies, order, indexOf, bodyAt }: Source, nodes: re
       parent,
       entries: isLoop ? [indexOf[entry] as number] : [],
       terminals: isLoop ? [index] : [],
+      ends: [],
     };
   });
   for (const [index, position] of order.entries()) {
@@ -235,6 +253,7 @@ function bodiesPass({ draft, bodies, order, indexOf, bodyAt }: Source, nodes: re
     const node = nodes[index] as IRNode;
     if (node.in.length === 0) list[map]?.entries.push(index);
     if (node.terminal) list[map]?.terminals.push(index);
+    if (outerBodyOf(bodies, position) === map && mayTakeNone(node, edges)) list[map]?.ends.push(index);
   }
   return list;
 }
@@ -245,10 +264,15 @@ interface Passed {
   bodies: IRBody[];
   /** Does a node stand outside the bodies of maps? */
   isTopLevel(index: number): boolean;
+  /** Does a node stand outside all bodies, a loop node standing for its loop? */
+  isOutside(index: number): boolean;
   outputNeeds: number[];
 }
 
-function headerPass(header: Header, { nodes, edges, bodies, isTopLevel, outputNeeds }: Passed): IR {
+function headerPass(
+  header: Header,
+  { nodes, edges, bodies, isTopLevel, isOutside, outputNeeds }: Passed,
+): IR {
   const indexesWhere = (test: (node: IRNode) => boolean) =>
     nodes.flatMap((node, index) => (isTopLevel(index) && test(node) ? [index] : []));
   return {
@@ -258,6 +282,7 @@ function headerPass(header: Header, { nodes, edges, bodies, isTopLevel, outputNe
     edges,
     entries: indexesWhere((node) => node.in.length === 0),
     terminals: indexesWhere((node) => node.terminal),
+    ends: nodes.flatMap((node, index) => (isOutside(index) && mayTakeNone(node, edges) ? [index] : [])),
     levels: 1 + nodes.reduce((highest, node) => Math.max(highest, node.level), 0),
     bodies,
     semaphores: header.semaphores,

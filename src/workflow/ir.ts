@@ -49,6 +49,8 @@ export interface IRBody {
   entries: number[];
   /** Nodes whose outputs are a scope's result: of a loop the loop node. */
   terminals: number[];
+  /** Of a map: nodes that may end an item too, as `ends` of the IR. */
+  ends: number[];
 }
 
 export interface IRLoop {
@@ -136,6 +138,11 @@ export interface IR {
   entries: number[];
   /** Indexes of nodes without outgoing edges. */
   terminals: number[];
+  /**
+   * Indexes of nodes with outgoing edges that may take none of them after a success. Then they end their path, and count as
+   * terminal. Those inside a loop do not: its loop node stands for it.
+   */
+  ends: number[];
   /** Number of levels. */
   levels: number;
   bodies: IRBody[];

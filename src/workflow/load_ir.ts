@@ -57,6 +57,7 @@ const BodyShape = z.strictObject({
   parent: BodyIndex,
   entries: z.array(Index),
   terminals: z.array(Index),
+  ends: z.array(Index),
 });
 
 const IRShape = z.strictObject({
@@ -66,6 +67,7 @@ const IRShape = z.strictObject({
   edges: z.array(EdgeShape),
   entries: z.array(Index),
   terminals: z.array(Index),
+  ends: z.array(Index),
   levels: Index,
   bodies: z.array(BodyShape),
   semaphores: z.record(z.string(), Anything),

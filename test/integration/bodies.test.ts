@@ -5,6 +5,60 @@ import { until } from "../support/until.ts";
 
 const flow = useFlow();
 
+describe("a node that takes none of its edges ends its path", () => {
+  const failing = (from: string, to: string) => ({ from, to, on: "failure" });
+  const alarmed = (last: string) => ({
+    nodes: [fn("first"), fn("last", last), fn("alarm", "value", { value: "rang" })],
+    edges: [...edges("first -> last"), failing("last", "alarm")],
+  });
+
+  test("its output is the run's, in the form that it has without the edge", async () => {
+    const good = await flow.run(alarmed("echo"), { n: 7 });
+    expect(good.run).toMatchObject({ status: "COMPLETED", output: { n: 7 } });
+    expect(good.rows.last).toMatchObject({ status: "COMPLETED", reason: "no_edge_taken" });
+    expect((await flow.run(alarmed("fail"))).run).toMatchObject({ status: "COMPLETED", output: "rang" });
+  });
+
+  test("beside other terminal nodes, and as a loop, it is named by its id", async () => {
+    const { run: row } = await flow.run({
+      nodes: [
+        fn("a", "count"),
+        { id: "again", type: "loop", config: { loop_back_to: "a", condition: "data.n < 2" } },
+        fn("x"),
+        fn("b", "value", { value: 1 }),
+        { id: "choose", type: "conditional" },
+        fn("y"),
+        fn("z", "value", { value: 2 }),
+      ],
+      edges: [
+        ...edges("a -> again", "b -> choose"),
+        { from: "again", to: "x", condition: "output.n > 5" },
+        { from: "choose", to: "y", condition: "output > 5.0" },
+      ],
+    });
+    expect(row.output).toEqual({ again: { n: 2, iteration: 2 }, choose: 1, z: 2 });
+  });
+
+  test("so do those of a map's items, and of a sub-workflow", async () => {
+    await flow.client.register({ name: "alarmed", ...alarmed("double") });
+    const body = {
+      nodes: [fn("work", "fail_odd"), fn("twice", "double"), fn("alarm", "value", { value: "rang" })],
+      edges: [...edges("work -> twice"), failing("work", "alarm"), failing("twice", "alarm")],
+    };
+    const { run: row } = await flow.run(
+      {
+        nodes: [
+          { id: "each", type: "map", config: { items: "input.items", max_concurrency: 2, body } },
+          { id: "child", type: "subworkflow", config: { workflow: "alarmed" } },
+        ],
+        edges: [],
+      },
+      { items: [2, 3, 4] },
+    );
+    expect(row).toMatchObject({ status: "COMPLETED", output: { each: [4, "rang", 8], child: 0 } });
+  });
+});
+
 describe("loops", () => {
   const poll = (config: object) => ({
     nodes: [

@@ -73,7 +73,7 @@ describe("the default rule", () => {
   it("skips as not_taken when nothing was taken, all the way down", () => {
     const result = run(workflow(["A", "B", "C"], [link("A>B", { condition: literal(false) }), "B>C"]));
     expect(statuses(result)).toBe("A:COMPLETED B:SKIPPED(not_taken) C:SKIPPED(not_taken)");
-    expect(result).toMatchObject({ status: "COMPLETED", output: null });
+    expect(result).toMatchObject({ status: "COMPLETED", output: "A" });
   });
 
   it("isolates a failure: downstream is skipped by name, the independent branch goes on", () => {
@@ -475,6 +475,14 @@ describe("the run's output", () => {
     expect(run(workflow(["A", "B"], ["A>B"])).output).toBe("B");
     const two = workflow(["A", "B", "C"], ["A>B", link("A>C", { condition: literal(false) })]);
     expect(run(two).output).toEqual({ B: "B" });
+  });
+
+  it("is that of a node that took none of its edges, too", () => {
+    const alarmed = workflow(["A", "B", "C"], ["A>B", link("B>C", { on: "failure" })]);
+    expect(run(alarmed).output).toBe("B");
+    expect(run(alarmed, { B: fail }).output).toBe("C");
+    const both = workflow(["A", "B", "C"], ["A>C", link("B>C", { condition: literal(false) })]);
+    expect(run(both).output).toEqual({ B: "B", C: "C" });
   });
 
   it("is the workflow's expression if it has one, and null for a failed run", () => {

@@ -38,6 +38,8 @@ const NOTHING = {
 export class Executions {
   readonly active = new Map<string, Execution>();
   readonly over = new Map<string, NodeResult>();
+  /** Keys of executions that completed and took no edge. */
+  readonly #ended = new Set<string>();
   /** Moves so far. */
   moves = 0;
   readonly #structure: Structure;
@@ -71,13 +73,24 @@ export class Executions {
     return { ...NOTHING, node_id: id, scope: "", status: "CANCELLED", attempts: 0, move: this.moves };
   }
 
-  /** What a scope's terminal nodes gave: the one's output, or an object of those that completed. */
+  /** An execution is the last of its path: it completed, and took no edge. */
+  endPath({ key }: Execution): void {
+    this.#ended.add(key);
+  }
+
+  /**
+   * What the nodes gave that ended a scope's paths: where the graph has one terminal node at most, and one node ended it, that
+   * node's output; else an object of all that did.
+   */
   outputIn(frame: Frame): Json {
-    const terminals = this.#structure.terminals(frame.body);
-    const outputs = terminals.map((id) => [id, this.#lastResult(id, frame)] as const);
-    if (outputs.length === 1) return outputs[0]![1]?.output ?? null;
-    const completed = outputs.filter(([, result]) => result?.status === "COMPLETED");
-    return Object.fromEntries(completed.map(([id, result]) => [id, result!.output]));
+    const ended = this.#structure.direct(frame.body).filter((id) => {
+      const last = this.#lastResult(id, frame);
+      return last !== undefined && this.#ended.has(keyOf(id, last.scope));
+    });
+    const outputs = ended.map((id) => [id, this.#lastResult(id, frame)!.output] as const);
+    if (this.#structure.terminals(frame.body).length <= 1 && outputs.length <= 1)
+      return outputs[0]?.[1] ?? null;
+    return Object.fromEntries(outputs);
   }
 
   outputOfRun({ output }: SimulatedWorkflow): Json {

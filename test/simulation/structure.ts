@@ -70,6 +70,16 @@ export class Structure {
     return this.#inMap(body).filter((id) => this.outgoing(id).length === 0);
   }
 
+  /** The nodes of the run, or of a map's body, that stand in no other body; a loop node stands for its loop. */
+  direct(body?: Body): string[] {
+    return this.#inMap(body).filter((id) => {
+      const bodies = this.bodiesOf(id);
+      return bodies
+        .slice(body === undefined ? 0 : bodies.indexOf(body) + 1)
+        .every(({ node }) => node.id === id);
+    });
+  }
+
   /** The nodes of a body of which a list of ids speaks: a loop stands for its whole body, `*` for all but one. In topological order. */
   expand(ids: readonly string[], of: string): string[] {
     const own = this.bodiesOf(of).at(-1);

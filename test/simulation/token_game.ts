@@ -316,7 +316,10 @@ export class TokenGame implements Game {
     this.#executions.end(execution, { status: "COMPLETED", output, attempts, not_before: notBefore ?? null });
     if (node.compensated === true) this.#undoable.push([node, frame]);
     if (decision === "again") frame.onceIdle = "again";
-    else this.#send(frame, routes);
+    else {
+      if (![...routes.values()].some(({ kind }) => kind === "taken")) this.#executions.endPath(execution);
+      this.#send(frame, routes);
+    }
     if (!isEvent(node)) this.#withdrawOthers(execution);
   }
 

@@ -47,6 +47,7 @@ export function irOf(order: string, edges: readonly string[], rules: Record<stri
     edges: parsed,
     entries: nodes.flatMap((node, index) => (node.in.length === 0 ? [index] : [])),
     terminals: nodes.flatMap((node, index) => (node.terminal ? [index] : [])),
+    ends: [],
     levels: 1,
     bodies: [],
     semaphores: {},
