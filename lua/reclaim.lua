@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Tokens whose lease ran out are handed out again, with the next delivery number. The attempt stays: losing a worker uses none up.
--- KEYS  1 meta · 2 journal · 3 leases · then runs, their parked lists, IRs and ready streams
+-- A worker that lives, but whose loop is blocked, keeps what it holds.
+-- KEYS  1 meta · 2 journal · 3 leases · 4 workers · 5 listings · then runs, their parked lists, IRs and ready streams
 -- ARGV  1 JSON {layout, epoch, timeline, call, now, queues, expired [{kept, run, ir, parked, id, g, queue, node, scope, attempt, delivery, nonce}]}
 -- reply {word: ok, reclaimed} | refused
 -- Journal: l, one for each token handed out again.
@@ -14,21 +15,28 @@
 --@include lib/waiting.lua
 --@include lib/withdraw.lua
 --@include lib/bodies.lua
+--@include lib/workers.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
 local runs, order, ended, journal, reclaimed = {}, {}, {}, {}, 0
-local step, now = new_step(call), clock()
+local step, now, spared = new_step(call), clock(), {}
+local workers = { workers = KEYS[4], listings = KEYS[5] }
 
-local function reclaim(item, run)
+local function reclaim(item, run, score)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return end
   local attempt, worker, sources = parse_active(rest)
   if attempt ~= item.attempt or not is_held(worker) then return end
   if not is_alive(run, item.scope, item.node) then return end -- the reader withdraws it
+  local alive_until = is_blocked(workers, worker, now, score)
+  if alive_until then
+    spared[#spared + 1] = { item.kept, alive_until }
+    return
+  end
   put_active(run, field, nonce, delivery + 1, attempt, '', sources)
   take_back_permits(run, item.node, worker)
   run.events = run.events + 1
@@ -52,11 +60,12 @@ for _, item in ipairs(call.expired) do
       runs[item.run] = run
       order[#order + 1] = run
     end
-    if run.exists and run.generation == integer(item.g) then reclaim(item, run) end
+    if run.exists and run.generation == integer(item.g) then reclaim(item, run, score) end
   end
 end
 if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end
 for _, run in ipairs(order) do write_run(run) end
 emit_queued(step)
 write_all('ZREM', KEYS[3], ended)
+for _, lease in ipairs(spared) do write('ZADD', KEYS[3], integer(lease[2]), lease[1]) end
 return commit({ word = 'ok', reclaimed = reclaimed })

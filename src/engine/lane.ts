@@ -43,11 +43,17 @@ export class Lane {
   #finished: FinishedEntry[] = [];
   #claims: ClaimEntry[] = [];
   #calls = 0;
+  readonly #sentAt = new Map<Batch, number>();
   #scheduled = false;
 
   constructor(partition: Partition, options: LaneOptions) {
     this.partition = partition;
     this.#options = options;
+  }
+
+  /** When the oldest call was made whose answer has not come, by `performance.now()`. */
+  get since(): number {
+    return Math.min(performance.now(), ...this.#sentAt.values());
   }
 
   /** Nothing waits for an answer. */
@@ -79,8 +85,10 @@ export class Lane {
   }
 
   async #send(batch: Batch): Promise<void> {
+    this.#sentAt.set(batch, performance.now());
     const answer = await this.#answered(batch);
     this.#calls -= 1;
+    this.#sentAt.delete(batch);
     if (answer) {
       await this.#reloadMissing(answer);
       this.#options.onAnswer(this, answer);

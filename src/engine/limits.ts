@@ -24,6 +24,8 @@ export const HAND_OVER_BOUND = 50;
 export const ITEMS_HANDED_MS = 100;
 /** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */
 export const LEASE_MS = 10_000;
+/** A process whose event loop has not turned for so long since the `timeout_ms` of an execution that it performs ran out is ended. */
+export const BLOCKED_GRACE_MS = 30_000;
 /** Shorter leases are for tests: every pause of a process would look like its loss. */
 export const SHORTEST_LEASE_MS = 100;
 export const LONGEST_LEASE_MS = 600_000;

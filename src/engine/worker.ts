@@ -26,8 +26,9 @@ import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import type { HandedToken } from "../redis/replies.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
-import { fatesOf, renewLeases, type Withdrawn } from "../redis/upkeep.ts";
-import { decodeToken, encodeKept } from "../token/token.ts";
+import { fatesOf, type Withdrawn } from "../redis/upkeep.ts";
+import { forgetWorker, renewLeases } from "../redis/workers.ts";
+import { decodeToken, type ExecutionToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { watchEscapes } from "./escapes.ts";
@@ -36,6 +37,7 @@ import { claimTraits, type HeldExecution, isCompensation, lifelines, traitsOf } 
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, Lane } from "./lane.ts";
 import {
+  BLOCKED_GRACE_MS,
   DEFAULT_CONCURRENCY,
   HAND_OVER_BOUND,
   HEARTBEAT_MS,
@@ -43,6 +45,7 @@ import {
   LEASE_MS,
   MOMENT_MS,
 } from "./limits.ts";
+import { Liveness } from "./liveness.ts";
 import { ItemReader } from "./map_items.ts";
 import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
@@ -66,6 +69,8 @@ export interface WorkerOptions {
 
 interface Running {
   held: HeldExecution;
+  /** Its token, as `#held` has it. */
+  kept: string;
   lane: Lane;
   startedAt: number;
   noted: boolean;
@@ -80,11 +85,11 @@ export class Worker {
   readonly #log: Log;
   readonly #lanes = new Map<number, Lane>();
   readonly #origins = new Map<object, Origin>();
-  readonly #runnable: { held: HeldExecution; lane: Lane }[] = [];
+  readonly #runnable: { held: HeldExecution; kept: string; lane: Lane }[] = [];
   readonly #running = new Set<Running>();
   readonly #claiming = new Set<string>();
   /** Kept form of every token held, from its arrival until its step is answered. */
-  readonly #held = new Map<string, { lane: Lane; held: HeldExecution }>();
+  readonly #held = new Map<string, Lane>();
   readonly #items = new ItemReader();
   readonly #httpConnections = keepConnections();
   readonly #slotFreed = new Bell();
@@ -100,6 +105,7 @@ export class Worker {
   #irs: IRCache | undefined;
   #fetching: Promise<void> | undefined;
   #timers: NodeJS.Timeout[] = [];
+  #liveness: Liveness | undefined;
   #unwatch = () => {};
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
@@ -153,6 +159,18 @@ export class Worker {
           }),
         );
       }
+      this.#liveness = new Liveness({
+        redisUrl,
+        workerId: this.id,
+        keys: [...this.#lanes.values()].map(({ partition: { keys } }) => ({
+          workers: keys.workers,
+          lastWords: keys.lastWords,
+        })),
+        leaseMs,
+        concurrency: this.#options.concurrency,
+        graceMs: BLOCKED_GRACE_MS,
+        log: this.#log,
+      });
       await this.#beat();
     } catch (error) {
       await this.#close();
@@ -204,6 +222,9 @@ export class Worker {
       }
     }
     if (this.#database) await signOff(this.#database, this.id).catch(() => {});
+    // When it gave up, what it left has its leases, and they their worker.
+    for (const { partition } of this.#abandoned.signal.aborted ? [] : this.#lanes.values())
+      await forgetWorker(partition, this.id).catch(() => {});
     await this.#close();
   }
 
@@ -224,6 +245,7 @@ export class Worker {
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#unwatch();
+    this.#liveness?.close();
     this.#connection?.close();
     this.#blocking?.close();
     this.#listener?.close();
@@ -268,6 +290,8 @@ export class Worker {
             await partition.refresh();
             await partition.ensureQueues(this.#options.queues);
           }
+          // Before the first token comes: a worker without a record is taken for dead when its loop is blocked.
+          for (const lane of this.#lanes.values()) await this.#list(lane);
         }
         const entries = await readReady(blocking, streams, this.id, { count: free, pending });
         pending = false;
@@ -334,7 +358,7 @@ export class Worker {
     this.#taken -= finished.length + claims.length;
     for (const { item } of [...finished, ...claims]) {
       const origin = this.#origins.get(item);
-      if (origin) this.#held.delete(keptForm(origin.held));
+      if (origin) this.#held.delete(keptOf(origin.held));
       this.#origins.delete(item);
       if ("entry" in item) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
     }
@@ -347,17 +371,20 @@ export class Worker {
     payloads: readonly string[],
     origin: Origin | undefined,
   ): Promise<void> {
+    let kept: string | undefined;
     try {
       const ir = origin?.held.ir ?? (await this.#loadIR(token.digest));
       if (!ir) throw new RedisAwayError("the worker stops");
+      kept = keptForm(ir, { ...token, runId: token.id, generation: token.g });
+      this.#held.set(kept, lane);
       const { partition } = lane;
       const { signal } = this.#abandoned;
       const held = await executionOf(token, payloads, ir, origin, partition, this.#items, signal);
-      this.#held.set(keptForm(held), { lane, held });
-      this.#runnable.push({ held, lane });
+      this.#runnable.push({ held, kept, lane });
       this.#runNext();
     } catch (error) {
       this.#log.warn({ run_id: token.id, error: String(error) }, "a token is left to its lease");
+      if (kept !== undefined) this.#held.delete(kept);
       this.#taken -= 1;
       this.#slotFreed.ring();
     }
@@ -385,7 +412,10 @@ export class Worker {
 
   async #perform(running: Running): Promise<void> {
     const { held, lane } = running;
+    const liveness = this.#liveness as Liveness;
+    const alive = liveness.begin(held, running.kept);
     const performed = await perform(held, {
+      call: (work) => liveness.call(alive, work),
       workerId: this.id,
       handlers: this.#options.handlers,
       connections: this.#httpConnections,
@@ -398,6 +428,7 @@ export class Worker {
         return { next, items: next && performance.now() - held.since < ITEMS_HANDED_MS };
       },
     });
+    liveness.end(alive);
     running.performed = true;
     this.#progressAt = performance.now();
     const { signal } = this.#abandoned;
@@ -462,18 +493,26 @@ export class Worker {
     });
   }
 
+  /** Lists what is held of a partition; returns what is held no more. */
+  #list({ partition, since }: Lane): Promise<string[]> {
+    const held = [...this.#held].flatMap(([kept, lane]) => (lane.partition === partition ? [kept] : []));
+    return renewLeases(partition, {
+      worker: this.id,
+      leaseMs: this.#options.leaseMs,
+      held,
+      since,
+      leaves: this.#stopping.signal.aborted,
+      hasParent: false,
+      alone: "",
+    });
+  }
+
   /** Renews the leases of all tokens held. An execution whose lease is gone was given to another: its handler is told to stop. */
   async #renew(): Promise<void> {
-    const byLane = new Map<Lane, string[]>();
-    for (const [kept, { lane }] of this.#held) {
-      const list = byLane.get(lane);
-      if (list) list.push(kept);
-      else byLane.set(lane, [kept]);
-    }
-    for (const [lane, kept] of byLane) {
-      const lost = await renewLeases(lane.partition, kept, this.#options.leaseMs).catch((): string[] => []);
+    for (const lane of this.#lanes.values()) {
+      const lost = await this.#list(lane).catch((): string[] => []);
       for (const running of this.#running) {
-        if (!lost.includes(keptForm(running.held))) continue;
+        if (!lost.includes(running.kept)) continue;
         this.#log.warn(
           { run_id: running.held.runId, node: running.held.nodeIndex },
           "the lease of an execution is lost",
@@ -507,6 +546,8 @@ const BLOBS_AT_ONCE = 16;
 const halted = () => new HitzeroError(RUN_HALTED, "the run was halted");
 const withdrawn = () => new HitzeroError("WITHDRAWN", "this execution is no longer wanted");
 
-function keptForm(held: HeldExecution): string {
-  return encodeKept(held.ir.nodes[held.nodeIndex]?.queue ?? "default", { ...held, node: held.nodeIndex });
+function keptForm(ir: IR, token: Omit<ExecutionToken, "kind">): string {
+  return encodeKept(ir.nodes[token.node]?.queue ?? "default", token);
 }
+
+const keptOf = (held: HeldExecution): string => keptForm(held.ir, { ...held, node: held.nodeIndex });

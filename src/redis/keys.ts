@@ -26,6 +26,18 @@ export class PartitionKeys {
   get leases(): string {
     return `${this.#base}:leases`;
   }
+  /** sorted set: workers, by the time until which their processes are known to live */
+  get workers(): string {
+    return `${this.#base}:workers`;
+  }
+  /** hash: what each of these workers listed last (lua/lib/workers.lua) */
+  get listings(): string {
+    return `${this.#base}:listings`;
+  }
+  /** hash: what was going on in a worker whose loop does not turn, or that is about to end: JSON {text, begun} */
+  get lastWords(): string {
+    return `${this.#base}:last_words`;
+  }
   /** sorted set: tokens that wait for a time, by that time */
   get timers(): string {
     return `${this.#base}:timers`;

@@ -13,34 +13,12 @@ import {
   fireReply,
   okReply,
   reclaimReply,
-  renewReply,
   reviveReply,
   sweepReply,
   wakeReply,
 } from "./replies.ts";
 import { stepCall, streamsOf } from "./step_call.ts";
-
-/** Renews the leases of these kept tokens; answers those that are held no more. */
-export async function renewLeases(
-  partition: Partition,
-  held: readonly string[],
-  leaseMs: number,
-): Promise<string[]> {
-  const lost: string[] = [];
-  const atOnce = partition.limits.members;
-  for (let first = 0; first < held.length; first += atOnce) {
-    const part = held.slice(first, first + atOnce);
-    const json = {
-      ...(await partition.fence(partition.epoch)),
-      lease_ms: leaseMs,
-      held: part,
-    };
-    const keys = [partition.keys.meta, partition.keys.leases];
-    const reply = await partition.call("renew", keys, [JSON.stringify(json)], renewReply);
-    lost.push(...reply.lost.map((position) => part[position] as string));
-  }
-  return lost;
-}
+import { forgetDeadWorkers } from "./workers.ts";
 
 /** Hands tokens out again whose lease ran out; answers how many. */
 export async function reclaimExpired(partition: Partition): Promise<number> {
@@ -48,7 +26,10 @@ export async function reclaimExpired(partition: Partition): Promise<number> {
   for (let calls = 0; calls < RECLAIM_CALLS; calls += 1) {
     const part = await reclaimSome(partition);
     reclaimed += part.reclaimed;
-    if (part.expired < partition.limits.executions) break;
+    if (part.expired < partition.limits.executions) {
+      await forgetDeadWorkers(partition);
+      break;
+    }
   }
   return reclaimed;
 }
@@ -66,6 +47,8 @@ async function reclaimSome(partition: Partition): Promise<{ expired: number; rec
     partition.keys.meta,
     partition.keys.journal(partition.epoch),
     partition.keys.leases,
+    partition.keys.workers,
+    partition.keys.listings,
   ]);
   const items = expired.flatMap((kept) => {
     const known = decodeKept(kept);

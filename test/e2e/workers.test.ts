@@ -1,7 +1,10 @@
 /** `worker --processes`, queues and leases; and what becomes of a node that kills its workers: `dead-letter`. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { RedisConnection } from "../../src/redis/connection.ts";
 import { until } from "../support/until.ts";
 import { killAll, makeFolder, PLAIN_HANDLERS } from "./cli.ts";
 import { type CliEngine, connectCli } from "./engine.ts";
@@ -9,6 +12,7 @@ import { gatedWorkflow, submitOne } from "./gated.ts";
 import { runHere } from "./here.ts";
 import { isRunning } from "./processes.ts";
 
+const SLOW = resolve(import.meta.dirname, "slow_handlers.mjs");
 const DEADLY = resolve(import.meta.dirname, "deadly_handlers.mjs");
 
 let engine: CliEngine;
@@ -119,6 +123,48 @@ test("--queues: a node goes to a worker of its queue only", async () => {
   const workerOf = (id: string) =>
     shown.nodes.find((node: { node_id: string }) => node.node_id === id).worker_id;
   expect(["first", "report", "last"].map(workerOf)).toEqual([standardId, reportsId, standardId]);
+});
+
+test("a handler that blocks its worker for three leases runs once, and is named", async () => {
+  const flags = ["--handlers", SLOW, "--queues", "blocked", "--lease-ms", "500"];
+  const { parent } = await processes(2, ...flags);
+  engine.processes.push(parent);
+  const file = join(folder, "blocked.json");
+  const config = { function_name: "block", params: { ms: 1_500 } };
+  const nodes = [{ id: "computes", type: "function", queue: "blocked", config }];
+  writeFileSync(file, JSON.stringify({ name: "blocked", nodes, edges: [] }));
+  const submitted = await engine.here(["submit", file, "--wait", "--json"]);
+  expect(submitted.code, submitted.stderr).toBe(0);
+  const { run_id } = JSON.parse(submitted.stdout);
+  await parent.says(
+    /"run_id":"[^"]+","node_id":"computes","seconds":1\.\d,"msg":"the event loop was blocked/,
+  );
+  expect(parent.said.match(/"msg":"blocks"/g)).toHaveLength(1);
+  const events = await engine.here(["run", "events", run_id]);
+  expect(events.stdout).not.toContain("node_redelivered");
+  expect(events.stdout).toContain("node_completed");
+});
+
+test("a process that will not turn again is ended by its thread, which names run and node", async () => {
+  const connection = await RedisConnection.open(engine.env.HITZERO_REDIS_URL as string);
+  const keys = ["workers", "last_words"].map((name) => `{${engine.env.HITZERO_NAMESPACE}:endless}:${name}`);
+  const script = resolve(import.meta.dirname, "endless_process.mjs");
+  const child = spawn(
+    process.execPath,
+    [script, engine.env.HITZERO_REDIS_URL as string, "worker-1", ...keys],
+    { stdio: "pipe" },
+  );
+  let said = "";
+  child.stderr.on("data", (text) => {
+    said += text;
+  });
+  const [code, signal] = await once(child, "close");
+  expect([code, signal], said).toEqual([null, "SIGKILL"]);
+  expect(JSON.parse(said)).toMatchObject({ run_id: "guilty", node_id: "node_of_guilty", last_words: true });
+  const words = JSON.parse((await connection.redis.hget(keys[1] as string, "worker-1")) as string);
+  expect(words.text).toMatch(/did not turn for \d s: node node_of_guilty of run guilty blocks it/);
+  expect(words.begun).toHaveLength(2);
+  connection.close();
 });
 
 test.each([

@@ -239,6 +239,25 @@ describe("a worker that is lost", () => {
     expect((await ended(runId as string)).nodes.a).toMatchObject({ status: "COMPLETED", attempt: 1 });
   });
 
+  test("is not one whose loop is blocked: a thread renews its record", async () => {
+    engine = await startEngine({ handlers, leaseMs: 600 });
+    const [worker] = engine.workers;
+    const connection = await RedisConnection.open(engine.settings.redisUrl);
+    const { keys } = engine.partition(connection);
+    const connected = async () =>
+      String(await connection.redis.client("LIST")).includes(`${worker?.id}:liveness`);
+    await until(connected, "the thread is connected");
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500);
+    const [until_ms, [seconds]] = await Promise.all([
+      connection.redis.zscore(keys.workers, worker?.id as string),
+      connection.redis.time(),
+    ]);
+    expect(Number(until_ms)).toBeGreaterThan(Number(seconds) * 1_000);
+    await worker?.stop();
+    expect(await connection.redis.exists(keys.workers, keys.listings)).toBe(0);
+    connection.close();
+  });
+
   test("between delivery and claim leaves its entries to be put back", async () => {
     engine = await startEngine({ handlers, workers: 0, unclaimedMs: 300 });
     const [runId] = await submit(file("noop"));

@@ -1,11 +1,11 @@
 /** Leases and due times are judged by Redis's clock, whatever a process takes for it. */
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { fireTimers, reclaimExpired, renewLeases } from "../../src/redis/upkeep.ts";
+import { fireTimers, reclaimExpired } from "../../src/redis/upkeep.ts";
 import { compile } from "../../src/workflow/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
-import { beginGame, start } from "./game.ts";
+import { beginGame, list, start } from "./game.ts";
 import { Play } from "./play.ts";
 
 const HOUR = 3_600_000;
@@ -42,7 +42,7 @@ test.each([HOUR, -HOUR])(
     expect(Math.abs(Number(leases[3]) - (await partition.readTime()) - 30_000)).toBeLessThan(20_000);
 
     errBy(error);
-    await renewLeases(partition, [leases[2] as string], 60_000);
+    await list(run.game, { held: [leases[2] as string], leaseMs: 60_000 });
     vi.restoreAllMocks();
     const renewed = Number(await connection.redis.zscore(partition.keys.leases, leases[2] as string));
     expect(Math.abs(renewed - (await partition.readTime()) - 60_000)).toBeLessThan(20_000);

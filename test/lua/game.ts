@@ -7,12 +7,13 @@ import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { PARKING, queuesOf } from "../../src/redis/pack.ts";
 import { newNonce, Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
+import { type Listing, renewLeases } from "../../src/redis/workers.ts";
 import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken, type SettleToken } from "../../src/token/token.ts";
 import type { IR, IRNode } from "../../src/workflow/ir.ts";
 import { testNamespace } from "../support/redis.ts";
 
-const WORKER = "worker-1";
+export const WORKER = "worker-1";
 /** Of the database that would belong to it. */
 export const INSTALLATION = "installation-1";
 
@@ -128,6 +129,19 @@ export const stepsOf = (events: readonly JournalEvent[]): Step[] =>
   events.flatMap((event) =>
     event.kind === "started" || event.kind === "settled" || event.kind === "finished" ? [event.step] : [],
   );
+
+/** Its worker lists what it holds: by default nothing, with a lease of 10 s. */
+export const list = ({ partition }: Game, more: Partial<Listing> = {}) =>
+  renewLeases(partition, {
+    worker: WORKER,
+    leaseMs: 10_000,
+    held: [],
+    since: performance.now(),
+    leaves: false,
+    hasParent: false,
+    alone: "",
+    ...more,
+  });
 
 export const state = (game: Game, field: string) =>
   game.partition.connection.redis.hget(game.partition.keys.run(game.runId), field);

@@ -12,7 +12,6 @@ import {
   fireTimers,
   giveSignal,
   reclaimExpired,
-  renewLeases,
   requeueUnclaimed,
   reviveRun,
   sweepRun,
@@ -21,7 +20,7 @@ import {
 import { compile } from "../../src/workflow/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
-import { beginGame, tokens } from "./game.ts";
+import { beginGame, list, tokens } from "./game.ts";
 import { FAILED, Play } from "./play.ts";
 
 type Call = { name: string; keys: readonly string[]; args: readonly string[] };
@@ -219,7 +218,7 @@ async function playAll(): Promise<void> {
   await run.takesUp();
   await run.ends("x");
   const held = await connection.redis.zrange(partition.keys.leases, 0, -1);
-  await renewLeases(partition, held, 10);
+  await list(run.game, { held, leaseMs: 10 });
   await partition.noteRunning("worker-1", [{ ...run.token("b"), startedAt: 1 }]);
   await connection.redis.zadd(partition.keys.leases, ...held.flatMap((kept) => [1, kept]));
   await reclaimExpired(partition);

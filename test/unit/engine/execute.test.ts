@@ -48,6 +48,7 @@ async function performed(handler: Handler, { retry, attempt = 1, condition, lost
     },
   });
   const { item } = await perform(held, {
+    call: (work) => work(),
     workerId: "worker-1",
     connections: keepConnections(),
     handlers: handlersOf({ work: handler }),

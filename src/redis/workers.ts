@@ -1,0 +1,66 @@
+/** Workers as the others of their partition know them: what they list, and what is left of those that are gone. */
+import type { Partition } from "./partition.ts";
+import { renewReply } from "./replies.ts";
+
+/** What a worker says of itself when it lists the tokens that it holds. */
+export interface Listing {
+  worker: string;
+  leaseMs: number;
+  /** Kept tokens. */
+  held: readonly string[];
+  /** Since when it may have been handed tokens that it does not know of, by `performance.now()`. */
+  since: number;
+  /** It is told to stop: what it does not finish is nobody's fault. */
+  leaves: boolean;
+  /** Its parent process tells of its death. */
+  hasParent: boolean;
+  /** The kept token of the suspect that it performs, and nothing else. */
+  alone: string;
+}
+
+/** Lists what a worker holds: its leases are renewed. Returns the tokens that are held no more. */
+export async function renewLeases(partition: Partition, listing: Listing): Promise<string[]> {
+  const { worker, leaseMs, held, since, leaves, hasParent, alone } = listing;
+  const { meta, leases, workers, listings, lastWords } = partition.keys;
+  const atOnce = partition.limits.members;
+  const lost: string[] = [];
+  for (let first = 0; first === 0 || first < held.length; first += atOnce) {
+    const part = held.slice(first, first + atOnce);
+    const isLast = first + atOnce >= held.length;
+    const fence = await partition.fence(partition.epoch);
+    const flags = `${leaves ? "l" : ""}${hasParent ? "p" : ""}`;
+    const said = { age_ms: Math.ceil(performance.now() - since), flags, alone };
+    const json = { ...fence, worker, lease_ms: leaseMs, held: part, ...(isLast ? { listing: said } : {}) };
+    const keys = [meta, leases, workers, listings, lastWords];
+    const reply = await partition.call("renew", keys, [JSON.stringify(json)], renewReply);
+    lost.push(...reply.lost.map((position) => part[position] as string));
+  }
+  return lost;
+}
+
+/** A worker that stops is known no more. */
+export async function forgetWorker(partition: Partition, worker: string): Promise<void> {
+  const { workers, listings, lastWords } = partition.keys;
+  const { redis } = partition.connection;
+  await partition.orAway(
+    Promise.all([redis.zrem(workers, worker), redis.hdel(listings, worker), redis.hdel(lastWords, worker)]),
+  );
+}
+
+/** Workers whose processes are gone, and all of whose tokens were handed out again, are known no more. */
+export async function forgetDeadWorkers(partition: Partition): Promise<void> {
+  const { workers, lastWords } = partition.keys;
+  const { redis } = partition.connection;
+  const until = partition.connection.now() - DEAD_MS;
+  const dead = await partition.orAway(
+    redis.zrangebyscore(workers, "-inf", until, "LIMIT", 0, partition.limits.members),
+  );
+  // What a dying thread still said of a worker that had been forgotten.
+  const words = await partition.orAway(redis.hkeys(lastWords));
+  const known = words.length === 0 ? [] : await partition.orAway(redis.zmscore(workers, ...words));
+  for (const worker of [...dead, ...words.filter((_, index) => known[index] === null)])
+    await forgetWorker(partition, worker);
+}
+
+/** Longer than it takes to hand out the last token of a dead worker again. */
+const DEAD_MS = 60_000;
