@@ -63,7 +63,7 @@ import { type CompileOptions, compile } from "../workflow/compile.ts";
 import { functionOf } from "../workflow/function_of.ts";
 import type { IR } from "../workflow/ir.ts";
 import { encodeInput } from "./input.ts";
-import { MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
+import { LIMITS, type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
 import type { StateChange } from "./record_types.ts";
 import { checkSignal } from "./signals.ts";
 import { startRun } from "./start_run.ts";
@@ -142,7 +142,7 @@ export class Client {
   }
 
   /** Connects. @throws HitzeroError (exit code 3) when a server cannot be used */
-  static async connect(options: ClientOptions): Promise<Client> {
+  static async connect(options: ClientOptions, limits: Limits = LIMITS): Promise<Client> {
     const { namespace = "hitzero" } = options;
     const database = new Database(options.databaseUrl);
     let redis: RedisConnection | undefined;
@@ -152,7 +152,9 @@ export class Client {
       await refuseMissingRights(redis, namespace);
       const installation = await readInstallation(database);
       const connection = redis;
-      const partitions = numbers.map((number) => new Partition(connection, namespace, number, installation));
+      const partitions = numbers.map(
+        (number) => new Partition(connection, namespace, number, installation, limits),
+      );
       for (const partition of partitions) await partition.checkOwner();
       return new Client(database, connection, partitions, options.log ?? createLog("silent"));
     } catch (error) {

@@ -23,11 +23,9 @@ import {
   reviveRun,
   sweepRun,
 } from "../redis/upkeep.ts";
+import type { Limits } from "./limits.ts";
 import type { Recorder } from "./recorder.ts";
 import { isSignalled } from "./signals.ts";
-
-const COMMANDS_AT_ONCE = 200;
-const QUIET_AT_ONCE = 50;
 
 /** Outcome of a command that a run does not take, by the script's word. */
 const REFUSALS: Readonly<Record<string, string | undefined>> = {
@@ -44,13 +42,22 @@ export class CommandApplier {
   readonly #recorder: Recorder;
   readonly #namespace: string;
   readonly #log: Log;
+  readonly #limits: Limits;
 
-  constructor(partition: Partition, database: Database, recorder: Recorder, namespace: string, log: Log) {
+  constructor(
+    partition: Partition,
+    database: Database,
+    recorder: Recorder,
+    namespace: string,
+    log: Log,
+    limits: Limits,
+  ) {
     this.#partition = partition;
     this.#database = database;
     this.#recorder = recorder;
     this.#namespace = namespace;
     this.#log = log;
+    this.#limits = limits;
   }
 
   /** What a former reader may have left undone. */
@@ -68,7 +75,11 @@ export class CommandApplier {
   /** Applies the commands that are open. One for a run that has not started yet waits, unless it cancels; those behind it do too. */
   async applyCommands(): Promise<void> {
     const unstarted = new Set<string>();
-    for (const command of await listOpenCommands(this.#database, this.#partition.number, COMMANDS_AT_ONCE)) {
+    for (const command of await listOpenCommands(
+      this.#database,
+      this.#partition.number,
+      this.#limits.commands,
+    )) {
       // It may start just now: a resume must not come before its pause.
       if (unstarted.has(command.run_id) && command.kind !== "cancel") continue;
       const word = await this.#apply(command);
@@ -106,7 +117,7 @@ export class CommandApplier {
       this.#database,
       this.#partition.number,
       quietMs,
-      QUIET_AT_ONCE,
+      this.#limits.quiet,
     )) {
       const known = await this.#recorder.irOf(run_id);
       if (!known) continue;

@@ -158,7 +158,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     ...detail("error" in routed.outcome ? routed.outcome.error : undefined),
     ...(routed.faults.length > 0 ? { faults: routed.faults } : {}),
   };
-  return finishedItem(held, routed, told, options.mayHandOver());
+  return finishedItem(held, routed, told, options.mayHandOver(), options.services.limits.inlineBytes);
 }
 
 /** Where an execution stands, for the log. */

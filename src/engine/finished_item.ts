@@ -14,7 +14,6 @@ import {
   storageDepth,
 } from "../workflow/scopes.ts";
 import { type HeldExecution, needOf, nodeOf, traitsOf } from "./held.ts";
-import { INLINE_OUTPUT_BYTES } from "./limits.ts";
 import type { Routed } from "./routed.ts";
 
 export interface Performed {
@@ -122,6 +121,7 @@ export function finishedItem(
   routed: Routed,
   detail: ExecutionDetail,
   mayHandOver: HandOver,
+  inlineBytes: number,
 ): Performed {
   const node = nodeOf(held);
   const { outcome, again } = routed;
@@ -131,10 +131,7 @@ export function finishedItem(
   if (failed) {
     const { code, message } = outcome.error;
     output = `e${JSON.stringify({ error: { code, message } })}`;
-  } else if (
-    outcome.text.length * 3 > INLINE_OUTPUT_BYTES &&
-    Buffer.byteLength(outcome.text) > INLINE_OUTPUT_BYTES
-  ) {
+  } else if (outcome.text.length * 3 > inlineBytes && Buffer.byteLength(outcome.text) > inlineBytes) {
     const at = held.scope === "" ? "" : `@${held.scope}`;
     const name = `${held.nodeIndex}${at}.${held.nonce}.${held.delivery}`;
     blobs.push({ name, value: outcome.text });

@@ -11,7 +11,7 @@ import type { ClaimEntry, FinishedEntry } from "../redis/calls.ts";
 import { RedisAwayError } from "../redis/connection.ts";
 import { FenceError, type Partition } from "../redis/partition.ts";
 import type { AdvanceReply } from "../redis/replies.ts";
-import { CALLS_IN_FLIGHT, LAST_TRIES, STEP_BATCH } from "./limits.ts";
+import { LAST_TRIES, type Limits } from "./limits.ts";
 
 /** What one call carries. */
 export interface Batch {
@@ -28,6 +28,7 @@ export interface LaneOptions {
   workerId: string;
   queues: readonly string[];
   leaseMs: number;
+  limits: Limits;
   log: Log;
   onAnswer: (lane: Lane, answer: Answer) => void;
   onGivenUp: (lane: Lane, batch: Batch) => void;
@@ -76,10 +77,11 @@ export class Lane {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      while (this.#calls < CALLS_IN_FLIGHT && this.#finished.length + this.#claims.length > 0) {
+      const { calls, step } = this.#options.limits;
+      while (this.#calls < calls && this.#finished.length + this.#claims.length > 0) {
         this.#calls += 1;
-        const finished = this.#finished.splice(0, STEP_BATCH);
-        void this.#send({ finished, claims: this.#claims.splice(0, STEP_BATCH - finished.length) });
+        const finished = this.#finished.splice(0, step);
+        void this.#send({ finished, claims: this.#claims.splice(0, step - finished.length) });
       }
     });
   }

@@ -1,7 +1,41 @@
 /** Bounds of the engine, in one place (CONTRACT "Defaults"). */
+import { CALL_LIMITS, type CallLimits } from "../redis/call_limits.ts";
 
-/** Outputs up to this size travel inline; larger ones as blobs. Bytes of JSON. */
-export const INLINE_OUTPUT_BYTES = 32 * 1024;
+/**
+ * How much is done at once. One value, which is passed in: tests and the simulation play with 1 to 3 of each. It changes how many calls
+ * are made, never what comes of them.
+ */
+export interface Limits extends CallLimits {
+  /** Executions that one call finishes and claims, together. */
+  step: number;
+  /** Calls of one partition that may be under way. */
+  calls: number;
+  /** Tokens that may be handed over in a row before one goes through the stream: others get their turn. */
+  handOvers: number;
+  /** Outputs up to this size travel inline; larger ones as blobs. Bytes of JSON. */
+  inlineBytes: number;
+  /** Items of a map in one blob. All workers must agree, and runs that began under another number would miss items. */
+  items: number;
+  /** Open commands that a reader applies before it looks at its journal again. */
+  commands: number;
+  /** Quiet runs that are looked at together. */
+  quiet: number;
+  /** Accepted runs that never started: so many are started together. */
+  unstarted: number;
+}
+
+export const LIMITS: Limits = {
+  ...CALL_LIMITS,
+  step: 4,
+  calls: 8,
+  handOvers: 50,
+  inlineBytes: 32 * 1024,
+  items: 100,
+  commands: 200,
+  quiet: 50,
+  unstarted: 200,
+};
+
 /** Largest output, bytes of JSON. */
 export const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
 /** Largest input of a run, bytes of JSON. */
@@ -12,14 +46,8 @@ export const MAX_JSON_DEPTH = 200;
 export const DEFAULT_CONCURRENCY = 32;
 /** Largest `--concurrency`. */
 export const MAX_CONCURRENCY = 1_000;
-/** Executions that one call finishes and claims at most, together. */
-export const STEP_BATCH = 4;
-/** Calls of one partition that may be under way at once. */
-export const CALLS_IN_FLIGHT = 8;
 /** A worker that stops gives a call up that fails this often for another reason than an absent server (some 4 s). */
 export const LAST_TRIES = 8;
-/** Tokens that may be handed over in a row before one goes through the stream: others get their turn. */
-export const HAND_OVER_BOUND = 50;
 /** Items of a map are handed over in a row for this long: then tokens that wait in the stream get their turn. */
 export const ITEMS_HANDED_MS = 100;
 /** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */

@@ -6,13 +6,9 @@ import type { Execution } from "../handlers/types.ts";
 import type { IR, IRBody } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { itemIndexOf } from "../workflow/scopes.ts";
-import { MAX_JSON_DEPTH, MAX_MAP_ITEMS, MAX_OUTPUT_BYTES } from "./limits.ts";
+import { type Limits, MAX_JSON_DEPTH, MAX_MAP_ITEMS, MAX_OUTPUT_BYTES } from "./limits.ts";
 import type { WaitingServices } from "./waiting.ts";
 
-/** Items of one part. */
-const PART = 100;
-/** Results read in one call. */
-const RESULTS_AT_ONCE = 500;
 const PARTS_KEPT = 64;
 
 const partName = (map: number, scope: string, part: number) =>
@@ -25,14 +21,14 @@ export interface ItemParts {
 }
 
 /** Evaluates the list. @throws HitzeroError MAP_NOT_A_LIST, MAP_TOO_LARGE */
-export function firstItems(execution: Execution): ItemParts {
+export function firstItems(execution: Execution, { items: part }: Pick<Limits, "items">): ItemParts {
   const items = programsOf(execution.ir).items(execution.nodeIndex)?.evaluate(variablesOf(execution));
   if (!Array.isArray(items)) {
     throw new HitzeroError("MAP_NOT_A_LIST", `items of node ${execution.node.id} is not a list`, {
       hint: "Let the expression give a list, such as data.rows.",
     });
   }
-  return splitItems(execution, items, 0);
+  return splitItems(execution, part, items, 0);
 }
 
 /** Items that are added to an open map, behind those that it has. */
@@ -44,16 +40,23 @@ export async function moreItems(
   const { runId, nodeIndex, scope } = execution;
   const [map] = await services.readFields(runId, [`M${nodeIndex}${scope === "" ? "" : `@${scope}`}`]);
   const total = Number(map?.split(",")[0] ?? 0);
-  const last = Math.floor(total / PART);
-  const known = total % PART;
-  const part = known === 0 ? "[]" : await services.readBlob(runId, partName(nodeIndex, scope, last));
+  const { items: part } = services.limits;
+  const last = Math.floor(total / part);
+  const known = total % part;
+  const stored = known === 0 ? "[]" : await services.readBlob(runId, partName(nodeIndex, scope, last));
   // What is stored behind them is of a step that never came.
-  const begun = (JSON.parse(part) as unknown[]).slice(0, known);
-  return splitItems(execution, [...begun, ...items], last * PART, known);
+  const begun = (JSON.parse(stored) as unknown[]).slice(0, known);
+  return splitItems(execution, part, [...begun, ...items], last * part, known);
 }
 
 /** Parts of a list that begins at item `from`; the first `known` of them were there before. */
-function splitItems(execution: Execution, items: readonly unknown[], from: number, known = 0): ItemParts {
+function splitItems(
+  execution: Execution,
+  part: number,
+  items: readonly unknown[],
+  from: number,
+  known = 0,
+): ItemParts {
   const { node, nodeIndex, scope } = execution;
   if (from + items.length > MAX_MAP_ITEMS) {
     throw new HitzeroError(
@@ -68,16 +71,21 @@ function splitItems(execution: Execution, items: readonly unknown[], from: numbe
     what: `the items of node ${node.id}`,
   };
   const blobs = [];
-  for (let first = 0; first < items.length; first += PART) {
-    const value = encodeJson(items.slice(first, first + PART), limits);
-    blobs.push({ name: partName(nodeIndex, scope, (from + first) / PART), value });
+  for (let first = 0; first < items.length; first += part) {
+    const value = encodeJson(items.slice(first, first + part), limits);
+    blobs.push({ name: partName(nodeIndex, scope, (from + first) / part), value });
   }
   return { added: items.length - known, blobs };
 }
 
 /** Reads items, a part at a time; keeps the parts used last. */
 export class ItemReader {
+  readonly #itemsInPart: number;
   readonly #parts = new Map<string, Promise<unknown[]>>();
+
+  constructor({ items }: Pick<Limits, "items">) {
+    this.#itemsInPart = items;
+  }
 
   /** The item of the innermost map around an execution; undefined: there is none. */
   async itemOf(
@@ -87,10 +95,10 @@ export class ItemReader {
     if (held.scope === "") return undefined;
     const place = itemIndexOf(held.ir, held.nodeIndex, held.scope);
     if (place === undefined) return undefined;
-    const name = partName(place.map, place.scope, Math.floor(place.index / PART));
+    const name = partName(place.map, place.scope, Math.floor(place.index / this.#itemsInPart));
     const key = `${held.runId}/${name}`;
     const known = (await this.#parts.get(key)) ?? [];
-    const inPart = place.index % PART;
+    const inPart = place.index % this.#itemsInPart;
     // Items may have been added to the last part since it was read.
     if (inPart >= known.length) this.#parts.delete(key);
     return (await this.#part(key, () => readBlob(name)))[inPart];
@@ -139,7 +147,7 @@ export async function gatherResults(
   const at = scope === "" ? "" : `@${scope}`;
   const texts: string[] = [];
   let size = 2;
-  const step = Math.max(1, Math.floor(RESULTS_AT_ONCE / endings.length));
+  const step = Math.max(1, Math.floor(services.limits.reads / endings.length));
   for (let first = 0; first < end.total; first += step) {
     const count = Math.min(step, end.total - first);
     const fields = Array.from({ length: count }, (_item, index) =>

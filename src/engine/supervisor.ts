@@ -32,6 +32,8 @@ import { CommandApplier } from "./command_applier.ts";
 import { IRCache } from "./ir_cache.ts";
 import {
   HEARTBEAT_MS,
+  LIMITS,
+  type Limits,
   READER_LEASE_MS,
   RECORD_BATCH,
   START_GRACE_MS,
@@ -56,7 +58,6 @@ export interface SupervisorOptions {
 
 /** How often an idle reader looks for accepted runs that never started, and renews its lease. */
 const SWEEP_MS = 1_000;
-const UNSTARTED_AT_ONCE = 200;
 /** Between tries to get the lease of a partition and to open it. */
 const LEASE_TRIES_MS = 500;
 /** A reader that is interrupted, by a call that was lost for instance, is soon back; when nothing comes of it, twice as late each time. */
@@ -82,6 +83,7 @@ export class Supervisor {
   readonly id = `supervisor-${hostname()}-${process.pid}-${newNonce()}`;
   readonly #options: Required<Omit<SupervisorOptions, "log">>;
   readonly #log: Log;
+  readonly #limits: Limits;
   readonly #stopping = new AbortController();
   #database: Database | undefined;
   #installation = "";
@@ -90,7 +92,9 @@ export class Supervisor {
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
-  constructor(options: SupervisorOptions) {
+  /** `limits`: for tests. */
+  constructor(options: SupervisorOptions, limits: Limits = LIMITS) {
+    this.#limits = limits;
     this.#options = { namespace: "hitzero", unclaimedMs: UNCLAIMED_MS, stuckMs: STUCK_MS, ...options };
     this.#log = options.log ?? createLog("silent");
   }
@@ -147,7 +151,7 @@ export class Supervisor {
   }
 
   #partitionOf(connection: RedisConnection, number: number): Partition {
-    return new Partition(connection, this.#options.namespace, number, this.#installation);
+    return new Partition(connection, this.#options.namespace, number, this.#installation, this.#limits);
   }
 
   async #beat(): Promise<void> {
@@ -213,7 +217,14 @@ export class Supervisor {
     const irs = new IRCache(database);
     const recorder = new Recorder(row, partition, database, irs, this.#log);
     await recorder.repeatCleanUp();
-    const commands = new CommandApplier(partition, database, recorder, this.#options.namespace, this.#log);
+    const commands = new CommandApplier(
+      partition,
+      database,
+      recorder,
+      this.#options.namespace,
+      this.#log,
+      this.#limits,
+    );
     await commands.takeOver();
     const bell = new JournalBell(blocking, partition);
     let sweptAt = Number.NEGATIVE_INFINITY;
@@ -285,7 +296,12 @@ export class Supervisor {
 
   /** The reader alone starts runs whose submitter did not get to it. */
   async #startUnstarted(partition: Partition, irs: IRCache, database: Database): Promise<void> {
-    for (const run of await listUnstarted(database, partition.number, START_GRACE_MS, UNSTARTED_AT_ONCE)) {
+    for (const run of await listUnstarted(
+      database,
+      partition.number,
+      START_GRACE_MS,
+      this.#limits.unstarted,
+    )) {
       const ir = await irs.get(run.ir_digest);
       const word = await startRun(partition, ir, {
         runId: run.run_id,

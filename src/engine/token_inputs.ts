@@ -42,27 +42,19 @@ export async function readStoredBlob(
   return blob;
 }
 
-const FIELDS_AT_ONCE = 500;
-
 /** What a wide join ran on: the sources of its taken arrivals, which stay as they were when it fired, and their outputs. */
 async function readWideJoin(
   { node, scope }: HandedToken,
   ir: IR,
   readFields: (fields: string[]) => Promise<(string | null)[]>,
 ): Promise<{ sources: number[]; outputs: (StoredOutput | null)[] }> {
-  const readAll = async (fields: readonly string[]) => {
-    const values: (string | null)[] = [];
-    for (let first = 0; first < fields.length; first += FIELDS_AT_ONCE)
-      values.push(...(await readFields(fields.slice(first, first + FIELDS_AT_ONCE))));
-    return values;
-  };
   const incoming = (ir.nodes[node] as IRNode).in;
   const at = scope === "" ? "" : `@${scope}`;
-  const arrivals = await readAll(incoming.map((edge) => `e${edge}${at}`));
+  const arrivals = await readFields(incoming.map((edge) => `e${edge}${at}`));
   const sources = incoming.flatMap((edge, index) =>
     arrivals[index] === "t" ? [(ir.edges[edge] as IREdge).from] : [],
   );
-  return { sources, outputs: await readAll(sources.map((source) => needOf(ir, source, scope)[1])) };
+  return { sources, outputs: await readFields(sources.map((source) => needOf(ir, source, scope)[1])) };
 }
 
 /** The execution of a token. `payloads` are the strings of the reply that brought it. @throws RedisAwayError */

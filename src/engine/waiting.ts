@@ -15,11 +15,12 @@ import { programsOf } from "../workflow/programs.ts";
 import { timeOf } from "../workflow/time_text.ts";
 import { childRunId } from "./child_runs.ts";
 import type { HeldExecution } from "./held.ts";
-import { MAX_INPUT_BYTES, MAX_JSON_DEPTH, MAX_RUN_DEPTH } from "./limits.ts";
+import { type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH, MAX_RUN_DEPTH } from "./limits.ts";
 import { firstItems, gatherResults, type ItemParts, type MapEnd, moreItems } from "./map_items.ts";
 
 /** What is needed of the servers. */
 export interface WaitingServices {
+  limits: Limits;
   /** Redis's clock, ms. */
   now(): number;
   readFields(runId: string, fields: readonly string[]): Promise<(string | null)[]>;
@@ -53,7 +54,7 @@ export async function beginWaiting(execution: Execution, services: WaitingServic
     case "wait":
       return parked({ kind: "w", due: dueOf(execution, services.now()) });
     case "map":
-      return parkedMap(execution, firstItems(execution), { closes: config.open !== true });
+      return parkedMap(execution, firstItems(execution, services.limits), { closes: config.open !== true });
     case "subworkflow":
       return parked({ kind: "c" }, { child: await childOf(execution, services) });
     default: {

@@ -39,10 +39,11 @@ import { type Answer, Lane } from "./lane.ts";
 import {
   BLOCKED_GRACE_MS,
   DEFAULT_CONCURRENCY,
-  HAND_OVER_BOUND,
   HEARTBEAT_MS,
   ITEMS_HANDED_MS,
   LEASE_MS,
+  LIMITS,
+  type Limits,
   MOMENT_MS,
 } from "./limits.ts";
 import { Liveness } from "./liveness.ts";
@@ -83,6 +84,7 @@ export class Worker {
   readonly id = `worker-${hostname()}-${process.pid}-${newNonce()}`;
   readonly #options: Required<Omit<WorkerOptions, "log">> & { handlers: Handlers };
   readonly #log: Log;
+  readonly #limits: Limits;
   readonly #lanes = new Map<number, Lane>();
   readonly #origins = new Map<object, Origin>();
   readonly #runnable: { held: HeldExecution; kept: string; lane: Lane }[] = [];
@@ -90,7 +92,7 @@ export class Worker {
   readonly #claiming = new Set<string>();
   /** Kept form of every token held, from its arrival until its step is answered. */
   readonly #held = new Map<string, Lane>();
-  readonly #items = new ItemReader();
+  readonly #items: ItemReader;
   readonly #httpConnections = keepConnections();
   readonly #slotFreed = new Bell();
   readonly #abandoned = new AbortController();
@@ -110,7 +112,10 @@ export class Worker {
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
-  constructor(options: WorkerOptions) {
+  /** `limits`: for tests. */
+  constructor(options: WorkerOptions, limits: Limits = LIMITS) {
+    this.#limits = limits;
+    this.#items = new ItemReader(limits);
     this.#options = {
       namespace: "hitzero",
       concurrency: DEFAULT_CONCURRENCY,
@@ -143,7 +148,7 @@ export class Worker {
       this.#blocking = await this.#connection.duplicate();
       await this.#listen();
       for (const number of numbers) {
-        const partition = new Partition(this.#connection, namespace, number, installation);
+        const partition = new Partition(this.#connection, namespace, number, installation, this.#limits);
         await partition.checkOwner();
         this.#lanes.set(
           number,
@@ -151,6 +156,7 @@ export class Worker {
             workerId: this.id,
             queues,
             leaseMs,
+            limits: this.#limits,
             log: this.#log,
             onAnswer: (lane, answer) => this.#answered(lane, answer),
             onGivenUp: (lane, { finished, claims }) => this.#letGo(lane, finished, claims),
@@ -424,7 +430,7 @@ export class Worker {
       lost: running.lost.signal,
       services: this.#servicesOf(lane),
       mayHandOver: () => {
-        const next = !this.#stopping.signal.aborted && held.hops < HAND_OVER_BOUND;
+        const next = !this.#stopping.signal.aborted && held.hops < this.#limits.handOvers;
         return { next, items: next && performance.now() - held.since < ITEMS_HANDED_MS };
       },
     });
@@ -448,6 +454,7 @@ export class Worker {
     const { signal } = this.#abandoned;
     const database = this.#database as Database;
     return {
+      limits: this.#limits,
       now: () => this.#now(),
       readFields: (runId, fields) => whileAway(signal, () => partition.readFields(runId, fields)),
       readBlob: (runId, name) => readStoredBlob(partition, runId, name, signal),

@@ -25,6 +25,8 @@ export interface CallLimits {
   executions: number;
   /** Leases, timers, entries and scopes that are looked after. */
   members: number;
+  /** Fields of a run's state that are read. */
+  reads: number;
   /** Keys of finished runs that are cleared. */
   keys: number;
 }
@@ -41,5 +43,6 @@ export const CALL_LIMITS: CallLimits = {
   aside: 200,
   executions: 25,
   members: 200,
+  reads: 500,
   keys: 500,
 };

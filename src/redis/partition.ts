@@ -320,7 +320,12 @@ export class Partition {
 
   /** Fields of a run's state. */
   async readFields(runId: string, fields: readonly string[]): Promise<(string | null)[]> {
-    return this.orAway(this.connection.redis.hmget(this.keys.run(runId), ...fields));
+    const values: (string | null)[] = [];
+    for (let first = 0; first < fields.length; first += this.limits.reads) {
+      const part = fields.slice(first, first + this.limits.reads);
+      values.push(...(await this.orAway(this.connection.redis.hmget(this.keys.run(runId), ...part))));
+    }
+    return values;
   }
 
   async readBlob(runId: string, name: string): Promise<string | null> {

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLog } from "../../src/base/log.ts";
 import { Client } from "../../src/engine/client.ts";
+import { LIMITS, type Limits } from "../../src/engine/limits.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
@@ -34,6 +35,7 @@ export type HandlersOf = (worker: string) => Record<string, unknown>;
 export interface RoughOptions {
   rates?: Rates;
   leaseMs?: number;
+  limits?: Limits;
 }
 
 interface Staff<T> {
@@ -58,6 +60,7 @@ export class RoughEngine {
   readonly #handlers: HandlersOf;
   readonly #dice: Dice;
   readonly #leaseMs: number;
+  readonly #limits: Limits;
   readonly #redis: PrivateRedis;
   readonly #testDatabase: TestDatabase;
   readonly #workers: Staff<Worker>[] = [];
@@ -75,6 +78,7 @@ export class RoughEngine {
     handlers: HandlersOf,
     dice: Dice,
     leaseMs: number,
+    limits: Limits,
   ) {
     this.client = base.client;
     this.database = base.database;
@@ -86,13 +90,14 @@ export class RoughEngine {
     this.#handlers = handlers;
     this.#dice = dice;
     this.#leaseMs = leaseMs;
+    this.#limits = limits;
   }
 
   /** Starts servers and engine. Mishaps begin with `begin`; calls get lost from the start. */
   static async start(
     seed: number,
     handlers: HandlersOf,
-    { rates = ROUGH, leaseMs = LEASE_MS }: RoughOptions = {},
+    { rates = ROUGH, leaseMs = LEASE_MS, limits = LIMITS }: RoughOptions = {},
   ): Promise<RoughEngine> {
     const dice = new Dice(seed);
     const faults = new Faults(new Dice(seed + 1), rates);
@@ -102,7 +107,7 @@ export class RoughEngine {
     const spared = await RedisConnection.open(redis.url);
     faults.install();
     const database = new Database(testDatabase.url);
-    const client = await faults.inNameOf(new Party("client"), () => Client.connect(settings));
+    const client = await faults.inNameOf(new Party("client"), () => Client.connect(settings, limits));
     const partition = new Partition(spared, settings.namespace, 0, await readInstallation(database));
     const engine = new RoughEngine(
       { client, database, faults, partition },
@@ -111,6 +116,7 @@ export class RoughEngine {
       handlers,
       dice,
       leaseMs,
+      limits,
     );
     for (let count = 0; count < 2; count += 1) await engine.#hireSupervisor();
     for (let count = 0; count < WORKERS; count += 1) await engine.#hireWorker();
@@ -176,13 +182,14 @@ export class RoughEngine {
   async #hireWorker(): Promise<void> {
     this.#hired += 1;
     const party = new Party(`worker ${this.#hired}`);
-    const service = new Worker({
+    const options = {
       ...this.#settings,
       handlers: handlersOf(this.#handlers(party.name)),
       concurrency: CONCURRENCY,
       leaseMs: this.#leaseMs,
       log: log(),
-    });
+    };
+    const service = new Worker(options, this.#limits);
     await this.faults.inNameOf(party, () => this.#untilStarted(service));
     this.#workers.push({ party, service });
   }
@@ -190,7 +197,8 @@ export class RoughEngine {
   async #hireSupervisor(): Promise<void> {
     this.#hired += 1;
     const party = new Party(`supervisor ${this.#hired}`);
-    const service = new Supervisor({ ...this.#settings, unclaimedMs: UNCLAIMED_MS, log: log() });
+    const options = { ...this.#settings, unclaimedMs: UNCLAIMED_MS, log: log() };
+    const service = new Supervisor(options, this.#limits);
     await this.faults.inNameOf(party, () => this.#untilStarted(service));
     this.#supervisors.push({ party, service });
   }

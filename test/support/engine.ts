@@ -1,6 +1,7 @@
 /** A whole engine in this process: a database of its own, a namespace of its own, supervisor and workers. */
 import { createLog } from "../../src/base/log.ts";
 import { Client } from "../../src/engine/client.ts";
+import type { Limits } from "../../src/engine/limits.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
@@ -31,6 +32,7 @@ export interface EngineOptions {
   leaseMs?: number;
   unclaimedMs?: number;
   stuckMs?: number;
+  limits?: Limits;
   /** Default: the shared Redis of the test run. */
   redisUrl?: string;
 }
@@ -43,28 +45,34 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     namespace: testNamespace(),
   };
   const database = new Database(settings.databaseUrl);
-  const supervisor = new Supervisor({
-    ...settings,
-    unclaimedMs: options.unclaimedMs ?? 10_000,
-    stuckMs: options.stuckMs ?? 300_000,
-    log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),
-  });
+  const supervisor = new Supervisor(
+    {
+      ...settings,
+      unclaimedMs: options.unclaimedMs ?? 10_000,
+      stuckMs: options.stuckMs ?? 300_000,
+      log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),
+    },
+    options.limits,
+  );
   await supervisor.start();
   const handlers = handlersOf(options.handlers ?? {});
   const workers = Array.from(
     { length: options.workers ?? options.queues?.length ?? 1 },
     (_, index) =>
-      new Worker({
-        ...settings,
-        handlers,
-        queues: options.queues?.[index] ?? ["default"],
-        concurrency: options.concurrency ?? 16,
-        leaseMs: options.leaseMs ?? 10_000,
-        log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),
-      }),
+      new Worker(
+        {
+          ...settings,
+          handlers,
+          queues: options.queues?.[index] ?? ["default"],
+          concurrency: options.concurrency ?? 16,
+          leaseMs: options.leaseMs ?? 10_000,
+          log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),
+        },
+        options.limits,
+      ),
   );
   for (const worker of workers) await worker.start();
-  const client = await Client.connect(settings);
+  const client = await Client.connect(settings, options.limits);
   const installation = await readInstallation(database);
   return {
     client,

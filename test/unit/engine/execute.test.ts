@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { expect, test } from "vitest";
 import { perform, RUN_HALTED } from "../../../src/engine/execute.ts";
 import type { HeldExecution } from "../../../src/engine/held.ts";
+import { LIMITS } from "../../../src/engine/limits.ts";
 import type { WaitingServices } from "../../../src/engine/waiting.ts";
 import { keepConnections } from "../../../src/handlers/http.ts";
 import { handlersOf } from "../../../src/handlers/load.ts";
@@ -57,7 +58,7 @@ async function performed(handler: Handler, { retry, attempt = 1, condition, lost
     mayHandOver: () => ({ next: false, items: false }),
     lost: lost ?? new AbortController().signal,
     // A function does not wait for anything.
-    services: {} as WaitingServices,
+    services: { limits: LIMITS } as WaitingServices,
   });
   return { item, detail: JSON.parse(item.detail), lines };
 }

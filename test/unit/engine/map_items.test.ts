@@ -1,10 +1,12 @@
 import { expect, test } from "vitest";
+import { LIMITS } from "../../../src/engine/limits.ts";
 import { moreItems } from "../../../src/engine/map_items.ts";
 
 const execution = { node: { id: "each" }, nodeIndex: 2, scope: "", runId: "run" };
 
 /** The map has three items as far as its run knows. */
 const services = (stored: string) => ({
+  limits: LIMITS,
   readFields: async () => ["3,3,0,3,0,0,0,0,0,0"],
   readBlob: async () => stored,
 });
