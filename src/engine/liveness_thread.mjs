@@ -10,7 +10,7 @@ import { Redis } from "ioredis";
 
 const LONGEST_CHECK_MS = 1_000;
 /** Last words that Redis does not take in this time are in the log alone. */
-const LAST_WORDS_MS = 1_000;
+const LAST_WORDS_MS = 3_000;
 
 const monotonic = () => {
   const [seconds, nanos] = process.hrtime();
@@ -24,7 +24,6 @@ class Watch {
     this.times = new Float64Array(table);
     this.bytes = Buffer.from(table);
     this.redis = new Redis(url, {
-      connectionName: `${workerId}:liveness`,
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
@@ -81,17 +80,29 @@ class Watch {
     }
   }
 
+  /** Writes down what goes on, beside the record of the worker. */
   leave(words) {
     const text = JSON.stringify(words);
-    return Promise.all(this.keys.map(({ lastWords }) => this.redis.hset(lastWords, this.workerId, text)));
+    return Promise.all(
+      this.keys.map(async ({ workers, lastWords }) => {
+        const isKnown = (await this.redis.zscore(workers, this.workerId)) !== null;
+        if (isKnown) await this.redis.hset(lastWords, this.workerId, text);
+      }),
+    );
   }
 
   /** Tells of the end that the process is about to come to. */
   async say(text) {
     this.ending = true;
     const begun = [...this.performed()].map(({ kept }) => kept);
-    const limit = new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS));
-    await Promise.race([this.leave({ text, begun }).catch(() => {}), limit]);
+    const limit = performance.now() + LAST_WORDS_MS;
+    while (performance.now() < limit) {
+      try {
+        return await this.leave({ text, begun });
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
   }
 
   async check() {

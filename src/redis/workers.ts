@@ -49,17 +49,12 @@ export async function forgetWorker(partition: Partition, worker: string): Promis
 
 /** Workers whose processes are gone, and all of whose tokens were handed out again, are known no more. */
 export async function forgetDeadWorkers(partition: Partition): Promise<void> {
-  const { workers, lastWords } = partition.keys;
   const { redis } = partition.connection;
   const until = partition.connection.now() - DEAD_MS;
   const dead = await partition.orAway(
-    redis.zrangebyscore(workers, "-inf", until, "LIMIT", 0, partition.limits.members),
+    redis.zrangebyscore(partition.keys.workers, "-inf", until, "LIMIT", 0, partition.limits.members),
   );
-  // What a dying thread still said of a worker that had been forgotten.
-  const words = await partition.orAway(redis.hkeys(lastWords));
-  const known = words.length === 0 ? [] : await partition.orAway(redis.zmscore(workers, ...words));
-  for (const worker of [...dead, ...words.filter((_, index) => known[index] === null)])
-    await forgetWorker(partition, worker);
+  for (const worker of dead) await forgetWorker(partition, worker);
 }
 
 /** Longer than it takes to hand out the last token of a dead worker again. */

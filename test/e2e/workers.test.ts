@@ -154,6 +154,7 @@ test("a process that will not turn again is ended by its thread, which names run
     [script, engine.env.HITZERO_REDIS_URL as string, "worker-1", ...keys],
     { stdio: "pipe" },
   );
+  await connection.redis.zadd(keys[0] as string, 1, "worker-1");
   let said = "";
   child.stderr.on("data", (text) => {
     said += text;

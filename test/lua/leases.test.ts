@@ -95,7 +95,7 @@ test("nothing is left of workers that are gone", async () => {
   const { workers, listings, lastWords } = game.partition.keys;
   await list(game);
   await list(game, { worker: "worker-2" });
-  await connection.redis.hset(lastWords, "worker-2", "{}", "worker-3", "{}");
+  await connection.redis.hset(lastWords, "worker-2", "{}");
   await connection.redis.zadd(workers, 1, "worker-2");
   await reclaimExpired(game.partition);
   expect(await connection.redis.zrange(workers, 0, -1)).toEqual([WORKER]);
