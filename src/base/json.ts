@@ -2,6 +2,7 @@
  * JSON as hitzero stores it: a canonical text for digests, and a strict encoder that refuses what Postgres' `jsonb` cannot
  * hold and what `JSON.stringify` would silently change. Error messages name the place, never the value.
  */
+import { types } from "node:util";
 import { HitzeroError } from "./errors.ts";
 
 interface EncodeLimits {
@@ -89,16 +90,38 @@ function canonicalObject(object: Record<string, unknown>): string {
 
 /**
  * Encodes a value as JSON text. At the top `undefined` becomes `null`; undefined properties are dropped, as JSON does.
- * @throws NotJsonError (NUL or lone surrogate in a string or key, NaN or Infinity, bigint, function, symbol,
- *   Map, Set, Promise and the like, cycle); HitzeroError OUTPUT_TOO_DEEP, OUTPUT_TOO_LARGE.
+ * @throws NotJsonError (NUL or lone surrogate in a string or key, NaN or Infinity, an integer beyond 2^53, undefined in a list,
+ *   bigint, function, symbol, what JSON would turn into `{}`, cycle); HitzeroError OUTPUT_TOO_DEEP, OUTPUT_TOO_LARGE.
  */
 export function encodeJson(value: unknown, limits: EncodeLimits): string {
   if (value === undefined) return "null";
   new Walk(value, limits).visit(value, 0);
   const text = JSON.stringify(value) ?? "null";
   if (text.length > limits.maxBytes || Buffer.byteLength(text) > limits.maxBytes) throw tooLarge(limits);
-  if (SUSPECT_ESCAPE.test(text)) new StringSearch(limits).visit(value);
+  // What was encoded counts: a getter may give another value each time.
+  if (SUSPECT_ESCAPE.test(text)) new StringSearch(limits).visit(JSON.parse(text));
   return text;
+}
+
+/**
+ * A double holds each integer below this one, which is no longer told from its neighbour. Larger ones stand for an id or count of
+ * which digits were lost, unless JSON writes them with an exponent: nobody takes 1e+300 for exact.
+ */
+const FIRST_LOSSY = Number.MAX_SAFE_INTEGER + 1;
+const FIRST_WITH_EXPONENT = 1e21;
+const LOSSY = "is an integer beyond 2^53, of which digits may be lost";
+
+function isLossy(value: number): boolean {
+  const size = Math.abs(value);
+  return size >= FIRST_LOSSY && size < FIRST_WITH_EXPONENT;
+}
+
+/** What a double would lose of a number as JSON writes it; undefined: nothing but the last digits of a fraction. */
+export function numberFlaw(literal: string, value = Number(literal)): string | undefined {
+  if (literal.length < 16 && !/e/i.test(literal)) return undefined;
+  if (!Number.isFinite(value)) return "is a number that is too large";
+  const isWritten = /^[-+]?\d+$/.test(literal) && Math.abs(value) >= FIRST_LOSSY;
+  return isWritten || isLossy(value) ? LOSSY : undefined;
 }
 
 /** One pass over the shape of a value. Strings are only measured here: what they hold shows in the encoded text. */
@@ -119,6 +142,7 @@ class Walk {
         return;
       case "number":
         if (!Number.isFinite(value)) throw this.refuse(`is ${value}, which JSON cannot hold`);
+        if (isLossy(value)) throw this.refuse(LOSSY);
         this.grow(1);
         return;
       case "boolean":
@@ -141,31 +165,46 @@ class Walk {
 
   private visitObject(value: object, depth: number): void {
     if (depth >= this.limits.maxDepth) throw this.tooDeep();
+    const prototype = Object.getPrototypeOf(value) as unknown;
+    const isPlain = prototype === Object.prototype || prototype === Array.prototype || prototype === null;
+    if (!isPlain) {
+      const lost = whatIsLost(value);
+      if (lost !== undefined) throw this.refuse(lost);
+    }
     const plain = withToJson(value);
     if (plain !== value) {
+      if (plain === undefined) throw this.refuse("has a toJSON that gives nothing");
       // Deeper by one, so that a toJSON that answers with yet another one comes to an end.
       this.visit(plain, depth + 1);
       return;
     }
     this.grow(2);
-    if (Array.isArray(value)) {
-      for (let index = 0; index < value.length; index++) this.visitItem(index, value[index], depth);
-      return;
-    }
-    const exotic = exoticName(value);
-    if (exotic !== undefined) throw this.refuse(`is a ${exotic}, which JSON would silently lose`);
-    for (const key of Object.keys(value)) {
-      const item = (value as Record<string, unknown>)[key];
-      if (item === undefined) continue;
-      this.grow(key.length + 3);
-      this.visitItem(key, item, depth);
+    if (Array.isArray(value)) this.visitList(value, depth);
+    else if (isPlain || !types.isBoxedPrimitive(value)) this.visitKeys(value, isPlain, depth);
+    else this.visit(value.valueOf(), depth + 1);
+  }
+
+  private visitList(list: readonly unknown[], depth: number): void {
+    for (let index = 0; index < list.length; index++) {
+      this.path.push(index);
+      const item = list[index];
+      if (item === undefined) throw this.refuse("is undefined, which JSON would turn into null");
+      this.visit(item, depth + 1);
+      this.path.pop();
     }
   }
 
-  private visitItem(key: string | number, item: unknown, depth: number): void {
-    this.path.push(key);
-    this.visit(item, depth + 1);
-    this.path.pop();
+  private visitKeys(object: object, isPlain: boolean, depth: number): void {
+    const keys = Object.keys(object);
+    if (keys.length === 0 && !isPlain && !isPlainElsewhere(object)) throw this.refuse(emptied(object));
+    for (const key of keys) {
+      const item = (object as Record<string, unknown>)[key];
+      if (item === undefined) continue;
+      this.grow(key.length + 3);
+      this.path.push(key);
+      this.visit(item, depth + 1);
+      this.path.pop();
+    }
   }
 
   /** A cycle is nothing but endless depth, so it is looked for only when the depth is exceeded. */
@@ -192,13 +231,12 @@ class StringSearch {
   constructor(private readonly limits: EncodeLimits) {}
 
   visit(value: unknown): void {
-    const plain = withToJson(value);
-    if (typeof plain === "string") this.check(plain, "holds");
-    if (plain === null || typeof plain !== "object") return;
-    for (const [key, item] of Object.entries(plain)) {
-      if (item === undefined) continue;
-      if (!Array.isArray(plain)) this.check(key, "has a key with");
-      this.path.push(Array.isArray(plain) ? Number(key) : key);
+    if (typeof value === "string") this.check(value, "holds");
+    if (value === null || typeof value !== "object") return;
+    const isList = Array.isArray(value);
+    for (const [key, item] of Object.entries(value)) {
+      if (!isList) this.check(key, "has a key with");
+      this.path.push(isList ? Number(key) : key);
       this.visit(item);
       this.path.pop();
     }
@@ -231,15 +269,38 @@ function withToJson(value: unknown): unknown {
   return typeof method === "function" ? method.call(value, "") : value;
 }
 
-/** Built-in objects that JSON.stringify turns into `{}` or something else that does not mean the same. */
-function exoticName(value: object): string | undefined {
-  const prototype = Object.getPrototypeOf(value) as unknown;
-  if (prototype === Object.prototype || prototype === null) return undefined;
-  const exotic = [Map, Set, WeakMap, WeakSet, Promise, RegExp, Error, ArrayBuffer].find(
-    (type) => value instanceof type,
-  );
-  if (exotic !== undefined) return exotic.name;
-  return ArrayBuffer.isView(value) ? "typed array" : undefined;
+/** What JSON.stringify would make of an object that is no plain one, if it would not mean the same. */
+function whatIsLost(value: object): string | undefined {
+  if (types.isDate(value)) return Number.isNaN(value.getTime()) ? "is an invalid Date" : undefined;
+  if (types.isPromise(value)) return "is a Promise, which JSON would turn into {}: await it";
+  if (types.isMap(value) || types.isSet(value)) {
+    return `is a ${nameOf(value)}, which JSON would turn into {}: return a list or an object`;
+  }
+  if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value))
+    return `is a ${nameOf(value)}, bytes that JSON cannot hold: return a text, such as their base64`;
+  if (types.isNativeError(value) || value instanceof Error)
+    return `is an Error (${nameOf(value)}), of which JSON would lose the message: throw it, or return what you need of it`;
+  return types.isRegExp(value) ? emptied(value) : undefined;
+}
+
+/** A Response, an iterator, an object of a class with nothing but private fields: JSON sees nothing of it. */
+function emptied(value: object): string {
+  const hint = /^(?:Response|Request)$/.test(nameOf(value))
+    ? ": return what it holds, such as await response.json()"
+    : "";
+  return `is a ${nameOf(value)}, which JSON would turn into {}${hint}`;
+}
+
+/** An object literal of another realm (`vm`). */
+function isPlainElsewhere(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value) as object;
+  return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, "hasOwnProperty");
+}
+
+function nameOf(value: object): string {
+  const { [Symbol.toStringTag]: tag, constructor: maker } = value as { [Symbol.toStringTag]?: unknown };
+  if (typeof maker === "function" && maker.name !== "" && maker !== Object) return maker.name;
+  return typeof tag === "string" && tag !== "" ? tag : "object of a class";
 }
 
 /** Length of the shortest beginning of `path` that leads from `root` to an object passed before. */

@@ -3,6 +3,7 @@ import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { brotliDecompress, constants, gunzip, inflate, inflateRaw } from "node:zlib";
 import type { HttpConfig } from "../workflow/http_config.ts";
+import { findJsonFlaw } from "../workflow/json_scan.ts";
 import { AttemptError } from "./errors.ts";
 import { type Answer, type AnswerHeaders, firstOf } from "./http_exchange.ts";
 import { MAX_BODY_BYTES, tooLarge } from "./http_request.ts";
@@ -140,11 +141,15 @@ function decode(bytes: Buffer, contentType: string | undefined): string {
 }
 
 function parseJson(text: string): unknown {
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch {
     throw bodyInvalid("the answer says that it is JSON and is not");
   }
+  const flaw = findJsonFlaw(text);
+  if (flaw) throw bodyInvalid(`the answer cannot be kept as it is: ${flaw.path} ${flaw.message}`);
+  return value;
 }
 
 function bodyInvalid(message: string): AttemptError {

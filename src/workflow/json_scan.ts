@@ -1,16 +1,19 @@
 /**
- * Finds what is wrong with a JSON text and where: the first syntax error, or a key that stands twice in one object (which
- * JSON.parse silently resolves in favour of the last). JSON.parse itself does not always say where it failed.
+ * Finds what is wrong with a JSON text and where: the first syntax error, or what JSON.parse changes in silence: of a key that
+ * stands twice in one object it keeps the last, of a number what a double holds. JSON.parse itself does not always say where it
+ * failed.
  */
+import { numberFlaw, pathText } from "../base/json.ts";
 
 interface JsonFlaw {
   /** Offset in the text. */
   offset: number;
-  kind: "syntax" | "duplicate_key";
+  /** JSON path of a value at fault, or of a key that stands twice. */
+  path?: string;
+  kind: "syntax" | "duplicate_key" | "number";
   message: string;
 }
 
-const WHITE_SPACE = /[ \t\n\r]*/y;
 /** After a backslash. */
 const ESCAPE = /["\\/bfnrt]|u[0-9a-fA-F]{4}/y;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
@@ -23,6 +26,8 @@ const FIRST_PRINTABLE = 0x20;
 interface Container {
   /** Keys seen so far; undefined for a list. */
   keys: Set<string> | undefined;
+  /** The key or index whose value is read. */
+  at: string | number;
 }
 
 /** @returns the first flaw, or undefined for a sound text. Nesting is no limit. */
@@ -42,7 +47,7 @@ class Scan {
       const opened = this.openContainer();
       if (opened === "flaw") return this.flaw;
       if (opened === "open") continue;
-      if (opened === "value" && !this.readScalar()) return this.syntax(this.missingValue());
+      if (opened === "value" && !this.readScalar()) return this.flaw ?? this.syntax(this.missingValue());
       const next = this.afterValue();
       if (next === "flaw") return this.flaw;
       if (next === "end") return undefined;
@@ -53,23 +58,23 @@ class Scan {
 
   /** `open`: a container was entered and its first value is due; `closed`: an empty one was read; `value`: a scalar is due. */
   private openContainer(): "open" | "closed" | "value" | "flaw" {
-    this.skip(WHITE_SPACE);
+    this.skipSpace();
     const sign = this.text[this.at];
     if (sign !== "{" && sign !== "[") return "value";
     this.at += 1;
-    this.skip(WHITE_SPACE);
+    this.skipSpace();
     if (this.text[this.at] === (sign === "{" ? "}" : "]")) {
       this.at += 1;
       return "closed";
     }
-    this.open.push({ keys: sign === "{" ? new Set() : undefined });
+    this.open.push({ keys: sign === "{" ? new Set() : undefined, at: -1 });
     return this.readKey() ? "open" : "flaw";
   }
 
   /** Reads what follows a value: closing signs, or a comma and, in an object, the next key. */
   private afterValue(): "value" | "end" | "flaw" {
     for (;;) {
-      this.skip(WHITE_SPACE);
+      this.skipSpace();
       const container = this.open.at(-1);
       const sign = this.text[this.at];
       if (container === undefined) {
@@ -92,29 +97,45 @@ class Scan {
 
   /** In an object reads `"key":`; in a list nothing. */
   private readKey(): boolean {
-    const keys = this.open.at(-1)?.keys;
-    if (keys === undefined) return true;
-    this.skip(WHITE_SPACE);
+    const container = this.open.at(-1) as Container;
+    const { keys } = container;
+    if (keys === undefined) {
+      container.at = (container.at as number) + 1;
+      return true;
+    }
+    this.skipSpace();
     const start = this.at;
     if (!this.readString()) return this.syntax("a key in double quotes is expected") === undefined;
-    const key = JSON.parse(this.text.slice(start, this.at)) as string;
+    const written = this.text.slice(start + 1, this.at - 1);
+    const key = written.includes("\\") ? (JSON.parse(`"${written}"`) as string) : written;
+    container.at = key;
     if (keys.has(key)) {
-      this.flaw = {
-        offset: start,
-        kind: "duplicate_key",
-        message: `the key ${JSON.stringify(key)} stands twice in one object`,
-      };
+      const message = "stands twice in one object";
+      this.flaw = { offset: start, path: this.path(), kind: "duplicate_key", message };
       return false;
     }
     keys.add(key);
-    this.skip(WHITE_SPACE);
+    this.skipSpace();
     if (this.text[this.at] !== ":") return this.syntax('":" is expected') === undefined;
     this.at += 1;
     return true;
   }
 
   private readScalar(): boolean {
-    return this.readString() || this.skip(NUMBER) || this.skip(WORD);
+    return this.readString() || this.readNumber() || this.skip(WORD);
+  }
+
+  private readNumber(): boolean {
+    const start = this.at;
+    if (!this.skip(NUMBER)) return false;
+    const message = numberFlaw(this.text.slice(start, this.at));
+    if (message === undefined) return true;
+    this.flaw = { offset: start, path: this.path(), kind: "number", message };
+    return false;
+  }
+
+  private path(): string {
+    return pathText(this.open.map(({ at }) => at));
   }
 
   /** By hand, as a pattern with alternatives would run out of stack on a string of millions. */
@@ -134,6 +155,14 @@ class Scan {
       ESCAPE.lastIndex = at;
       if (!ESCAPE.test(this.text)) return false;
       at = ESCAPE.lastIndex;
+    }
+  }
+
+  private skipSpace(): void {
+    for (;;) {
+      const unit = this.text.charCodeAt(this.at);
+      if (unit !== 0x20 && unit !== 0x0a && unit !== 0x0d && unit !== 0x09) return;
+      this.at += 1;
     }
   }
 

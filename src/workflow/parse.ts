@@ -1,5 +1,6 @@
 /** The text of a workflow file (JSON or YAML) as a plain document. */
 import { isCollection, LineCounter, parseDocument, visit } from "yaml";
+import { numberFlaw } from "../base/json.ts";
 import { lineAndColumn } from "./expression_place.ts";
 import { Faults, quote } from "./faults.ts";
 import { findJsonFlaw } from "./json_scan.ts";
@@ -38,7 +39,9 @@ function parseJson(text: string, faults: Faults): unknown {
   const flaw = findJsonFlaw(text);
   if (flaw === undefined) return JSON.parse(text);
   const place = lineAndColumn(text, flaw.offset);
-  if (flaw.kind === "duplicate_key") reportDuplicate(place, flaw.message, faults);
+  const message = `${flaw.path} ${flaw.message}`;
+  if (flaw.kind === "duplicate_key") reportDuplicate(place, message, faults);
+  else if (flaw.kind === "number") reportNumber(place, message, faults);
   else
     faults.add(
       "TEXT_SYNTAX",
@@ -51,6 +54,10 @@ function parseJson(text: string, faults: Faults): unknown {
 
 function reportDuplicate(place: string, message: string, faults: Faults): void {
   faults.add("DUPLICATE_KEY", place, message, "Keep one of them; the other would be silently lost.");
+}
+
+function reportNumber(place: string, message: string, faults: Faults): void {
+  faults.add("NUMBER_NOT_EXACT", place, message, "Write it as text, in quotes.");
 }
 
 type YamlDocument = ReturnType<typeof parseDocument>;
@@ -109,7 +116,7 @@ function reportYamlErrors(document: YamlDocument, place: Place, faults: Faults):
   }
 }
 
-/** Aliases without an anchor or inside their own, and keys that are no text. */
+/** Aliases without an anchor or inside their own, keys that are no text, numbers of which digits are lost. */
 function refuseWhatJsonLacks(document: YamlDocument, place: Place, faults: Faults): void {
   visit(document, {
     Alias(_key, alias, ancestors) {
@@ -118,6 +125,10 @@ function refuseWhatJsonLacks(document: YamlDocument, place: Place, faults: Fault
       const fault = target === undefined ? "has no anchor" : "stands inside its own anchor";
       const message = `the alias ${quote(`*${alias.source}`)} ${fault}`;
       faults.add("YAML_ALIASES", place(alias.range?.[0] ?? 0), message, "Write the value out.");
+    },
+    Scalar(_key, { value, source, range }) {
+      const flaw = typeof value === "number" && source ? numberFlaw(source, value) : undefined;
+      if (flaw !== undefined) reportNumber(place(range?.[0] ?? 0), `this ${flaw}`, faults);
     },
     Pair(_key, pair) {
       if (!isCollection(pair.key)) return;

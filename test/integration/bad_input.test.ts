@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RetryAfterError } from "../../src/handlers/errors.ts";
 import { parseWorkflowText } from "../../src/workflow/parse.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
-import { HOSTILE_THROWS } from "../support/hostile_values.ts";
+import { HOSTILE_RESULTS, HOSTILE_THROWS } from "../support/hostile_values.ts";
 import { until } from "../support/until.ts";
 
 const deep = (levels: number): unknown => JSON.parse("[".repeat(levels) + "]".repeat(levels));
@@ -48,6 +48,7 @@ const handlers = {
     return "came back";
   },
   to_json: () => ({ toJSON: throwing(new Error("toJSON broke")) }),
+  hostile_result: ({ index }: { index: number }) => HOSTILE_RESULTS[index]?.make(),
   hostile_throw: ({ index }: { index: number }) => {
     throw HOSTILE_THROWS[index]?.make();
   },
@@ -163,6 +164,16 @@ describe("refused, with code and path, and nothing left behind:", () => {
       "MISSING_PROPERTY",
       "$.nodes[0].config.function_name",
     ],
+    ["vars with an integer beyond 2^53", file({ vars: { a: [2 ** 60] } }), "NOT_JSON", "$.vars.a[0]"],
+    [
+      "params with one",
+      file({
+        nodes: [{ id: "a", type: "function", config: { function_name: "fine", params: { id: 2 ** 53 } } }],
+        edges: [],
+      }),
+      "NOT_JSON",
+      "$.nodes[0].config.params.id",
+    ],
     ["vars with \\u0000", file({ vars: { a: "\u0000" } }), "NOT_JSON", "$.vars.a"],
     [
       "a key named __proto__",
@@ -208,6 +219,8 @@ describe("refused, with code and path, and nothing left behind:", () => {
     ["over 1 MB", "x".repeat(1_100_000), "OUTPUT_TOO_LARGE"],
     ["nested too deep", deep(300), "OUTPUT_TOO_DEEP"],
     ["that is cyclic", cyclic, "OUTPUT_NOT_JSON"],
+    ["with an integer beyond 2^53", { id: 2 ** 53 }, "OUTPUT_NOT_JSON"],
+    ["with a Map", { ids: new Map() }, "OUTPUT_NOT_JSON"],
   ])("an input %s", async (_kind, input, code) => {
     const before = await engine.client.listRuns({ workflow: "inputs" });
     const workflow = await engine.client.register(file({ name: "inputs" }));
@@ -255,29 +268,29 @@ describe("fails its node, and nothing else:", () => {
     expect(nodes.beside).toMatchObject({ status: "COMPLETED", output: "fine" });
   });
 
-  test("a handler that throws whatever can be thrown", async () => {
-    const each = {
-      id: "each",
-      type: "map",
-      config: { items: "input.items", body: { nodes: [node("bad", "hostile_throw")], edges: [] } },
-    };
-    const most = HOSTILE_THROWS.length;
-    const document = {
+  test.each([
+    ["throws whatever can be thrown", "hostile_throw", HOSTILE_THROWS.map(({ code }) => code)],
+    [
+      "returns whatever can be returned",
+      "hostile_result",
+      HOSTILE_RESULTS.map(({ refused }) => (refused ? /^OUTPUT_(NOT_JSON|TOO_DEEP)$/ : "HANDLER_ERROR")),
+    ],
+  ])("a handler that %s", async (_kind, name, codes) => {
+    const body = { nodes: [node("bad", name)], edges: [] };
+    const config = { items: "input.items", body, tolerated_failures: codes.length };
+    const workflow = await engine.client.register({
       name: "hostile",
-      nodes: [{ ...each, config: { ...each.config, tolerated_failures: most } }],
-      edges: [],
-    };
-    const workflow = await engine.client.register(document);
+      nodes: [{ id: "each", type: "map", config }],
+    });
     const { runIds } = await engine.client.submit(workflow, {
-      input: { items: HOSTILE_THROWS.map(({ name }) => name) },
+      input: { items: codes.map((_code, index) => index) },
     });
     const run = await engine.client.wait(runIds[0] as string);
     expect(run.status).toBe("COMPLETED");
     const rows = (await engine.client.listNodes(run.run_id)).filter(({ node_id }) => node_id === "bad");
-    const codes = Object.fromEntries(rows.map(({ scope, error }) => [scope, error?.code]));
-    expect(codes).toEqual(
-      Object.fromEntries(HOSTILE_THROWS.map(({ code }, index) => [`each:${index}`, code])),
-    );
+    const found = Object.fromEntries(rows.map(({ scope, error }) => [scope, error?.code]));
+    expect(Object.keys(found)).toHaveLength(codes.length);
+    for (const [index, code] of codes.entries()) expect(found[`each:${index}`], String(index)).toMatch(code);
   });
 
   test("a RetryAfterError with any delay: the others go on, what lies too far ahead waits as long as a node may", async () => {

@@ -146,3 +146,173 @@ export const HOSTILE_THROWS: readonly HostileThrow[] = [
     `${NO_ERROR}[String: 'far']`,
   ),
 ];
+
+export interface HostileResult {
+  name: string;
+  make: () => unknown;
+  /** Matches the message; undefined: what was thrown while it was read is the error. */
+  refused: RegExp | undefined;
+}
+
+const result = (name: string, make: () => unknown, refused?: RegExp): HostileResult => ({
+  name,
+  make,
+  refused,
+});
+
+class Sealed {
+  #secret = 1;
+  get secret() {
+    return this.#secret;
+  }
+}
+function* count() {
+  yield 1;
+}
+const inside = (value: unknown) => ({ a: [{ b: value }] });
+const THEN = "then";
+type Settle = (value: unknown) => void;
+const thenable = (then: (resolve: Settle, reject: Settle) => void) =>
+  Object.defineProperty({}, THEN, { value: then });
+const round = () => {
+  const object: Record<string, unknown> = {};
+  object.list = [object];
+  return object;
+};
+const deep = () => {
+  let list: unknown = 1;
+  for (let level = 0; level < 100_000; level++) list = [list];
+  return list;
+};
+
+/** What handlers return although JSON would lose it: each fails its node with OUTPUT_NOT_JSON, or with what reading it throws. */
+export const HOSTILE_RESULTS: readonly HostileResult[] = [
+  result("a Response", () => new Response("x"), /\$ is a Response, .*response\.json\(\)/),
+  result("a Request", () => inside(new Request("http://a/")), /\$\.a\[0\]\.b is a Request,/),
+  result("Headers", () => inside(new Headers({ a: "b" })), /\$\.a\[0\]\.b is a Headers,/),
+  result("FormData", () => new FormData(), /is a FormData,/),
+  result("a Blob", () => new Blob(["x"]), /is a Blob,/),
+  result("a ReadableStream", () => new ReadableStream(), /is a ReadableStream,/),
+  result("URLSearchParams", () => new URLSearchParams("a=b"), /is a URLSearchParams,/),
+  result("an AbortSignal", () => new AbortController().signal, /is a AbortSignal,/),
+  result("a Map", () => inside(new Map([[1, 2]])), /\$\.a\[0\]\.b is a Map,/),
+  result("a Map of another realm", () => runInNewContext("new Map([[1, 2]])"), /is a Map,/),
+  result("a Set", () => new Set([1]), /is a Set,/),
+  result("a WeakMap", () => new WeakMap(), /is a WeakMap,/),
+  result("a WeakRef", () => new WeakRef({}), /is a WeakRef,/),
+  result("a Promise inside", () => inside(Promise.resolve(1)), /\$\.a\[0\]\.b is a Promise, .*await it/),
+  result("a Promise of another realm", () => inside(runInNewContext("Promise.resolve(1)")), /is a Promise/),
+  result("a RegExp", () => /x/, /is a RegExp,/),
+  result("an Error", () => ({ error: new TypeError("x") }), /\$\.error is an Error \(TypeError\)/),
+  result("an Error with fields", () => Object.assign(new Error("x"), { code: 1 }), /is an Error/),
+  result("a Buffer", () => ({ file: Buffer.from("x") }), /\$\.file is a Buffer, .*base64/),
+  result("a typed array", () => new Float64Array(2), /is a Float64Array,/),
+  result("a DataView", () => new DataView(new ArrayBuffer(1)), /is a DataView,/),
+  result("an ArrayBuffer", () => new ArrayBuffer(1), /is a ArrayBuffer,/),
+  result("a function", () => inside(() => 1), /\$\.a\[0\]\.b is a function/),
+  result("a class", () => Sealed, /is a function/),
+  result("a symbol", () => [Symbol("s")], /\$\[0\] is a symbol/),
+  result("a bigint", () => 1n, /is a bigint/),
+  result("a bigint object", () => Object(1n), /is a bigint/),
+  result("a generator", () => count(), /is a Generator,/),
+  result("an iterator of a list", () => [1].values(), /is a Array Iterator,/),
+  result(
+    "an object of a class without fields",
+    () => new Sealed(),
+    /is a Sealed, which JSON would turn into \{\}/,
+  ),
+  result(
+    "an object whose fields are its prototype's",
+    () => Object.create({ a: 1 }),
+    /which JSON would turn into/,
+  ),
+  result("an invalid Date", () => ({ at: new Date("never") }), /\$\.at is an invalid Date/),
+  result(
+    "a toJSON that gives nothing",
+    () => ({ x: { toJSON() {} } }),
+    /\$\.x has a toJSON that gives nothing/,
+  ),
+  result("a toJSON that gives a Map", () => ({ toJSON: () => new Map() }), /is a Map/),
+  result("a toJSON without end", () => ({ toJSON: round, list: [] }), /cycle|deeper/),
+  result("undefined in a list", () => [1, undefined], /\$\[1\] is undefined/),
+  result("a list with holes", () => new Array(3), /\$\[0\] is undefined/),
+  result("NaN", () => inside(Number.NaN), /\$\.a\[0\]\.b is NaN/),
+  result("Infinity", () => -Infinity, /is -Infinity/),
+  result("a number object of NaN", () => new Number(Number.NaN), /is NaN/),
+  result(
+    "an integer beyond 2^53",
+    () => ({ id: Number("9007199254740993") }),
+    /\$\.id is an integer beyond 2\^53/,
+  ),
+  result("a negative one", () => [-(2 ** 60)], /\$\[0\] is an integer beyond 2\^53/),
+  result("NUL", () => ({ a: "x\u0000" }), /\$\.a holds the character/),
+  result("half an emoji", () => "\ud83d", /half of a surrogate pair/),
+  result(
+    "a NUL that shows only when it is written",
+    () => flickering("fine", "x\u0000"),
+    /\$\.a holds the character/,
+  ),
+  result("a cycle", round, /cycle/),
+  result("a list 100,000 deep", deep, /deeper/),
+  result("a getter that throws", () => ({
+    get a() {
+      return throwing();
+    },
+  })),
+  result("a toJSON that throws", () => ({ toJSON: throwing })),
+  result("a then that throws", () => Object.defineProperty({}, THEN, { get: throwing })),
+  result("a thenable that throws", () => thenable(throwing)),
+  result("a thenable that rejects", () => thenable((_resolve, reject) => reject(null))),
+  result("a revoked proxy", () => revoked({})),
+  result("a revoked proxy inside", () => inside(revoked([]))),
+  result("a proxy that throws", () => inside(trapped())),
+];
+
+/** A property that is another one after it was looked at. */
+function flickering(first: string, then: string): unknown {
+  let looks = 0;
+  return Object.defineProperty({}, "a", {
+    enumerable: true,
+    get: () => {
+      looks += 1;
+      return looks === 2 ? then : first;
+    },
+  });
+}
+
+/** What looks odd and is JSON all the same. */
+export const ODD_RESULTS: readonly { name: string; make: () => unknown; text: string }[] = [
+  { name: "undefined", make: () => undefined, text: "null" },
+  { name: "an undefined property", make: () => ({ a: undefined, b: 1 }), text: '{"b":1}' },
+  { name: "-0", make: () => [-0], text: "[0]" },
+  { name: "the largest exact integer", make: () => 9007199254740991, text: "9007199254740991" },
+  { name: "a large measure", make: () => [1e21, -6.02214076e23], text: "[1e+21,-6.02214076e+23]" },
+  { name: "a large fraction", make: () => 2 ** 51 + 0.5, text: "2251799813685248.5" },
+  { name: "a Date", make: () => new Date(0), text: '"1970-01-01T00:00:00.000Z"' },
+  { name: "a URL", make: () => new URL("http://a/b"), text: '"http://a/b"' },
+  { name: "an object of a class with fields", make: () => new Teapot(), text: '{"status":418}' },
+  {
+    name: "an object without a prototype",
+    make: () => Object.assign(Object.create(null), { a: 1 }),
+    text: '{"a":1}',
+  },
+  { name: "an empty one", make: () => Object.create(null), text: "{}" },
+  { name: "objects of another realm", make: () => runInNewContext("[{}, {a: [1]}]"), text: '[{},{"a":[1]}]' },
+  {
+    name: "objects for text, number and bool",
+    make: () => [new String("x"), new Number(2), new Boolean(false)],
+    text: '["x",2,false]',
+  },
+  {
+    name: "a list of a class",
+    make: () => Object.setPrototypeOf([1], class List extends Array {}.prototype),
+    text: "[1]",
+  },
+  { name: "a frozen object", make: () => Object.freeze({ a: Object.freeze([1]) }), text: '{"a":[1]}' },
+  { name: "a proxy", make: () => new Proxy({ a: [1] }, {}), text: '{"a":[1]}' },
+  {
+    name: "what a thenable gives",
+    make: () => thenable((resolve) => resolve({ a: 1 })),
+    text: '{"a":1}',
+  },
+];

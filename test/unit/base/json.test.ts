@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { HitzeroError } from "../../../src/base/errors.ts";
-import { canonicalJson, encodeJson, pathText } from "../../../src/base/json.ts";
+import { canonicalJson, encodeJson, numberFlaw, pathText } from "../../../src/base/json.ts";
+import { HOSTILE_RESULTS, ODD_RESULTS } from "../../support/hostile_values.ts";
 
 const LIMITS = { maxBytes: 1000, maxDepth: 10, what: 'output of node "a"' };
 
@@ -61,6 +62,7 @@ describe("encodeJson", () => {
   it("encodes as JSON.stringify does", () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 4 }), (value) => {
+        fc.pre(!/(?<![\d.e])\d{16,21}(?![\d.e])/.test(JSON.stringify(value)));
         const text = encodeJson(value, { ...LIMITS, maxBytes: 1_000_000 });
         expect(text).toBe(JSON.stringify(value));
       }),
@@ -69,7 +71,7 @@ describe("encodeJson", () => {
 
   it("turns undefined into null at the top and drops it below", () => {
     expect(encodeJson(undefined, LIMITS)).toBe("null");
-    expect(encodeJson({ a: undefined, b: [undefined] }, LIMITS)).toBe('{"b":[null]}');
+    expect(encodeJson({ a: undefined, b: [null] }, LIMITS)).toBe('{"b":[null]}');
     expect(encodeJson({ at: new Date(0) }, LIMITS)).toBe('{"at":"1970-01-01T00:00:00.000Z"}');
   });
 
@@ -99,6 +101,19 @@ describe("encodeJson", () => {
     expect(error.message).toContain(`output of node "a": ${path} `);
     expect(error.message).not.toContain("secret");
     expect(error.hint).not.toBe("");
+  });
+
+  it.each(HOSTILE_RESULTS.filter(({ refused, name }) => refused && !/thenable/.test(name)))(
+    "refuses $name",
+    ({ make, refused }) => {
+      const error = refusal(make(), { ...LIMITS, maxDepth: 200, maxBytes: 100_000 });
+      expect(error.code).toMatch(/^OUTPUT_(NOT_JSON|TOO_DEEP)$/);
+      expect(error.message).toMatch(refused as RegExp);
+    },
+  );
+
+  it.each(ODD_RESULTS.filter(({ name }) => !/thenable/.test(name)))("takes $name", ({ make, text }) => {
+    expect(encodeJson(make(), LIMITS)).toBe(text);
   });
 
   it("accepts text that only looks like such an escape", () => {
@@ -135,4 +150,27 @@ describe("pathText", () => {
     expect(pathText(["nodes", 3, "config", "a-b", "c"])).toBe('$.nodes[3].config["a-b"].c');
     expect(pathText(Array.from({ length: 100 }, () => "name")).length).toBeLessThan(210);
   });
+});
+
+describe("numberFlaw", () => {
+  it.each([
+    "0",
+    "-0",
+    "9007199254740991",
+    "-9007199254740991",
+    "1.7976931348623157e308",
+    "1e21",
+    "1e-999",
+    "0.12345678901234567890",
+  ])("%s is kept", (literal) => expect(numberFlaw(literal)).toBeUndefined());
+  it.each([
+    "9007199254740992",
+    "-9007199254740993",
+    "12345678901234567890",
+    "1e18",
+    "9007199254740992.5",
+    "9e15999",
+    "-1e999",
+    `1${"0".repeat(30)}`,
+  ])("%s is not", (literal) => expect(numberFlaw(literal)).toMatch(/integer beyond 2\^53|too large/));
 });

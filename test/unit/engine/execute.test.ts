@@ -9,7 +9,7 @@ import { keepConnections } from "../../../src/handlers/http.ts";
 import { handlersOf } from "../../../src/handlers/load.ts";
 import type { Handler } from "../../../src/handlers/types.ts";
 import { compile } from "../../../src/workflow/compile.ts";
-import { HOSTILE_THROWS } from "../../support/hostile_values.ts";
+import { HOSTILE_RESULTS, HOSTILE_THROWS, ODD_RESULTS } from "../../support/hostile_values.ts";
 
 interface Options {
   retry?: object;
@@ -73,6 +73,22 @@ test.each(HOSTILE_THROWS)("$name fails the attempt and is logged in one line", a
     expect(detail.error.code).toBe(code);
     expect(lines).toHaveLength(1);
   }
+});
+
+test.each(HOSTILE_RESULTS)("$name as a result fails the attempt", async ({ make, refused }) => {
+  const { item, detail } = await performed(() => make());
+  expect(item.outcome).toBe("F");
+  if (refused)
+    expect(detail.error).toMatchObject({
+      code: expect.stringMatching(/^OUTPUT_(NOT_JSON|TOO_DEEP)$/),
+      message: expect.stringMatching(refused),
+    });
+  else expect(detail.error).toMatchObject({ code: "HANDLER_ERROR" });
+});
+
+test.each(ODD_RESULTS)("$name as a result is its output", async ({ make, text }) => {
+  const { item } = await performed(() => make());
+  expect(item).toMatchObject({ outcome: "C", output: `j${text}` });
 });
 
 test("a failed attempt is one WARN line with its place and what went wrong; the handler's own lines have the place too", async () => {

@@ -252,6 +252,18 @@ describe("the output", () => {
     expect(error).toMatchObject({ code: "HTTP_BODY_INVALID", retryable: false });
   });
 
+  it.each([
+    ['{"items": [{"id": 9007199254740993}]}', "$.items[0].id is an integer beyond 2^53"],
+    ['{"a": 1e999}', "$.a is a number that is too large"],
+    ['{"a": {"b": 1, "b": 2}}', "$.a.b stands twice in one object"],
+  ])("of %s would be changed in silence, and is refused", async (body, message) => {
+    const server = await serve(always(200, body, { "Content-Type": "application/json" }));
+    const error = await failure({ url: server.url });
+    expect(error).toMatchObject({ code: "HTTP_BODY_INVALID", retryable: false });
+    expect(error.message).toContain(message);
+    expect((await run({ url: server.url, response: "text" })).body).toBe(body);
+  });
+
   it("is limited as every output is, while it arrives", async () => {
     expect(MAX_BODY_BYTES).toBe(MAX_OUTPUT_BYTES);
     let closed: Promise<void> = Promise.resolve();

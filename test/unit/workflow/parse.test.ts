@@ -128,3 +128,46 @@ describe("findJsonFlaw", () => {
     );
   });
 });
+
+describe("numbers that a double cannot hold", () => {
+  it.each([
+    [
+      '{"vars": {"ids": [1, 9007199254740993]}}',
+      "w.json",
+      "line 1, column 22",
+      "$.vars.ids[1] is an integer beyond 2^53",
+    ],
+    [
+      '{"a": [[], {"b": -1e999}]}',
+      "input.json",
+      "line 1, column 18",
+      "$.a[1].b is a number that is too large",
+    ],
+    ["vars:\n  id: 12345678901234567890\n", "w.yaml", "line 2, column 7", "this is an integer beyond 2^53"],
+    ["a: [0x20000000000001]", "w.yaml", "line 1, column 5", "this is an integer beyond 2^53"],
+    ["12345678901234567890: a", "w.yaml", "line 1, column 1", "this is an integer beyond 2^53"],
+    ["a: 1e999", "w.yaml", "line 1, column 4", "this is a number that is too large"],
+  ])("%s is refused", (text, file, path, message) => {
+    const [fault, ...more] = faultsOf(text, file);
+    expect(fault).toMatchObject({ code: "NUMBER_NOT_EXACT", path });
+    expect(fault?.message).toContain(message);
+    expect(more).toEqual([]);
+  });
+
+  it("are those and no others", () => {
+    expect(
+      parseWorkflowText('{"a": [9007199254740991, 1e21, -0.1], "b": "12345678901234567890"}', "w.json"),
+    ).toEqual({
+      a: [9007199254740991, 1e21, -0.1],
+      b: "12345678901234567890",
+    });
+  });
+});
+
+describe("a key that stands twice", () => {
+  it("is named with its path, however it is written", () => {
+    const [fault] = faultsOf('{"a": [{"key": 1, "k\\u0065y": 2}]}', "w.json");
+    expect(fault).toMatchObject({ code: "DUPLICATE_KEY", path: "line 1, column 19" });
+    expect(fault?.message).toBe("$.a[0].key stands twice in one object");
+  });
+});
