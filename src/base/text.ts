@@ -6,9 +6,12 @@ const LONGEST = 8_192;
 export function presentable(text: string): string {
   const cut =
     text.length > LONGEST ? `${text.slice(0, LONGEST)}… (${text.length - LONGEST} more characters)` : text;
-  return cut
-    .replaceAll("\u0000", "\u2400")
-    .toWellFormed()
+  return storable(cut)
     .replaceAll(/(:\/\/[^\s/:]*):\S+@/g, "$1:***@")
     .replaceAll(/([?&]password=)[^\s&#]+/g, "$1***");
+}
+
+/** What Postgres cannot hold, NUL and lone surrogates, is replaced. */
+export function storable(text: string): string {
+  return text.replaceAll("\u0000", "\u2400").toWellFormed();
 }

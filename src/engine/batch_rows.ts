@@ -61,7 +61,6 @@ export class BatchRows {
   change(
     runId: string,
     node: [string, string] | undefined,
-    previous: StateChange["previous_state"],
     next: StateChange["new_state"],
     at: number,
     reason: string | null,
@@ -70,7 +69,6 @@ export class BatchRows {
     this.batch.changes.push({
       instance_id: runId,
       ...(node ? { node_id: node[0], scope: node[1] } : {}),
-      previous_state: previous,
       new_state: next,
       reason,
       timestamp: new Date(at).toISOString(),

@@ -38,6 +38,8 @@ export const LIMITS: Limits = {
 
 /** Largest output, bytes of JSON. */
 export const MAX_OUTPUT_BYTES = 16 * 1024 * 1024;
+/** Largest output of a run, and of what it is made of together, bytes of JSON. */
+export const MAX_RUN_OUTPUT_BYTES = 32 * 1024 * 1024;
 /** Largest input of a run, bytes of JSON. */
 export const MAX_INPUT_BYTES = 1024 * 1024;
 /** Deepest nesting of an input or output. */
@@ -71,8 +73,16 @@ export const START_DEADLINE_MS = 3_000;
 export const START_GRACE_MS = 4_000;
 /** A reader's lease of its partition. */
 export const READER_LEASE_MS = 10_000;
-/** Journal entries that one recording transaction takes. */
+/** Journal entries that one recording transaction takes at most. */
 export const RECORD_BATCH = 200;
+/** Journal entries that are read in one call. */
+export const JOURNAL_PART = 25;
+/** Bytes of journal entries that it takes, about: reading ends with the part that exceeds them. */
+export const RECORD_ENTRY_BYTES = 8 * 1024 * 1024;
+/** Bytes of large outputs that it takes at most, but for those of a single entry. */
+export const RECORD_BLOB_BYTES = 32 * 1024 * 1024;
+/** Bytes of large values that are read and written at a time, but for a single one that is larger. */
+export const PART_BYTES = 4 * 1024 * 1024;
 /** A run without any event for this long is looked at: is anything of it in reach? */
 export const STUCK_MS = 300_000;
 /** Signs of life of workers and supervisors. */

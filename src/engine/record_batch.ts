@@ -4,9 +4,16 @@
  */
 import { presentable } from "../base/text.ts";
 import type { CommandBelow } from "../postgres/record.ts";
-import type { Commanded, Finished, JournalEntry, JournalEvent, Step } from "../token/journal.ts";
+import {
+  type Commanded,
+  type Finished,
+  type JournalEntry,
+  type JournalEvent,
+  runOf,
+  type Step,
+} from "../token/journal.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
-import { BatchRows, executionKey } from "./batch_rows.ts";
+import { BatchRows } from "./batch_rows.ts";
 import { childRunId } from "./child_runs.ts";
 import { NO_EDGE_TAKEN } from "./final_output.ts";
 import type { RecordBatch } from "./record_types.ts";
@@ -15,10 +22,18 @@ export type FindIR = (runId: string) => IR | undefined;
 
 /** Runs that a list of entries speaks of. */
 export function runIdsOf(entries: readonly JournalEntry[]): string[] {
-  const ids = entries.flatMap(({ events }) =>
-    events.map((event) => (event.kind === "running" ? event.running.id : event.step.id)),
-  );
-  return [...new Set(ids)];
+  return [...new Set(entries.flatMap(({ events }) => events.map(runOf)))];
+}
+
+/** Large outputs and items that an event names. */
+export function blobsOf(event: JournalEvent): { runId: string; name: string }[] {
+  const names =
+    event.kind === "finished" && event.output.startsWith("b")
+      ? [event.output.slice(1)]
+      : event.kind === "parked"
+        ? (event.detail.items?.blobs ?? [])
+        : [];
+  return names.map((name) => ({ runId: runOf(event), name }));
 }
 
 /** Why a run failed, when no node is to blame. */
@@ -39,11 +54,9 @@ const NOTHING = {
 /** Turns entries into rows, in the terms of the workflow file. */
 class EntryReader {
   readonly #rows: BatchRows;
-  readonly #noted: Set<string>;
 
-  constructor(rows: BatchRows, noted: Set<string>) {
+  constructor(rows: BatchRows) {
     this.#rows = rows;
-    this.#noted = noted;
   }
 
   add(event: JournalEvent, entry: JournalEntry, ir: IR): void {
@@ -67,7 +80,7 @@ class EntryReader {
       this.#rows.event(step.id, seq++, entry, "INFO", "run_started", null, "the run started", {
         activated: step.activated,
       });
-      this.#rows.change(step.id, undefined, "PENDING", "RUNNING", entry.at, null);
+      this.#rows.change(step.id, undefined, "RUNNING", entry.at, null);
       if (event.step.paused) {
         this.#rows.event(
           step.id,
@@ -154,12 +167,9 @@ class EntryReader {
     }
     if (buries) this.#rows.batch.burials.push({ runId: step.id, burial: [step.node, step.scope] });
     if (step.halted === "fail_fast") this.#halted(step.id, ir);
-    const key = executionKey(step.id, node.id, step.scope);
-    const previous = this.#noted.delete(key) ? "RUNNING" : "PENDING";
     this.#rows.change(
       step.id,
       [node.id, step.scope],
-      previous,
       status,
       detail.ended_at,
       detail.error?.code ?? null,
@@ -194,15 +204,7 @@ class EntryReader {
       due,
       error,
     });
-    const previous = this.#noted.delete(executionKey(step.id, node.id, step.scope)) ? "RUNNING" : "PENDING";
-    this.#rows.change(
-      step.id,
-      [node.id, step.scope],
-      previous,
-      "RETRYING",
-      detail.ended_at,
-      error?.code ?? null,
-    );
+    this.#rows.change(step.id, [node.id, step.scope], "RETRYING", detail.ended_at, error?.code ?? null);
   }
 
   #redelivered(
@@ -230,8 +232,7 @@ class EntryReader {
       workerId: running.worker,
       startedAt: running.started_at,
     });
-    this.#noted.add(executionKey(running.id, node.id, running.scope));
-    this.#rows.change(running.id, [node.id, running.scope], "PENDING", "RUNNING", running.started_at, null);
+    this.#rows.change(running.id, [node.id, running.scope], "RUNNING", running.started_at, null);
   }
 
   #skipped(runId: string, seq: number, entry: JournalEntry, ir: IR, skipped: Step["skipped"][number]): void {
@@ -258,7 +259,7 @@ class EntryReader {
       `${node.id} skipped: ${reason}`,
       { reason },
     );
-    this.#rows.change(runId, [node.id, scope], "PENDING", "SKIPPED", entry.at, reason);
+    this.#rows.change(runId, [node.id, scope], "SKIPPED", entry.at, reason);
   }
 
   #cancelled(
@@ -289,7 +290,7 @@ class EntryReader {
       reason,
       ...(buries ? { buries } : {}),
     });
-    this.#rows.change(runId, [id, scope], "PENDING", "CANCELLED", entry.at, reason);
+    this.#rows.change(runId, [id, scope], "CANCELLED", entry.at, reason);
     if (type === "subworkflow") this.#rows.below("cancel").children.push(childRunId(runId, id, scope));
     if (buries) this.#rows.batch.burials.push({ runId, burial: [index, scope] });
     if (by !== undefined) this.#rows.batch.withdrawn.push({ runId, node: index, scope });
@@ -346,8 +347,7 @@ class EntryReader {
         ...(child ? { child_run_id: child.run_id } : {}),
       },
     );
-    const previous = this.#noted.delete(executionKey(step.id, id, step.scope)) ? "RUNNING" : "PENDING";
-    this.#rows.change(step.id, [id, step.scope], previous, "WAITING", detail.ended_at, waitsFor);
+    this.#rows.change(step.id, [id, step.scope], "WAITING", detail.ended_at, waitsFor);
     this.#rest(step, step.q + 1, entry, ir);
   }
 
@@ -362,7 +362,7 @@ class EntryReader {
 
   #paused(runId: string, entry: JournalEntry): void {
     this.#rows.batch.statuses.push({ runId, status: "PAUSED" });
-    this.#rows.change(runId, undefined, "RUNNING", "PAUSED", entry.at, null);
+    this.#rows.change(runId, undefined, "PAUSED", entry.at, null);
   }
 
   #commanded(step: Commanded, entry: JournalEntry, ir: IR): void {
@@ -394,7 +394,7 @@ class EntryReader {
     if (step.kind === "pause") this.#paused(step.id, entry);
     else if (step.kind !== "cancel" && step.kind !== "signal") {
       this.#rows.batch.statuses.push({ runId: step.id, status: "RUNNING" });
-      if (step.kind === "resume") this.#rows.change(step.id, undefined, "PAUSED", "RUNNING", entry.at, null);
+      if (step.kind === "resume") this.#rows.change(step.id, undefined, "RUNNING", entry.at, null);
     }
     if (step.kind === "resume" && !step.zero) this.#rows.batch.sweeps.push({ runId: step.id, halted: false });
     else if (step.kind !== "pause" && step.kind !== "signal" && !step.zero) this.#halted(step.id, ir);
@@ -439,20 +439,13 @@ function nodeOf(ir: IR, index: number): IRNode {
   return ir.nodes[index] as IRNode;
 }
 
-/**
- * What these entries mean. `noted` holds the executions that are on record as RUNNING; it is kept between batches. Events of
- * runs that `findIR` does not know are left out; the caller reports them.
- */
-export function buildRecordBatch(
-  entries: readonly JournalEntry[],
-  findIR: FindIR,
-  noted: Set<string>,
-): RecordBatch {
+/** What these entries mean. Events of runs that `findIR` does not know are left out; the caller reports them. */
+export function buildRecordBatch(entries: readonly JournalEntry[], findIR: FindIR): RecordBatch {
   const rows = new BatchRows();
-  const reader = new EntryReader(rows, noted);
+  const reader = new EntryReader(rows);
   for (const entry of entries) {
     for (const event of entry.events) {
-      const ir = findIR(event.kind === "running" ? event.running.id : event.step.id);
+      const ir = findIR(runOf(event));
       if (ir) reader.add(event, entry, ir);
     }
   }

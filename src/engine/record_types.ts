@@ -26,6 +26,9 @@ export interface StateChange {
   duration_ms?: number;
 }
 
+/** A change, before it is known what it was a change from. */
+export type NewState = Omit<StateChange, "previous_state">;
+
 /** A run whose counter hit zero in this batch. */
 export interface ZeroHit {
   runId: string;
@@ -65,5 +68,5 @@ export interface RecordBatch {
   withdrawn: Withdrawn[];
   /** Runs that undo what they did. */
   compensating: { runId: string; ir: IR }[];
-  changes: StateChange[];
+  changes: NewState[];
 }

@@ -8,43 +8,45 @@
 
 import { HitzeroError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { closeCommands } from "../postgres/commands.ts";
-import { type Database, isDataFault, type Queryable } from "../postgres/database.ts";
-import { moveOffset, type PartitionRow } from "../postgres/partitions.ts";
-import {
-  type ChildRecord,
-  type CommandBelow,
-  commandChildren,
-  type EndedChild,
-  nodesOnRecord,
-  type RecordedOutput,
-  readDigests,
-  readEndedChildren,
-  readInput,
-  readOutputs,
-  readPaused,
-  readUnrecorded,
-  recordBlobs,
-  recordChildren,
-  recordDeadLetters,
-  recordEvents,
-  recordExecutions,
-  recordFinals,
-  recordNeverActivated,
-  recordStarts,
-  recordStatuses,
-} from "../postgres/record.ts";
-import { stateChannel } from "../redis/keys.ts";
+import { pause } from "../base/wait.ts";
+import type { Database, Queryable } from "../postgres/database.ts";
+import { moveOffset, type PartitionRow, renewLease } from "../postgres/partitions.ts";
+import { type ChildRecord, type EndedChild, readEndedChildren } from "../postgres/record.ts";
+import { countLater, listEndedRuns } from "../postgres/refusals.ts";
 import type { Partition } from "../redis/partition.ts";
-import { type Burial, compensateNext, dropTimeLimits, type Withdrawn, wakeParent } from "../redis/upkeep.ts";
-import { decodeJournalEntry, type JournalEntry, type JournalEvent } from "../token/journal.ts";
+import {
+  announceHalt,
+  type Burial,
+  compensateNext,
+  dropTimeLimits,
+  type Withdrawn,
+  wakeParent,
+} from "../redis/upkeep.ts";
+import {
+  decodeRawEntry,
+  type JournalEntry,
+  type JournalEvent,
+  type RawEntry,
+  runOf,
+  splitJournalEntry,
+} from "../token/journal.ts";
 import type { IR } from "../workflow/ir.ts";
-import { finalOf, outputsWanted } from "./final_output.ts";
+import { announceChanges } from "./announce.ts";
 import type { IRCache } from "./ir_cache.ts";
-import { READER_LEASE_MS, RECORD_BATCH } from "./limits.ts";
-import { buildRecordBatch, runIdsOf } from "./record_batch.ts";
-import type { RecordBatch, StateChange, ZeroHit } from "./record_types.ts";
+import { KnownRuns } from "./known_runs.ts";
+import { endRefused, writeApart } from "./last_resort.ts";
+import {
+  JOURNAL_PART,
+  READER_LEASE_MS,
+  RECORD_BATCH,
+  RECORD_BLOB_BYTES,
+  RECORD_ENTRY_BYTES,
+} from "./limits.ts";
+import { faultText, isDoubtful, isOwnFault } from "./own_fault.ts";
+import { blobsOf, buildRecordBatch } from "./record_batch.ts";
+import type { RecordBatch } from "./record_types.ts";
 import type { ChildEnd } from "./waiting.ts";
+import { type BlobSource, type Written, writeBatch } from "./write_batch.ts";
 
 /** The journal does not continue the record: Redis lost history. */
 export class HistoryLostError extends HitzeroError {
@@ -56,7 +58,19 @@ export class HistoryLostError extends HitzeroError {
   }
 }
 
-const DIGESTS_KEPT = 50_000;
+/** An entry that fails doubtfully so often, alone, is itself at fault. */
+const DOUBTS = 10;
+const DOUBT_MS = 200;
+
+/** How much is recorded at a time. It outlives the recorder: what fails or takes long is tried with less. */
+export interface Pace {
+  /** Entries of the next batch at most. */
+  most: number;
+  /** Doubtful failures of the entry that is next, in a row. */
+  doubts: number;
+}
+
+export const startingPace = (): Pace => ({ most: RECORD_BATCH, doubts: 0 });
 
 export class Recorder {
   /** The lease under which this recorder writes; its offset moves with every batch. */
@@ -75,24 +89,84 @@ export class Recorder {
   readonly children: (ChildRecord & { paused: boolean })[] = [];
   readonly #partition: Partition;
   readonly #database: Database;
-  readonly #irs: IRCache;
+  readonly #runs: KnownRuns;
   readonly #log: Log;
-  readonly #digests = new Map<string, string>();
-  readonly #noted = new Set<string>();
+  readonly #pace: Pace;
 
-  constructor(row: PartitionRow, partition: Partition, database: Database, irs: IRCache, log: Log) {
+  constructor(
+    row: PartitionRow,
+    partition: Partition,
+    database: Database,
+    irs: IRCache,
+    log: Log,
+    pace: Pace = startingPace(),
+  ) {
     this.row = row;
+    this.#pace = pace;
     this.#partition = partition;
     this.#database = database;
-    this.#irs = irs;
+    this.#runs = new KnownRuns(row.partition, database, irs, log);
     this.#log = log;
   }
 
-  /** Records the next entries, if any; answers how many. Each read begins at the last recorded entry, which must be the same. */
-  async recordNext(): Promise<number> {
+  /**
+   * Records the next entries, if any. Each read begins at the last recorded entry, which must be the same. Entries that fail for another
+   * reason than a server are halved until the one at fault stands alone: that one is written apart.
+   */
+  async recordNext(): Promise<{ recorded: number; upToDate: boolean }> {
+    const pace = this.#pace;
+    const { entries, upToDate } = await this.#readNext();
+    if (entries.length === 0) return { recorded: 0, upToDate: true };
+    const startedAt = performance.now();
+    const { partition, term } = this.row;
+    // A batch may last longer than the lease. Who lost it finds out by the batch itself.
+    const renew = () => void renewLease(this.#database, partition, term, READER_LEASE_MS).catch(() => {});
+    const renewal = setInterval(renew, READER_LEASE_MS / 4);
+    let recorded: number;
+    try {
+      recorded = await this.#record(entries);
+    } catch (error) {
+      pace.most = Math.max(1, entries.length >> 1);
+      const alone = entries.length === 1 ? entries[0] : undefined;
+      const isOwn = isOwnFault(error);
+      if (alone === undefined && isOwn) return { recorded: 0, upToDate: false };
+      if (alone === undefined || !(isOwn || isDoubtful(error))) throw error;
+      if (!isOwn && ++pace.doubts < DOUBTS) {
+        await pause(DOUBT_MS);
+        return { recorded: 0, upToDate: false };
+      }
+      const facts = { partition: this.row.partition, seq: alone.seq, error: faultText(error) };
+      this.#log.warn(facts, "an entry cannot be recorded as it is: it is recorded event by event");
+      await this.#recordApart(alone, isOwn ? isOwnFault : (fault) => isOwnFault(fault) || isDoubtful(fault));
+      recorded = 1;
+    } finally {
+      clearInterval(renewal);
+    }
+    pace.doubts = 0;
+    const isSlow = performance.now() - startedAt > READER_LEASE_MS / 3;
+    pace.most = isSlow
+      ? Math.max(1, recorded >> 1)
+      : Math.min(RECORD_BATCH, Math.max(pace.most, recorded * 2));
+    return { recorded, upToDate: upToDate && recorded === entries.length };
+  }
+
+  /** The entries behind the record, a part at a time: up to as many, and about as many bytes, as a batch takes. */
+  async #readNext(): Promise<{ entries: RawEntry[]; upToDate: boolean }> {
     const { recorded_seq: recorded, recorded_call: call, partition } = this.row;
-    const raw = await this.#partition.readJournal(recorded, RECORD_BATCH + 1);
-    const entries = raw.map(([id, fields]) => decodeJournalEntry(id, fields));
+    const entries: RawEntry[] = [];
+    const most = this.#pace.most + (recorded > 0 ? 1 : 0);
+    let bytes = 0;
+    let isEnd = false;
+    while (!isEnd && entries.length < most && bytes < RECORD_ENTRY_BYTES) {
+      const from = entries.at(-1);
+      const count = Math.min(JOURNAL_PART, most - entries.length);
+      const part = await this.#partition.readJournal(from === undefined ? recorded : from.seq + 1, count);
+      isEnd = part.length < count;
+      for (const [id, fields] of part) {
+        entries.push(splitJournalEntry(id, fields));
+        for (const field of fields) bytes += field.length;
+      }
+    }
     if (recorded > 0) {
       const last = entries.shift();
       if (last?.seq !== recorded) throw new HistoryLostError(partition, `entry ${recorded} is missing`);
@@ -103,140 +177,166 @@ export class Recorder {
       if (entry.seq !== recorded + index + 1)
         throw new HistoryLostError(partition, `entry ${recorded + index + 1} is missing`);
     });
-    if (entries.length > 0) await this.#recordBisecting(entries);
-    return entries.length;
+    return { entries, upToDate: isEnd };
   }
 
-  /** What an earlier reader may have left undone: entries that are recorded and still there. */
+  /** What an earlier reader may have left undone: entries that are recorded and still there, and runs that were ended. */
   async repeatCleanUp(): Promise<void> {
+    const ended = await listEndedRuns(this.#database, this.row.partition);
+    if (ended.length > 0) {
+      await this.#cleanUp(
+        buildRecordBatch([], () => undefined),
+        new Map(ended.map((id) => [id, []])),
+        0,
+      );
+    }
     let from = 0;
     while (from < this.row.recorded_seq) {
-      const raw = await this.#partition.readJournal(from, RECORD_BATCH);
+      const raw = await this.#partition.readJournal(from, JOURNAL_PART);
       const entries = raw
-        .map(([id, fields]) => decodeJournalEntry(id, fields))
+        .map(([id, fields]) => splitJournalEntry(id, fields))
         .filter((entry) => entry.seq <= this.row.recorded_seq);
       const last = entries.at(-1);
       if (!last) return;
-      const batch = buildRecordBatch(entries, await this.#findIRs(entries), new Set());
-      await this.#cleanUp(batch, last.seq);
+      if (!(await this.#cleanUpAgain(entries, last.seq))) {
+        const alone = entries.flatMap((entry) =>
+          entry.events.map((event) => ({ ...entry, events: [event] })),
+        );
+        // One that still fails was set aside.
+        for (const entry of alone) await this.#cleanUpAgain([entry], 0);
+      }
       if (last.seq === from) return;
       from = last.seq;
     }
   }
 
-  /** A batch that Postgres refuses is halved until the entry at fault stands alone; that one is recorded with a substitute. */
-  async #recordBisecting(entries: readonly JournalEntry[]): Promise<void> {
+  /** Answers whether these entries can be read. */
+  async #cleanUpAgain(raw: readonly RawEntry[], recorded: number): Promise<boolean> {
     try {
-      await this.#record(entries);
+      const { entries, findIR, left } = await this.#runs.sort(raw.map(decodeRawEntry));
+      await this.#cleanUp(buildRecordBatch(entries, findIR), leftOut(left), recorded);
+      return true;
     } catch (error) {
-      if (!isDataFault(error)) throw error;
-      if (entries.length > 1) {
-        const half = entries.length >> 1;
-        await this.#recordBisecting(entries.slice(0, half));
-        await this.#recordBisecting(entries.slice(half));
-        return;
-      }
-      const entry = entries[0] as JournalEntry;
-      this.#log.error(
-        { partition: this.row.partition, seq: entry.seq, error: String(error) },
-        "Postgres refuses an entry",
-      );
-      await this.#record([substitute(entry, (error as { code?: string }).code ?? "")]);
+      if (!isOwnFault(error)) throw error;
+      return false;
     }
   }
 
-  async #record(entries: readonly JournalEntry[]): Promise<void> {
-    const last = entries.at(-1) as JournalEntry;
-    const batch = buildRecordBatch(entries, await this.#findIRs(entries), this.#noted);
-    const blobs = await Promise.all(
-      batch.blobs.map(async (blob) => {
-        const content = await this.#partition.readBlob(blob.runId, blob.name);
-        return {
-          ...blob,
-          content:
-            content ?? JSON.stringify({ error: { code: "BLOB_LOST", message: "the output was lost" } }),
-        };
-      }),
-    );
-    const pausedParents = await this.#database.transaction(async (client) => {
-      const written = await recordExecutions(client, batch.executions);
-      if (written !== batch.executions.length) {
-        this.#log.error(
-          { partition: this.row.partition, seq: last.seq, refused: batch.executions.length - written },
-          "illegal transitions were refused",
-        );
-      }
-      await recordEvents(client, batch.events);
-      await recordBlobs(client, blobs);
-      await recordStarts(client, batch.starts);
-      await recordDeadLetters(client, batch.deadLetters);
-      await recordStatuses(client, batch.statuses);
-      await closeCommands(client, batch.commands, "applied");
-      // A child that is new begins as its parent is by now: a pause reaches those before it, a cancel it too.
-      const paused = await readPaused(
-        client,
-        batch.children.map(({ parentRunId }) => parentRunId),
-      );
-      const isCancel = ({ kind }: CommandBelow) => kind === "cancel";
-      await commandChildren(
-        client,
-        batch.below.filter((command) => !isCancel(command)),
-      );
-      await recordChildren(client, batch.children);
-      await commandChildren(client, batch.below.filter(isCancel));
-      const halted = batch.zeroHits.filter((hit) => hit.halted !== undefined);
-      await recordNeverActivated(
-        client,
-        halted.map(({ runId, ir, at, halted: reason }) => ({
-          runId,
-          nodeIds: nodesOnRecord(ir),
-          at,
-          reason: reason as string,
-        })),
-      );
-      const finals = await this.#finals(client, batch.zeroHits);
-      await recordFinals(client, finals);
-      for (const final of finals) batch.changes.push(finalChange(final));
-      await moveOffset(client, this.row, { seq: last.seq, call: last.call }, READER_LEASE_MS);
-      return paused;
+  /** Records a beginning of these entries; answers how many: as many as the bytes of their large outputs allow. */
+  async #record(raw: readonly RawEntry[]): Promise<number> {
+    const decoded = raw.map(decodeRawEntry);
+    const blobs = await this.#blobSource(decoded.flatMap(({ events }) => events));
+    let bytes = 0;
+    const tooMany = decoded.findIndex(({ events }, index) => {
+      for (const { runId, name } of events.flatMap(blobsOf)) bytes += blobs.bytesOf(runId, name);
+      return index > 0 && bytes > RECORD_BLOB_BYTES;
     });
+    const taken = tooMany === -1 ? decoded : decoded.slice(0, tooMany);
+    const last = taken.at(-1) as JournalEntry;
+    const { entries, findIR, left } = await this.#runs.sort(taken);
+    const batch = buildRecordBatch(entries, findIR);
+    const written = await this.#database.transaction(async (client) => {
+      const written = await writeBatch(client, batch, blobs);
+      await countLater(client, countByRun(left));
+      await moveOffset(client, this.row, last, READER_LEASE_MS);
+      return written;
+    });
+    await this.#recorded(last, batch, written, leftOut(left));
+    return taken.length;
+  }
+
+  /** Records what can be recorded of an entry; the rest is set aside, and its runs end. */
+  async #recordApart(raw: RawEntry, isAtFault: (error: unknown) => boolean): Promise<void> {
+    const written: Written[] = [];
+    const write = async (client: Queryable, event: JournalEvent) => {
+      const { entries, findIR, left } = await this.#runs.sort([{ ...raw, events: [event] }]);
+      if (left.length > 0) return false;
+      written.push(
+        await writeBatch(client, buildRecordBatch(entries, findIR), await this.#blobSource([event])),
+      );
+      return true;
+    };
+    const { apart, changes } = await this.#database.transaction(async (client) => {
+      const apart = await writeApart(client, raw, this.#runs, (event) => write(client, event), isAtFault);
+      await countLater(client, countByRun(apart.later));
+      const changes = await endRefused(client, this.row, apart.refusals, this.#runs);
+      await moveOffset(client, this.row, raw, READER_LEASE_MS);
+      return { apart, changes };
+    });
+    const left = leftOut([...apart.refused, ...apart.later]);
+    for (const { seq, runId, reason } of apart.refusals) {
+      const facts = { partition: this.row.partition, seq, run_id: runId, reason };
+      this.#log.error(facts, "an event of the journal is set aside; its run ends as FAILED (RECORD_REFUSED)");
+      if (runId !== null && !left.has(runId)) left.set(runId, []);
+    }
+    const { entries, findIR } = await this.#runs.sort([{ ...raw, events: apart.recorded }]);
+    const all: Written = {
+      changes: [...written.flatMap((one) => one.changes), ...changes],
+      pausedParents: new Set(written.flatMap((one) => [...one.pausedParents])),
+      illegal: 0,
+    };
+    await this.#recorded(raw, buildRecordBatch(entries, findIR), all, left);
+  }
+
+  /** Ends a run that the scripts refuse to carry on with this call. Of one that is over, Redis forgets what it holds. */
+  async endRun(runId: string, call: string, reason: string): Promise<void> {
+    const { recorded_seq: seq, recorded_call, partition } = this.row;
+    const changes = await this.#database.transaction(async (client) => {
+      const where = { seq: null, runId, nodeId: null, scope: null };
+      const refusal = { ...where, code: "STEP_REFUSED" as const, reason, raw: call };
+      const changes = await endRefused(client, this.row, [refusal], this.#runs);
+      await moveOffset(client, this.row, { seq, call: recorded_call }, READER_LEASE_MS);
+      return changes;
+    });
+    const facts = { partition, run_id: runId, call, reason };
+    this.#log.error(facts, "a run that cannot be carried on ends as FAILED (STEP_REFUSED)");
+    this.commanded = true;
+    await this.#cleanUp(
+      buildRecordBatch([], () => undefined),
+      new Map([[runId, []]]),
+      seq,
+    );
+    await announceChanges(this.#partition, changes);
+  }
+
+  async #blobSource(events: readonly JournalEvent[]): Promise<BlobSource> {
+    const blobs = events.flatMap(blobsOf);
+    const sizes = await this.#partition.blobSizes(blobs);
+    const byKey = new Map(
+      blobs.map(({ runId, name }, index) => [`${runId}/${name}`, sizes[index] as number]),
+    );
+    return {
+      bytesOf: (runId, name) => byKey.get(`${runId}/${name}`) ?? 0,
+      read: (runId, name) => this.#partition.readBlob(runId, name),
+    };
+  }
+
+  /** After the commit. */
+  async #recorded(last: { seq: number; call: string }, batch: RecordBatch, written: Written, left: LeftOut) {
+    if (written.illegal > 0) {
+      const facts = { partition: this.row.partition, seq: last.seq, refused: written.illegal };
+      this.#log.error(facts, "illegal transitions were refused");
+    }
     for (const { runId, halted } of batch.sweeps) this.sweeps.set(runId, halted);
     this.unswept ||= batch.sweeps.length > 0;
-    this.commanded ||= batch.below.length > 0;
+    this.commanded ||= batch.below.length > 0 || left.size > 0;
     for (const child of batch.children) {
-      this.children.push({ ...child, paused: pausedParents.has(child.parentRunId) });
+      this.children.push({ ...child, paused: written.pausedParents.has(child.parentRunId) });
     }
     this.withdrawn.push(...batch.withdrawn);
     this.burials.push(...batch.burials);
-    for (const { runId } of batch.zeroHits) this.sweeps.delete(runId);
     this.row.recorded_seq = last.seq;
     this.row.recorded_call = last.call;
-    await this.#cleanUp(batch, last.seq);
-    await this.#publish(batch.changes);
+    await this.#cleanUp(batch, left, last.seq);
+    await announceChanges(this.#partition, written.changes);
   }
 
-  async #finals(client: Queryable, hits: readonly ZeroHit[]) {
-    const wanted = hits.flatMap(outputsWanted);
-    const byRun = new Map<string, Map<string, RecordedOutput>>();
-    for (const row of await readOutputs(client, wanted)) {
-      const outputs = byRun.get(row.run_id) ?? new Map();
-      byRun.set(row.run_id, outputs.set(row.node_id, row));
-    }
-    const finals = [];
-    for (const hit of hits) {
-      const input = hit.ir.output === undefined ? null : await readInput(client, hit.runId);
-      const waitedFor = hit.halted === "stuck" ? await readUnrecorded(client, hit.runId, hit.ir) : [];
-      finals.push(finalOf(hit, byRun.get(hit.runId) ?? new Map(), input, waitedFor));
-    }
-    return finals;
-  }
-
-  /** After the commit: what waits for it goes on, the finished runs go, then the journal behind the record. */
-  async #cleanUp(batch: RecordBatch, recorded: number): Promise<void> {
-    const finished = batch.zeroHits.map(({ runId }) => runId);
+  /** What waits for the record goes on, runs that are over go, then the journal behind the record. */
+  async #cleanUp(batch: RecordBatch, left: LeftOut, recorded: number): Promise<void> {
+    const finished = [...new Set([...batch.zeroHits.map(({ runId }) => runId), ...left.keys()])];
     for (const child of await readEndedChildren(this.#database, finished)) await this.#wakeParent(child);
     for (const { runId, ir } of batch.compensating) await compensateNext(this.#partition, runId, ir);
-    const blobs = new Map<string, string[]>(finished.map((runId) => [runId, []]));
+    const blobs = new Map<string, string[]>(finished.map((runId) => [runId, [...(left.get(runId) ?? [])]]));
     if (finished.length > 0) {
       const { rows } = await this.#database.query<{ run_id: string; name: string }>(
         "select run_id, name from hitzero.blobs where run_id = any ($1::uuid[])",
@@ -244,15 +344,21 @@ export class Recorder {
       );
       for (const row of rows) blobs.get(row.run_id)?.push(row.name);
     }
-    for (const runId of finished) this.#digests.delete(runId);
+    for (const runId of finished) {
+      this.#runs.forget(runId);
+      this.sweeps.delete(runId);
+    }
+    const timed = batch.zeroHits.filter(({ ir }) => ir.timeout_ms > 0).map(({ runId }) => runId);
     await dropTimeLimits(
       this.#partition,
-      batch.zeroHits.filter(({ ir }) => ir.timeout_ms > 0).map(({ runId }) => ({ runId, generation: 1 })),
+      [...timed, ...left.keys()].map((runId) => ({ runId, generation: 1 })),
     );
     await this.#partition.forget(
       recorded,
       [...blobs].map(([runId, names]) => ({ runId, blobs: names })),
     );
+    // Handlers that still perform something of them are told to stop.
+    await announceHalt(this.#partition, this.#partition.keys.namespace, [...left.keys()]);
   }
 
   async #wakeParent(child: EndedChild): Promise<void> {
@@ -272,73 +378,23 @@ export class Recorder {
     await wakeParent(this.#partition, { runId, ...known }, { node, scope, ended: JSON.stringify(end) });
   }
 
-  /** Announces what is committed. Nobody listening costs two calls, not one for each change. */
-  async #publish(changes: readonly StateChange[]): Promise<void> {
-    if (changes.length === 0) return;
-    const { redis } = this.#partition.connection;
-    const [channels, patterns] = await Promise.all([
-      redis.pubsub("CHANNELS", "workflow:*:state") as unknown as Promise<string[]>,
-      redis.pubsub("NUMPAT") as unknown as Promise<number>,
-    ]);
-    const heard = new Set(channels);
-    const pipeline = redis.pipeline();
-    for (const change of changes) {
-      const channel = stateChannel(change.instance_id);
-      if (patterns > 0 || heard.has(channel)) pipeline.publish(channel, JSON.stringify(change));
-    }
-    if (pipeline.length > 0) await pipeline.exec();
-  }
-
   /** What a run of this partition runs. */
-  async irOf(runId: string): Promise<{ digest: string; ir: IR } | undefined> {
-    const digest = this.#digests.get(runId) ?? (await readDigests(this.#database, [runId])).get(runId);
-    return digest === undefined ? undefined : { digest, ir: await this.#irs.get(digest) };
-  }
-
-  async #findIRs(entries: readonly JournalEntry[]): Promise<(runId: string) => IR | undefined> {
-    const runIds = runIdsOf(entries);
-    const unknown = runIds.filter((runId) => !this.#digests.has(runId));
-    for (const [runId, digest] of await readDigests(this.#database, unknown))
-      this.#digests.set(runId, digest);
-    while (this.#digests.size > DIGESTS_KEPT + runIds.length)
-      this.#digests.delete(this.#digests.keys().next().value as string);
-    const irs = new Map<string, IR>();
-    for (const runId of runIds) {
-      const digest = this.#digests.get(runId);
-      if (digest === undefined)
-        this.#log.error({ run_id: runId }, "the journal speaks of a run that the record does not know");
-      else irs.set(runId, await this.#irs.get(digest));
-    }
-    return (runId) => irs.get(runId);
+  irOf(runId: string): Promise<{ digest: string; ir: IR } | undefined> {
+    return this.#runs.irOf(runId);
   }
 }
 
-function finalChange(final: {
-  runId: string;
-  status: "COMPLETED" | "FAILED" | "CANCELLED";
-  completedAt: number;
-  error: { code: string } | null;
-}): StateChange {
-  return {
-    instance_id: final.runId,
-    previous_state: "RUNNING",
-    new_state: final.status,
-    reason: final.error?.code ?? null,
-    timestamp: new Date(final.completedAt).toISOString(),
-  };
+/** Runs that ended as something of them was refused, with the large outputs of events that were left out of the record. */
+type LeftOut = Map<string, string[]>;
+
+function leftOut(events: readonly JournalEvent[]): LeftOut {
+  const left: LeftOut = new Map(events.map((event) => [runOf(event), []]));
+  for (const { runId, name } of events.flatMap(blobsOf)) left.get(runId)?.push(name);
+  return left;
 }
 
-/** The same entry without what Postgres cannot hold. */
-function substitute(entry: JournalEntry, sqlState: string): JournalEntry {
-  const error = {
-    code: "RECORD_REFUSED",
-    message: `Postgres refused the recorded output or error (SQLSTATE ${sqlState})`,
-  };
-  const events = entry.events.map(
-    (event): JournalEvent =>
-      event.kind === "finished"
-        ? { ...event, output: "", detail: { ...event.detail, error, faults: undefined } }
-        : event,
-  );
-  return { ...entry, events };
+function countByRun(events: readonly JournalEvent[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const event of events) counts.set(runOf(event), (counts.get(runOf(event)) ?? 0) + 1);
+  return counts;
 }

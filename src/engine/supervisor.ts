@@ -7,6 +7,7 @@
 import { hostname } from "node:os";
 import { HitzeroError } from "../base/errors.ts";
 import { createLog, type Log } from "../base/log.ts";
+import { storable } from "../base/text.ts";
 import { pause } from "../base/wait.ts";
 import { Database } from "../postgres/database.ts";
 import {
@@ -35,12 +36,11 @@ import {
   LIMITS,
   type Limits,
   READER_LEASE_MS,
-  RECORD_BATCH,
   START_GRACE_MS,
   STUCK_MS,
   UNCLAIMED_MS,
 } from "./limits.ts";
-import { HistoryLostError, Recorder } from "./recorder.ts";
+import { HistoryLostError, type Pace, Recorder, startingPace } from "./recorder.ts";
 import { startRun } from "./start_run.ts";
 import { VERSION } from "./version.ts";
 
@@ -69,6 +69,8 @@ interface Health {
   said: string;
   /** In a row, without anything recorded between them. */
   interruptions: number;
+  /** How much is recorded at a time. */
+  pace: Pace;
 }
 
 /** A partition that is fit to be read. */
@@ -171,7 +173,7 @@ export class Supervisor {
   async #keepReading(number: number): Promise<void> {
     const stopping = this.#stopping.signal;
     const database = this.#database as Database;
-    const health: Health = { said: "", interruptions: 0 };
+    const health: Health = { said: "", interruptions: 0, pace: startingPace() };
     while (!stopping.aborted) {
       let connections: RedisConnection[] = [];
       let row: PartitionRow | undefined;
@@ -215,7 +217,7 @@ export class Supervisor {
   ): Promise<void> {
     const database = this.#database as Database;
     const irs = new IRCache(database);
-    const recorder = new Recorder(row, partition, database, irs, this.#log);
+    const recorder = new Recorder(row, partition, database, irs, this.#log, health.pace);
     await recorder.repeatCleanUp();
     const commands = new CommandApplier(
       partition,
@@ -232,10 +234,9 @@ export class Supervisor {
     while (!this.#stopping.signal.aborted) {
       // Before what may take longer.
       const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId));
-      const recorded = await recorder.recordNext();
-      if (recorded > 0) health.interruptions = 0;
       // Not `recorded === 0`: while runs go on there is always something to record.
-      const upToDate = recorded < RECORD_BATCH;
+      const { recorded, upToDate } = await recorder.recordNext();
+      if (recorded > 0) health.interruptions = 0;
       const due = performance.now() - sweptAt >= SWEEP_MS;
       if (due) {
         sweptAt = performance.now();
@@ -257,7 +258,7 @@ export class Supervisor {
       if (due || recorder.unswept) await commands.sweep();
       health.said = "";
       health.interruptions = 0;
-      if (recorded > 0) continue;
+      if (recorded > 0 || !upToDate) continue;
       if ((await partition.connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - partition.connection.now());
       if (idleMs > 0) await bell.wait(row.recorded_seq, idleMs, this.#stopping.signal);
@@ -432,7 +433,8 @@ async function findLoss(row: PartitionRow, partition: Partition, seq: number): P
   if (row.recorded_seq === 0) return undefined;
   const [last] = await partition.readJournal(row.recorded_seq, 1);
   if (last?.[0] !== `${row.recorded_seq}-0`) return `entry ${row.recorded_seq} is missing`;
-  if (last[1][1] !== row.recorded_call) return `entry ${row.recorded_seq} is another than the one recorded`;
+  if (storable(last[1][1] ?? "") !== row.recorded_call)
+    return `entry ${row.recorded_seq} is another than the one recorded`;
   return undefined;
 }
 

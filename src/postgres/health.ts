@@ -110,6 +110,10 @@ export interface WorkHealth {
   /** Of the longest, milliseconds. */
   unstartedMs: number;
   paused: number;
+  /** Runs that ended within a day because something of them could not be recorded or applied. */
+  refused: number;
+  /** The last of all, if any: run and reason. */
+  lastRefused: string | null;
   /** Running without an event for ten minutes and without an execution that runs. */
   quiet: number;
 }
@@ -136,6 +140,8 @@ const WAITING = `select
     (select count(*) from hitzero.runs where status = 'PENDING' and submitted_at < now() - interval '1 minute') as unstarted,
     (select coalesce(extract(epoch from now() - min(submitted_at)), 0)::double precision * 1000 from hitzero.runs
        where status = 'PENDING') as "unstartedMs",
+    (select count(distinct run_id) from hitzero.refused_entries where at > now() - interval '1 day') as refused,
+    (select coalesce('run ' || run_id || ': ', '') || reason from hitzero.refused_entries order by at desc limit 1) as "lastRefused",
     (select count(*) from hitzero.runs where status = 'PAUSED') as paused,
     (select count(*) from hitzero.runs r where status = 'RUNNING' and started_at < now() - interval '10 minutes'
        and not exists (select 1 from hitzero.event_log e where e.run_id = r.run_id and e.at > now() - interval '10 minutes')

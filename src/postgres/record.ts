@@ -1,8 +1,7 @@
 /** The statements of the recording transaction. Rows come as one JSON text each, so that outputs pass through unparsed. */
 
-import type { ErrorCause, ExecutionError } from "../token/journal.ts";
-import { NODE_TRANSITIONS, type NodeStatus } from "../token/lifecycle.ts";
-import type { IR } from "../workflow/ir.ts";
+import type { ExecutionError } from "../token/journal.ts";
+import { mayNodeBecome, NODE_STATUSES, type NodeStatus, type RunStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
 
 /** Times in ms since 1970 throughout. */
@@ -77,22 +76,17 @@ export interface BlobRecord {
   content: string;
 }
 
-export interface FinalRecord {
-  runId: string;
-  status: "COMPLETED" | "FAILED" | "CANCELLED";
-  completedAt: number;
-  /** JSON text. */
-  output: string | null;
-  error: { code: string; message: string; node_id?: string; causes?: ErrorCause[] } | null;
+/** May an execution with one status on record be given the other? RUNNING again: its worker was lost; WAITING again: a map was looked after. */
+export function isLegal(from: NodeStatus, to: NodeStatus): boolean {
+  const isRepeat = from === to && (from === "RUNNING" || from === "WAITING");
+  return isRepeat || mayNodeBecome(from, to);
 }
 
-const LEGAL_TRANSITIONS = Object.entries(NODE_TRANSITIONS)
-  .flatMap(([from, targets]) => targets.map((to) => `('${from}', '${to}')`))
-  .concat("('RUNNING', 'RUNNING')") // handed out again after its worker was lost
-  .concat("('WAITING', 'WAITING')") // a map that was looked after
-  .join(", ");
+const LEGAL_TRANSITIONS = NODE_STATUSES.flatMap((from) =>
+  NODE_STATUSES.filter((to) => isLegal(from, to)).map((to) => `('${from}', '${to}')`),
+).join(", ");
 
-const raw = (text: string | null) => text ?? "null";
+export const raw = (text: string | null) => text ?? "null";
 
 /** Writes executions; one row each, moved along legal transitions only. Answers how many rows were written. */
 export async function recordExecutions(
@@ -126,6 +120,45 @@ export async function recordExecutions(
   return rowCount ?? 0;
 }
 
+export interface StatusOnRecord extends Row {
+  run_id: string;
+  node_id: string;
+  scope: string;
+  status: NodeStatus;
+}
+
+/** Statuses of these executions, as far as they are on record. */
+export async function readNodeStatuses(
+  client: Queryable,
+  records: readonly Pick<ExecutionRecord, "runId" | "nodeId" | "scope">[],
+): Promise<StatusOnRecord[]> {
+  if (records.length === 0) return [];
+  const { rows } = await client.query<StatusOnRecord>(
+    `select e.run_id, e.node_id, e.scope, e.status
+     from unnest($1::uuid[], $2::text[], $3::text[]) as wanted (run_id, node_id, scope)
+     join hitzero.node_executions e using (run_id, node_id, scope)`,
+    [
+      records.map(({ runId }) => runId),
+      records.map(({ nodeId }) => nodeId),
+      records.map(({ scope }) => scope),
+    ],
+  );
+  return rows;
+}
+
+/** Statuses of these runs. */
+export async function readRunStatuses(
+  client: Queryable,
+  runIds: readonly string[],
+): Promise<Map<string, RunStatus>> {
+  if (runIds.length === 0) return new Map();
+  const { rows } = await client.query<{ run_id: string; status: RunStatus }>(
+    "select run_id, status from hitzero.runs where run_id = any ($1::uuid[])",
+    [runIds],
+  );
+  return new Map(rows.map((row) => [row.run_id, row.status]));
+}
+
 export async function recordEvents(client: Queryable, records: readonly EventRecord[]): Promise<void> {
   if (records.length === 0) return;
   await client.query(
@@ -137,41 +170,21 @@ export async function recordEvents(client: Queryable, records: readonly EventRec
   );
 }
 
+/** Writes large outputs and items. The same one may come again. */
 export async function recordBlobs(client: Queryable, records: readonly BlobRecord[]): Promise<void> {
-  // The same blob may come twice in a batch; of several rows for one key in one statement Postgres takes none.
-  const byKey = new Map(records.map((blob) => [`${blob.runId}/${blob.name}`, blob]));
-  for (const part of partsOf([...byKey.values()], MOST_BYTES)) {
-    await client.query(
-      `insert into hitzero.blobs (run_id, name, node_id, scope, bytes, content)
-       select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::jsonb[])
-       on conflict (run_id, name) do update set bytes = excluded.bytes, content = excluded.content`,
-      [
-        part.map(({ runId }) => runId),
-        part.map(({ name }) => name),
-        part.map(({ nodeId }) => nodeId),
-        part.map(({ scope }) => scope),
-        part.map(({ content }) => Buffer.byteLength(content)),
-        part.map(({ content }) => content),
-      ],
-    );
-  }
-}
-
-/** Text in one statement, about. */
-const MOST_BYTES = 4 * 1024 * 1024;
-
-function partsOf(records: readonly BlobRecord[], most: number): BlobRecord[][] {
-  const parts: BlobRecord[][] = [];
-  let size = Number.POSITIVE_INFINITY;
-  for (const record of records) {
-    if (size + record.content.length > most) {
-      parts.push([]);
-      size = 0;
-    }
-    parts.at(-1)?.push(record);
-    size += record.content.length;
-  }
-  return parts;
+  await client.query(
+    `insert into hitzero.blobs (run_id, name, node_id, scope, bytes, content)
+     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::jsonb[])
+     on conflict (run_id, name) do update set bytes = excluded.bytes, content = excluded.content`,
+    [
+      records.map(({ runId }) => runId),
+      records.map(({ name }) => name),
+      records.map(({ nodeId }) => nodeId),
+      records.map(({ scope }) => scope),
+      records.map(({ content }) => Buffer.byteLength(content)),
+      records.map(({ content }) => content),
+    ],
+  );
 }
 
 export async function recordStarts(
@@ -184,33 +197,6 @@ export async function recordStarts(
      from json_to_recordset($1::json) as new ("runId" uuid, at double precision)
      where r.run_id = new."runId" and r.status = 'PENDING'`,
     [JSON.stringify(starts)],
-  );
-}
-
-/** Writes final statuses and totals. Final is final: a run that has one keeps it. */
-export async function recordFinals(client: Queryable, finals: readonly FinalRecord[]): Promise<void> {
-  if (finals.length === 0) return;
-  const rows = finals.map((record) => {
-    const { output, ...plain } = record;
-    return `${JSON.stringify(plain).slice(0, -1)},"output":${raw(output)}}`;
-  });
-  await client.query(
-    `update hitzero.runs r set status = new.status, completed_at = to_timestamp(new."completedAt" / 1000), output = new.output,
-       error = new.error
-     from json_to_recordset($1::json) as new ("runId" uuid, status text, "completedAt" double precision, output jsonb, error jsonb)
-     where r.run_id = new."runId"
-       and (r.status = 'RUNNING' or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'))`,
-    [`[${rows.join(",")}]`],
-  );
-  await client.query(
-    `insert into hitzero.run_statistics (run_id, executions, completed, failed, skipped, handler_ms, wall_ms, completion_checks_saved)
-     select r.run_id, count(e.*), count(*) filter (where e.status = 'COMPLETED'), count(*) filter (where e.status = 'FAILED'),
-       count(*) filter (where e.status = 'SKIPPED'), coalesce(sum(e.duration_ms), 0),
-       coalesce(extract(epoch from (r.completed_at - r.started_at)) * 1000, 0), count(*) filter (where e.status in ('COMPLETED', 'FAILED'))
-     from hitzero.runs r left join hitzero.node_executions e using (run_id)
-     where r.run_id = any ($1::uuid[]) group by r.run_id
-     on conflict (run_id) do nothing`,
-    [finals.map((record) => record.runId)],
   );
 }
 
@@ -303,92 +289,24 @@ export async function readEndedChildren(client: Queryable, runIds: readonly stri
   return rows;
 }
 
-/** The nodes of a halted run that were never activated are CANCELLED, too. */
-export async function recordNeverActivated(
+/** What a reader knows of a run. */
+export interface RunOnRecord {
+  /** Of the IR that it runs. */
+  digest: string;
+  /** Something of it was set aside: it is over, and the rest of it is only counted. */
+  refused: boolean;
+}
+
+export async function readRunsOnRecord(
   client: Queryable,
-  halted: readonly { runId: string; nodeIds: readonly string[]; at: number; reason: string }[],
-): Promise<void> {
-  for (const { runId, nodeIds, at, reason } of halted) {
-    await client.query(
-      `insert into hitzero.node_executions (run_id, node_id, scope, attempt, status, reason, ended_at)
-       select $1, id, '', 0, 'CANCELLED', $4, to_timestamp($3::double precision / 1000) from unnest($2::text[]) as node (id)
-       on conflict (run_id, node_id, scope) do nothing`,
-      [runId, nodeIds, at, reason],
-    );
-  }
-}
-
-export interface RecordedOutput extends Row {
-  run_id: string;
-  node_id: string;
-  status: NodeStatus;
-  reason: string | null;
-  output: unknown;
-  error: ExecutionError | null;
-}
-
-export interface WantedOutput {
-  runId: string;
-  nodeId: string;
-  /** Null: any. */
-  scope: string | null;
-  /** Of a loop node: its last execution, whatever became of it; else the last one that ran. */
-  last: boolean;
-}
-
-/** Reads what the run's own output or error is made of: how nodes came out last, or in one scope. */
-export async function readOutputs(
-  client: Queryable,
-  wanted: readonly WantedOutput[],
-): Promise<RecordedOutput[]> {
-  if (wanted.length === 0) return [];
-  const { rows } = await client.query<RecordedOutput>(
-    // The longer of two iterations' names is the later one, as numbers are.
-    `select distinct on (e.run_id, e.node_id) e.run_id, e.node_id, e.status, e.reason, coalesce(e.output, b.content) as output, e.error
-     from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text, last boolean)
-     join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId"
-       and (wanted.scope is null or e.scope = wanted.scope)
-     left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob
-     order by e.run_id, e.node_id, (not wanted.last and e.status in ('COMPLETED', 'FAILED')) desc, length(e.scope) desc, e.scope desc`,
-    [JSON.stringify(wanted)],
-  );
-  return rows;
-}
-
-/** The digests of the IRs that these runs run. */
-export async function readDigests(
-  client: Queryable,
+  partition: number,
   runIds: readonly string[],
-): Promise<Map<string, string>> {
+): Promise<Map<string, RunOnRecord>> {
   if (runIds.length === 0) return new Map();
-  const { rows } = await client.query<{ run_id: string; ir_digest: string }>(
-    "select run_id, ir_digest from hitzero.runs where run_id = any ($1::uuid[])",
-    [runIds],
+  const { rows } = await client.query<{ run_id: string; ir_digest: string; refused: boolean }>(
+    `select run_id, ir_digest, exists (select 1 from hitzero.refused_entries f where f.run_id = r.run_id) as refused
+     from hitzero.runs r where run_id = any ($1::uuid[]) and partition = $2`,
+    [runIds, partition],
   );
-  return new Map(rows.map((row) => [row.run_id, row.ir_digest]));
-}
-
-/** Nodes of which every run has an execution: those outside of bodies that are not there to undo others. */
-export function nodesOnRecord(ir: IR): string[] {
-  return ir.nodes.flatMap(({ id, body, compensates }) => (body < 0 && compensates === undefined ? [id] : []));
-}
-
-/** Nodes of a run that have no outcome on record (20 at most). */
-export async function readUnrecorded(client: Queryable, runId: string, ir: IR): Promise<string[]> {
-  const { rows } = await client.query<{ id: string }>(
-    `select id from unnest($2::text[]) as node (id)
-     where not exists (select 1 from hitzero.node_executions e where e.run_id = $1 and e.node_id = id
-       and e.status in ('COMPLETED', 'FAILED', 'SKIPPED'))
-     limit 20`,
-    [runId, nodesOnRecord(ir)],
-  );
-  return rows.map(({ id }) => id);
-}
-
-export async function readInput(client: Queryable, runId: string): Promise<unknown> {
-  const { rows } = await client.query<{ input: unknown }>(
-    "select input from hitzero.runs where run_id = $1",
-    [runId],
-  );
-  return rows[0]?.input ?? null;
+  return new Map(rows.map(({ run_id, ir_digest, refused }) => [run_id, { digest: ir_digest, refused }]));
 }

@@ -332,6 +332,14 @@ export class Partition {
     return this.orAway(this.connection.redis.get(this.keys.blob(runId, name)));
   }
 
+  /** Bytes of blobs; 0: it is gone. */
+  async blobSizes(blobs: readonly { runId: string; name: string }[]): Promise<number[]> {
+    const { redis } = this.connection;
+    return this.orAway(
+      Promise.all(blobs.map(({ runId, name }) => redis.strlen(this.keys.blob(runId, name)))),
+    );
+  }
+
   /** Runs a call that settles arrivals, once more after loading the IR if the scripts lack it. */
   async withIR<T extends { word: string }>(digest: string, ir: IR, call: () => Promise<T>): Promise<T> {
     const reply = await call();

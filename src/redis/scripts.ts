@@ -58,3 +58,12 @@ export async function runScript(
     return (await redis.eval(source, keys.length, ...keys, ...args)) as string[];
   }
 }
+
+/** Did a script break, on what it was given or on what it found? The same call breaks it again. */
+export function isScriptFault(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    error.name === "ReplyError" &&
+    /^(?:ERR|WRONGTYPE) .*(?:user_script|script: [0-9a-f]{40})/s.test(error.message)
+  );
+}

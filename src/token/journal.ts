@@ -10,6 +10,7 @@
  */
 import { z } from "zod";
 import { assert } from "../base/assert.ts";
+import { storable } from "../base/text.ts";
 
 const skipped = z
   .array(
@@ -177,38 +178,74 @@ export interface JournalEntry {
   events: JournalEvent[];
 }
 
-/** Reads one stream entry (`id`, alternating names and values). An entry that is not of this form is a broken invariant. */
-export function decodeJournalEntry(id: string, fields: readonly string[]): JournalEntry {
-  assert(fields[0] === "call" && fields[2] === "at", `journal entry ${id} has no call`);
-  const events: JournalEvent[] = [];
-  for (let index = 4; index < fields.length; index += 2) {
-    const name = fields[index];
-    const body: unknown = JSON.parse(fields[index + 1] as string);
-    if (name === "s") events.push({ kind: "started", step: started.parse(body) });
-    else if (name === "n") events.push({ kind: "running", running: running.parse(body) });
-    else if (name === "c") events.push({ kind: "commanded", step: commanded.parse(body) });
-    else if (name === "l") events.push({ kind: "redelivered", step: redelivered.parse(body) });
-    else {
-      assert(
-        name === "f" || name === "w" || name === "r" || name === "p",
-        `journal entry ${id} has an unknown field ${name}`,
-      );
-      if (name === "w") events.push({ kind: "settled", step: step.parse(body) });
-      else if (name === "r" || name === "p") {
-        const detail = executionDetail.parse(JSON.parse(fields[index + 3] as string));
-        if (name === "r") events.push({ kind: "retrying", step: retrying.parse(body), detail });
-        else events.push({ kind: "parked", step: parked.parse(body), detail });
-      } else {
-        const detail = executionDetail.parse(JSON.parse(fields[index + 3] as string));
-        events.push({
-          kind: "finished",
-          step: finished.parse(body),
-          detail,
-          output: fields[index + 5] as string,
-        });
-      }
-      index += 4;
+/** An entry as the stream has it: `events` are alternating names and values, not looked at yet. */
+export interface RawEntry {
+  seq: number;
+  /** Fit to be stored: what Postgres cannot hold is replaced. */
+  call: string;
+  at: number;
+  events: RawEvent[];
+}
+export type RawEvent = readonly string[];
+
+/** Fields of one event, by the name of the first. */
+const EVENT_FIELDS: Readonly<Record<string, number | undefined>> = {
+  s: 2,
+  n: 2,
+  c: 2,
+  l: 2,
+  r: 6,
+  p: 6,
+  f: 6,
+  w: 6,
+};
+
+/** Takes one stream entry (`id`, alternating names and values) apart. Never throws: what is of another form is one event, which does not decode. */
+export function splitJournalEntry(id: string, fields: readonly string[]): RawEntry {
+  const events: RawEvent[] = [];
+  const hasHead = fields[0] === "call" && fields[2] === "at";
+  for (let index = hasHead ? 4 : 0; index < fields.length; index += events.at(-1)?.length as number) {
+    events.push(fields.slice(index, index + (EVENT_FIELDS[fields[index] as string] ?? fields.length)));
+  }
+  return { seq: Number(id.split("-")[0]), call: storable(fields[1] ?? ""), at: Number(fields[3]), events };
+}
+
+/** @throws when it is not of the form of an event: a broken invariant */
+export function decodeJournalEvent([name, text, , detailText, , output]: RawEvent): JournalEvent {
+  const body: unknown = JSON.parse(text as string);
+  switch (name) {
+    case "s":
+      return { kind: "started", step: started.parse(body) };
+    case "n":
+      return { kind: "running", running: running.parse(body) };
+    case "c":
+      return { kind: "commanded", step: commanded.parse(body) };
+    case "l":
+      return { kind: "redelivered", step: redelivered.parse(body) };
+    case "w":
+      return { kind: "settled", step: step.parse(body) };
+    default: {
+      assert(name === "f" || name === "r" || name === "p", `the journal has an unknown field ${name}`);
+      const detail = executionDetail.parse(JSON.parse(detailText as string));
+      if (name === "r") return { kind: "retrying", step: retrying.parse(body), detail };
+      if (name === "p") return { kind: "parked", step: parked.parse(body), detail };
+      return { kind: "finished", step: finished.parse(body), detail, output: output as string };
     }
   }
-  return { seq: Number(id.split("-")[0]), call: fields[1] as string, at: Number(fields[3]), events };
+}
+
+/** Reads an entry that was taken apart. An event that is not of its form is a broken invariant. */
+export function decodeRawEntry({ events, ...entry }: RawEntry): JournalEntry {
+  assert(Number.isFinite(entry.at) && entry.at >= 0, `journal entry ${entry.seq} has no time`);
+  return { ...entry, events: events.map(decodeJournalEvent) };
+}
+
+/** Reads one stream entry (`id`, alternating names and values). */
+export function decodeJournalEntry(id: string, fields: readonly string[]): JournalEntry {
+  return decodeRawEntry(splitJournalEntry(id, fields));
+}
+
+/** The run that an event is about. */
+export function runOf(event: JournalEvent): string {
+  return event.kind === "running" ? event.running.id : event.step.id;
 }

@@ -1,7 +1,6 @@
 /** What restarts, losses, take-overs and refusals do to accepted runs. Each test has an engine of its own. */
 
 import { afterEach, describe, expect, test } from "vitest";
-import { IRCache } from "../../src/engine/ir_cache.ts";
 import type { StateChange } from "../../src/engine/record_types.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
@@ -11,8 +10,6 @@ import { listPartitions, moveOffset, takeLease } from "../../src/postgres/partit
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys, stateChannel } from "../../src/redis/keys.ts";
-import { readReady } from "../../src/redis/ready.ts";
-import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { type PrivateRedis, startPrivateRedis } from "../support/redis.ts";
 import { until } from "../support/until.ts";
@@ -289,59 +286,6 @@ describe("readers", () => {
     await until(async () => (await connection.redis.exists(runKey)) === 0, "the run is cleared away");
     connection.close();
     await supervisor.stop();
-  });
-});
-
-describe("Postgres", () => {
-  test("that refuses an entry gets it with a substitute error, and the others as they are", async () => {
-    engine = await startEngine({ handlers, workers: 0 });
-    const workflow = await engine.client.register(chain("noop"));
-    const { runIds } = await engine.client.submit(workflow, { count: 4 });
-    const connection = await RedisConnection.open(engine.settings.redisUrl);
-    const partition = engine.partition(connection);
-    await partition.refresh();
-    const entries = await readReady(connection, [{ partition, queue: "default" }], "by-hand", {
-      count: 10,
-      blockMs: 1_000,
-    });
-    const items = entries.map(({ text }) => {
-      const token = decodeToken(text) as ExecutionToken;
-      // A worker that does not check: JSON that jsonb refuses.
-      const output = token.runId === runIds[1] ? 'j"\\u0000"' : 'j"fine"';
-      const detail = JSON.stringify({ worker: "by-hand", started_at: 1, ended_at: 2 });
-      return {
-        ...token,
-        queue: "default",
-        outcome: "C" as const,
-        arrivals: "=",
-        unhandled: false,
-        halt: false,
-        limited: false,
-        hand: false,
-        needs: {},
-        detail,
-        output,
-        outputInJournal: true,
-        keep: false,
-      };
-    });
-    const irs = new IRCache(engine.database);
-    for (const item of items) {
-      await partition.advance({
-        worker: "by-hand",
-        leaseMs: 1_000,
-        take: 0,
-        reads: ["default"],
-        finished: [{ item, ir: await irs.get(item.digest) }],
-        claims: [],
-      });
-    }
-    connection.close();
-    expect(await engine.client.waitAll(runIds)).toEqual({ COMPLETED: 4 });
-    const [refused] = await engine.client.listNodes(runIds[1] as string);
-    expect(refused?.error).toMatchObject({ code: "RECORD_REFUSED" });
-    const [fine] = await engine.client.listNodes(runIds[2] as string);
-    expect(fine).toMatchObject({ output: "fine", error: null });
   });
 });
 

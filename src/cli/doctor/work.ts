@@ -146,7 +146,8 @@ function listed(dead: readonly ProcessHealth[]): string {
 
 export function workChecks(work: WorkHealth): Check[] {
   const { ok, warn, fail } = checksOf("work");
-  const { functions, queues, openDeadLetters, unstarted, unstartedMs, paused, quiet } = work;
+  const { functions, queues, openDeadLetters, unstarted, unstartedMs, paused, quiet, refused, lastRefused } =
+    work;
   const checks: Check[] = [
     functions.length === 0
       ? ok("functions", "every function that unfinished runs name has a live worker")
@@ -189,6 +190,15 @@ export function workChecks(work: WorkHealth): Check[] {
         "quiet",
         `${plural(quiet, "run")} showed no sign of life for ten minutes`,
         "See `select * from hitzero.v_active_runs`, then `npx hitzero run show RUN_ID`: what waits needs a worker for its queue.",
+      ),
+    );
+  }
+  if (refused > 0) {
+    checks.push(
+      warn(
+        "refused",
+        `${plural(refused, "run")} failed within a day as something of ${refused === 1 ? "it" : "them"} could not be recorded or applied, the last ${lastRefused}`,
+        "See `select * from hitzero.refused_entries`, and report it.",
       ),
     );
   }

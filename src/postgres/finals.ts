@@ -1,0 +1,149 @@
+/** What a run comes to, in the recording transaction: its final row, and what that is made of. */
+
+import type { ErrorCause, ExecutionError } from "../token/journal.ts";
+import type { NodeStatus } from "../token/lifecycle.ts";
+import type { IR } from "../workflow/ir.ts";
+import type { Queryable, Row } from "./database.ts";
+import { raw } from "./record.ts";
+
+export interface FinalRecord {
+  runId: string;
+  status: "COMPLETED" | "FAILED" | "CANCELLED";
+  completedAt: number;
+  /** JSON text. */
+  output: string | null;
+  error: { code: string; message: string; node_id?: string; causes?: ErrorCause[] } | null;
+}
+
+/**
+ * Writes final statuses and totals. Final is final: a run that has one keeps it. Answers the runs that took theirs.
+ */
+export async function recordFinals(client: Queryable, finals: readonly FinalRecord[]): Promise<Set<string>> {
+  if (finals.length === 0) return new Set();
+  const rows = finals.map((record) => {
+    const { output, ...plain } = record;
+    return `${JSON.stringify(plain).slice(0, -1)},"output":${raw(output)}}`;
+  });
+  const taken = await client.query<{ run_id: string }>(
+    `update hitzero.runs r set status = new.status, completed_at = to_timestamp(new."completedAt" / 1000), output = new.output,
+       error = new.error
+     from json_to_recordset($1::json) as new ("runId" uuid, status text, "completedAt" double precision, output jsonb, error jsonb)
+     where r.run_id = new."runId"
+       and (r.status = 'RUNNING' or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'))
+     returning r.run_id`,
+    [`[${rows.join(",")}]`],
+  );
+  const runIds = taken.rows.map(({ run_id }) => run_id);
+  await recordStatistics(client, runIds);
+  return new Set(runIds);
+}
+
+/** Writes the totals of runs that are over. */
+export async function recordStatistics(client: Queryable, runIds: readonly string[]): Promise<void> {
+  await client.query(
+    `insert into hitzero.run_statistics (run_id, executions, completed, failed, skipped, handler_ms, wall_ms, completion_checks_saved)
+     select r.run_id, count(e.*), count(*) filter (where e.status = 'COMPLETED'), count(*) filter (where e.status = 'FAILED'),
+       count(*) filter (where e.status = 'SKIPPED'), coalesce(sum(e.duration_ms), 0),
+       coalesce(extract(epoch from (r.completed_at - r.started_at)) * 1000, 0), count(*) filter (where e.status in ('COMPLETED', 'FAILED'))
+     from hitzero.runs r left join hitzero.node_executions e using (run_id)
+     where r.run_id = any ($1::uuid[]) group by r.run_id
+     on conflict (run_id) do nothing`,
+    [runIds],
+  );
+}
+
+/** The nodes of a halted run that were never activated are CANCELLED, too. */
+export async function recordNeverActivated(
+  client: Queryable,
+  halted: readonly { runId: string; nodeIds: readonly string[]; at: number; reason: string }[],
+): Promise<void> {
+  for (const { runId, nodeIds, at, reason } of halted) {
+    await client.query(
+      `insert into hitzero.node_executions (run_id, node_id, scope, attempt, status, reason, ended_at)
+       select $1, id, '', 0, 'CANCELLED', $4, to_timestamp($3::double precision / 1000) from unnest($2::text[]) as node (id)
+       on conflict (run_id, node_id, scope) do nothing`,
+      [runId, nodeIds, at, reason],
+    );
+  }
+}
+
+export interface RecordedOutput extends Row {
+  run_id: string;
+  node_id: string;
+  status: NodeStatus;
+  /** JSON text. */
+  output: string | null;
+  error: ExecutionError | null;
+}
+
+export interface WantedOutput {
+  runId: string;
+  nodeId: string;
+  /** Null: any. */
+  scope: string | null;
+  /** Of a loop node: its last execution, whatever became of it; else the last one that ran. */
+  last: boolean;
+  /** Only if that execution has this reason. */
+  reason?: string;
+}
+
+/** The executions that are wanted. The longer of two iterations' names is the later one, as numbers are. */
+const CHOSEN = `select distinct on (e.run_id, e.node_id) e.run_id, e.node_id, e.scope, wanted.reason as wanted_reason
+  from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text, last boolean, reason text)
+  join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId"
+    and (wanted.scope is null or e.scope = wanted.scope)
+  order by e.run_id, e.node_id, (not wanted.last and e.status in ('COMPLETED', 'FAILED')) desc, length(e.scope) desc, e.scope desc`;
+const WITH_BLOBS = `(${CHOSEN}) chosen join hitzero.node_executions e on e.run_id = chosen.run_id and e.node_id = chosen.node_id
+    and e.scope = chosen.scope and (wanted_reason is null or wanted_reason = e.reason)
+  left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob`;
+
+/** Reads what the run's own output or error is made of: how nodes came out last, or in one scope. */
+export async function readOutputs(
+  client: Queryable,
+  wanted: readonly WantedOutput[],
+): Promise<RecordedOutput[]> {
+  if (wanted.length === 0) return [];
+  const { rows } = await client.query<RecordedOutput>(
+    `select e.run_id, e.node_id, e.status, coalesce(e.output, b.content)::text as output, e.error from ${WITH_BLOBS}`,
+    [JSON.stringify(wanted)],
+  );
+  return rows;
+}
+
+/** Bytes that `readOutputs` would read, about, by run. */
+export async function readOutputBytes(
+  client: Queryable,
+  wanted: readonly WantedOutput[],
+): Promise<Map<string, number>> {
+  if (wanted.length === 0) return new Map();
+  const { rows } = await client.query<{ run_id: string; bytes: number }>(
+    `select e.run_id, sum(coalesce(b.bytes, pg_column_size(e.output), 0)) as bytes from ${WITH_BLOBS} group by e.run_id`,
+    [JSON.stringify(wanted)],
+  );
+  return new Map(rows.map(({ run_id, bytes }) => [run_id, bytes]));
+}
+
+/** Nodes of which every run has an execution: those outside of bodies that are not there to undo others. */
+export function nodesOnRecord(ir: IR): string[] {
+  return ir.nodes.flatMap(({ id, body, compensates }) => (body < 0 && compensates === undefined ? [id] : []));
+}
+
+/** Nodes of a run that have no outcome on record (20 at most). */
+export async function readUnrecorded(client: Queryable, runId: string, ir: IR): Promise<string[]> {
+  const { rows } = await client.query<{ id: string }>(
+    `select id from unnest($2::text[]) as node (id)
+     where not exists (select 1 from hitzero.node_executions e where e.run_id = $1 and e.node_id = id
+       and e.status in ('COMPLETED', 'FAILED', 'SKIPPED'))
+     limit 20`,
+    [runId, nodesOnRecord(ir)],
+  );
+  return rows.map(({ id }) => id);
+}
+
+export async function readInput(client: Queryable, runId: string): Promise<unknown> {
+  const { rows } = await client.query<{ input: unknown }>(
+    "select input from hitzero.runs where run_id = $1",
+    [runId],
+  );
+  return rows[0]?.input ?? null;
+}
