@@ -56,12 +56,13 @@ export async function keepWorkers(invocation: Invocation<Flags>, queues: readonl
 
 function childrenOf(invocation: Invocation<Flags>, queues: readonly string[]): KeptProcess[] {
   const { flags, terminal } = invocation;
-  const { redisUrl, databaseUrl, namespace, handlers, leaseMs } = invocation.servers();
+  const { redisUrl, databaseUrl, namespace, handlers, leaseMs, drainTimeoutMs } = invocation.servers();
   const { logLevel, concurrency, processes } = flags;
   const args = [
     "worker",
     ...(handlers === undefined ? [] : ["--handlers", resolve(handlers)]),
     ...["--concurrency", String(concurrency), "--queues", queues.join(","), "--lease-ms", String(leaseMs)],
+    ...["--drain-timeout-ms", String(drainTimeoutMs)],
     ...(logLevel === undefined ? [] : ["--log-level", logLevel]),
   ];
   const env = {

@@ -42,6 +42,9 @@ export interface PerformOptions {
 /** The reason of `lost` when the run was halted: the execution is then CANCELLED. */
 export const RUN_HALTED = "RUN_HALTED";
 
+/** The reason of `lost` when the worker ends before the handler: the execution is left to its lease, and nothing is said of it. */
+export const WORKER_STOPS = "WORKER_STOPS";
+
 /** A handler that is told to stop has this long to do so. */
 const GRACE_MS = 200;
 
@@ -102,8 +105,11 @@ async function withTimeout<T>(
   }
 }
 
-/** Performs one execution. Never throws: whatever fails becomes the execution's failure. */
-export async function perform(held: HeldExecution, options: PerformOptions): Promise<Performed> {
+/**
+ * Performs one execution. Never throws: whatever fails becomes the execution's failure. Undefined: the worker stops, and the handler did
+ * not end before.
+ */
+export async function perform(held: HeldExecution, options: PerformOptions): Promise<Performed | undefined> {
   const node = nodeOf(held);
   const startedAt = options.now();
   const abort = new AbortController();
@@ -138,7 +144,8 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     }
     first = produced;
   } catch (thrown) {
-    const halted = isHalted(options.lost);
+    if (lossOf(options.lost) === WORKER_STOPS) return undefined;
+    const halted = lossOf(options.lost) === RUN_HALTED;
     const failure = isOf(thrown, Escape) ? thrown.cause : thrown;
     const error = errorOf(halted ? options.lost.reason : failure, held.attempt, options.workerId);
     if (isOf(thrown, Escape)) {
@@ -208,6 +215,7 @@ function nextAttempt(
   return options.now() + (requestedDelayMs(thrown) ?? backoffMs(node.retry, held.attempt, Math.random()));
 }
 
-function isHalted(lost: AbortSignal): boolean {
-  return lost.aborted && (lost.reason as { code?: string }).code === RUN_HALTED;
+/** Code of the reason for which the worker holds the execution no more. */
+function lossOf(lost: AbortSignal): string | undefined {
+  return lost.aborted ? (lost.reason as HitzeroError).code : undefined;
 }

@@ -50,6 +50,14 @@ export const DEFAULT_CONCURRENCY = 32;
 export const MAX_CONCURRENCY = 1_000;
 /** A worker that stops gives a call up that fails this often for another reason than an absent server (some 4 s). */
 export const LAST_TRIES = 8;
+/**
+ * A worker that stops lets handlers run on for this long: container platforms end a process 30 s after they asked it to (Kubernetes, Nomad,
+ * ECS), and what is told to stop then needs a moment for it.
+ */
+export const DRAIN_TIMEOUT_MS = 25_000;
+export const LONGEST_DRAIN_MS = 86_400_000;
+/** After that time, calls under way have this long. */
+export const LAST_ANSWERS_MS = 1_000;
 /** Items of a map are handed over in a row for this long: then tokens that wait in the stream get their turn. */
 export const ITEMS_HANDED_MS = 100;
 /** A token that is handed out belongs to its worker for this long, unless renewed (a third of it apart). */

@@ -6,7 +6,13 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { HitzeroError, InvalidInputError } from "../base/errors.ts";
-import { LEASE_MS, LONGEST_LEASE_MS, SHORTEST_LEASE_MS } from "./limits.ts";
+import {
+  DRAIN_TIMEOUT_MS,
+  LEASE_MS,
+  LONGEST_DRAIN_MS,
+  LONGEST_LEASE_MS,
+  SHORTEST_LEASE_MS,
+} from "./limits.ts";
 
 const NAMESPACE = /^[a-z][a-z0-9_-]{0,31}$/;
 
@@ -16,6 +22,7 @@ const file = z.strictObject({
   namespace: z.string().optional(),
   handlers: z.string().optional(),
   lease_ms: z.number().optional(),
+  drain_timeout_ms: z.number().optional(),
 });
 
 export interface SettingsFlags {
@@ -24,6 +31,7 @@ export interface SettingsFlags {
   namespace?: string | undefined;
   handlers?: string | undefined;
   leaseMs?: number | undefined;
+  drainTimeoutMs?: number | undefined;
 }
 
 export interface Settings {
@@ -36,6 +44,8 @@ export interface Settings {
   handlers?: string;
   /** A worker that is lost keeps its tokens for this long, milliseconds. */
   leaseMs: number;
+  /** A worker that stops lets its handlers run on for this long, milliseconds. */
+  drainTimeoutMs: number;
 }
 
 function readConfigFile(path: string): z.infer<typeof file> {
@@ -60,7 +70,7 @@ function readConfigFile(path: string): z.infer<typeof file> {
             code: "BAD_CONFIG",
             path: `$.${issue.path.join(".")}`,
             message: issue.message,
-            hint: "Known settings: redis_url, database_url, namespace, handlers, lease_ms.",
+            hint: "Known settings: redis_url, database_url, namespace, handlers, lease_ms, drain_timeout_ms.",
           }))
         : [{ code: "BAD_JSON", path: path, message: (error as Error).message, hint: "Write valid JSON." }],
     );
@@ -115,21 +125,59 @@ export function resolveSettings(
     });
   }
   const handlers = first(flags.handlers, environment.HITZERO_HANDLERS, config.handlers);
-  const leaseMs = first(flags.leaseMs?.toString(), environment.HITZERO_LEASE_MS, config.lease_ms?.toString());
+  const milliseconds = (
+    setting: MillisecondSetting,
+    flag: number | undefined,
+    inFile: number | undefined,
+  ) => {
+    const text = first(flag?.toString(), environment[setting.variable], inFile?.toString());
+    return text === undefined ? setting.standard : millisecondsOf(text, setting);
+  };
   return {
     namespace,
-    leaseMs: leaseMs === undefined ? LEASE_MS : leaseOf(leaseMs),
+    leaseMs: milliseconds(LEASE, flags.leaseMs, config.lease_ms),
+    drainTimeoutMs: milliseconds(DRAIN_TIMEOUT, flags.drainTimeoutMs, config.drain_timeout_ms),
     ...(redisUrl === undefined ? {} : { redisUrl }),
     ...(databaseUrl === undefined ? {} : { databaseUrl }),
     ...(handlers === undefined ? {} : { handlers }),
   };
 }
 
-function leaseOf(text: string): number {
+interface MillisecondSetting {
+  what: string;
+  flag: string;
+  variable: string;
+  property: string;
+  standard: number;
+  least: number;
+  most: number;
+}
+
+const LEASE: MillisecondSetting = {
+  what: "the lease",
+  flag: "--lease-ms",
+  variable: "HITZERO_LEASE_MS",
+  property: "lease_ms",
+  standard: LEASE_MS,
+  least: SHORTEST_LEASE_MS,
+  most: LONGEST_LEASE_MS,
+};
+
+const DRAIN_TIMEOUT: MillisecondSetting = {
+  what: "the time of the drain",
+  flag: "--drain-timeout-ms",
+  variable: "HITZERO_DRAIN_TIMEOUT_MS",
+  property: "drain_timeout_ms",
+  standard: DRAIN_TIMEOUT_MS,
+  least: 0,
+  most: LONGEST_DRAIN_MS,
+};
+
+function millisecondsOf(text: string, setting: MillisecondSetting): number {
+  const { what, flag, variable, property, least, most } = setting;
   const value = Number(text);
-  if (/^\d+$/.test(text) && value >= SHORTEST_LEASE_MS && value <= LONGEST_LEASE_MS) return value;
-  const range = `${SHORTEST_LEASE_MS} to ${LONGEST_LEASE_MS}`;
-  throw new HitzeroError("BAD_SETTING", `the lease is no whole number from ${range}`, {
-    hint: "Set --lease-ms, HITZERO_LEASE_MS or lease_ms of hitzero.config.json to milliseconds.",
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+  throw new HitzeroError("BAD_SETTING", `${what} is no whole number from ${least} to ${most}`, {
+    hint: `Set ${flag}, ${variable} or ${property} of hitzero.config.json to milliseconds.`,
   });
 }

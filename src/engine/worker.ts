@@ -3,8 +3,8 @@
  *
  * Owns: the executions that it holds, in memory only. Invariants: at most `concurrency` handlers run at once; a token is
  * claimed before its handler runs and given up only by `advance`; the slot of a finished execution stays taken until its step is answered,
- * because the answer may hand over the next token. A crash leaves its tokens leased; so does a drain that gives up, one lease after
- * the last answer of Redis or end of a handler: by then its tokens may be others' anyway.
+ * because the answer may hand over the next token. A crash leaves its tokens leased; so does a drain that gives up: when its time is over, or,
+ * with no handler at work, one lease after Redis's last answer, as its tokens may be others' by then anyway.
  */
 import { hostname } from "node:os";
 import { HitzeroError } from "../base/errors.ts";
@@ -32,15 +32,17 @@ import { decodeToken, type ExecutionToken, encodeKept } from "../token/token.ts"
 import type { IR } from "../workflow/ir.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { watchEscapes } from "./escapes.ts";
-import { perform, RUN_HALTED } from "./execute.ts";
-import { claimTraits, type HeldExecution, isCompensation, lifelines, traitsOf } from "./held.ts";
+import { perform, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
+import { claimTraits, type HeldExecution, isCompensation, lifelines, nodeOf, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, Lane } from "./lane.ts";
 import {
   BLOCKED_GRACE_MS,
   DEFAULT_CONCURRENCY,
+  DRAIN_TIMEOUT_MS,
   HEARTBEAT_MS,
   ITEMS_HANDED_MS,
+  LAST_ANSWERS_MS,
   LEASE_MS,
   LIMITS,
   type Limits,
@@ -65,6 +67,8 @@ export interface WorkerOptions {
   queues?: readonly string[];
   /** A worker that is lost keeps its tokens for this long, milliseconds. Default 10,000. */
   leaseMs?: number;
+  /** `stop` lets handlers run on for this long, milliseconds; then their signals are aborted. Default 25,000. */
+  drainTimeoutMs?: number;
   log?: Log;
 }
 
@@ -97,6 +101,8 @@ export class Worker {
   readonly #slotFreed = new Bell();
   readonly #abandoned = new AbortController();
   readonly #stopping = new AbortController();
+  /** The time of the drain is over. */
+  #late = false;
   #taken = 0;
   /** When an answer last came or a handler last ended, as `performance.now()`. */
   #progressAt = 0;
@@ -121,6 +127,7 @@ export class Worker {
       concurrency: DEFAULT_CONCURRENCY,
       queues: ["default"],
       leaseMs: LEASE_MS,
+      drainTimeoutMs: DRAIN_TIMEOUT_MS,
       ...options,
       handlers: options.handlers instanceof Map ? options.handlers : handlersOf({ ...options.handlers }),
     };
@@ -191,7 +198,7 @@ export class Worker {
     this.#fetching = this.#fetch();
   }
 
-  /** Takes no more tokens, lets what runs end, and closes. A second call waits for the first. */
+  /** Takes no more tokens, lets what runs end, in its time, and closes. A second call waits for the first. */
   stop(): Promise<void> {
     this.#stopped ??= this.#drain();
     return this.#stopped;
@@ -217,6 +224,7 @@ export class Worker {
       fetching = false;
     });
     this.#progressAt = performance.now();
+    const late = setTimeout(() => this.#endDrain(), this.#options.drainTimeoutMs);
     while (
       !this.#abandoned.signal.aborted &&
       (fetching || this.#taken > 0 || [...this.#lanes.values()].some((lane) => !lane.idle))
@@ -227,11 +235,34 @@ export class Worker {
         this.#abandoned.abort();
       }
     }
+    clearTimeout(late);
     if (this.#database) await signOff(this.#database, this.id).catch(() => {});
     // When it gave up, what it left has its leases, and they their worker.
-    for (const { partition } of this.#abandoned.signal.aborted ? [] : this.#lanes.values())
+    const gaveUp = this.#late || this.#abandoned.signal.aborted;
+    for (const { partition } of gaveUp ? [] : this.#lanes.values())
       await forgetWorker(partition, this.id).catch(() => {});
     await this.#close();
+  }
+
+  /** Handlers are told to stop; what they do not end at once is left to its lease. */
+  #endDrain(): void {
+    this.#late = true;
+    const performing = [...this.#running].filter(({ performed }) => !performed);
+    const executions = performing.map(({ held }) => ({ run_id: held.runId, node: nodeOf(held).id }));
+    this.#log.warn(
+      { executions, drain_timeout_ms: this.#options.drainTimeoutMs },
+      "the drain takes too long: handlers are told to stop, and what they do not end is left to its lease",
+    );
+    for (const { kept } of this.#runnable.splice(0)) this.#leave(kept);
+    for (const { lost } of performing) lost.abort(stopping());
+    this.#timers.push(setTimeout(() => this.#abandoned.abort(), LAST_ANSWERS_MS));
+  }
+
+  /** This token is left to its lease. */
+  #leave(kept: string): void {
+    this.#held.delete(kept);
+    this.#taken -= 1;
+    this.#slotFreed.ring();
   }
 
   /** No handler runs, and for one lease nothing was answered. */
@@ -386,6 +417,7 @@ export class Worker {
       const { partition } = lane;
       const { signal } = this.#abandoned;
       const held = await executionOf(token, payloads, ir, origin, partition, this.#items, signal);
+      if (this.#late) throw new RedisAwayError("the worker stops");
       this.#runnable.push({ held, kept, lane });
       this.#runNext();
     } catch (error) {
@@ -437,6 +469,11 @@ export class Worker {
     liveness.end(alive);
     running.performed = true;
     this.#progressAt = performance.now();
+    if (!performed) {
+      this.#running.delete(running);
+      this.#leave(running.kept);
+      return;
+    }
     const { signal } = this.#abandoned;
     for (let first = 0; first < performed.blobs.length; first += BLOBS_AT_ONCE) {
       const stored = performed.blobs
@@ -551,6 +588,7 @@ export class Worker {
 const BLOBS_AT_ONCE = 16;
 
 const halted = () => new HitzeroError(RUN_HALTED, "the run was halted");
+const stopping = () => new HitzeroError(WORKER_STOPS, "the worker stops; this execution is handed out again");
 const withdrawn = () => new HitzeroError("WITHDRAWN", "this execution is no longer wanted");
 
 function keptForm(ir: IR, token: Omit<ExecutionToken, "kind">): string {

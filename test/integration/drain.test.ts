@@ -104,3 +104,41 @@ test("a drain waits for a handler that takes longer than a lease", async () => {
   expect((await engine.client.wait(runId)).status).toBe("COMPLETED");
   expect(gates).toHaveLength(1);
 });
+
+test("a drain has a deadline: what handlers do not end then is performed again, in the same attempt", async () => {
+  engine = await startEngine({ workers: 0 });
+  const begun: string[] = [];
+  const again = () => begun.length > 3;
+  const told = (signal: AbortSignal) => new Promise((resolve) => signal.addEventListener("abort", resolve));
+  const bySignal = handlersOf({
+    ends: async ({ signal }: { signal: AbortSignal }) => {
+      begun.push("ends");
+      await told(signal);
+      return "in time";
+    },
+    gives_up: async ({ signal, attempt }: { signal: AbortSignal; attempt: number }) => {
+      begun.push("gives_up");
+      if (again()) return attempt;
+      await told(signal);
+      throw signal.reason;
+    },
+    ignores: async ({ attempt }: { attempt: number }) => {
+      begun.push("ignores");
+      return again() ? attempt : new Promise(() => {});
+    },
+  });
+  const first = new Worker({ ...engine.settings, handlers: bySignal, leaseMs: 500, drainTimeoutMs: 100 });
+  await first.start();
+  const node = (name: string) => ({ id: name, type: "function", config: { function_name: name } });
+  const nodes = ["ends", "gives_up", "ignores"].map(node);
+  const workflow = await engine.client.register({ name: "late", nodes, edges: [] });
+  const [runId] = (await engine.client.submit(workflow, {})).runIds as [string];
+  await until(() => begun.length === 3, "all three are at work");
+  await first.stop();
+  const second = new Worker({ ...engine.settings, handlers: bySignal });
+  await second.start();
+  const run = await engine.client.wait(runId);
+  expect(run).toMatchObject({ status: "COMPLETED", output: { ends: "in time", gives_up: 1, ignores: 1 } });
+  expect(begun.slice(3).sort()).toEqual(["gives_up", "ignores"]);
+  await second.stop();
+});

@@ -2,7 +2,9 @@ import type { Command } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
 import {
   DEFAULT_CONCURRENCY,
+  DRAIN_TIMEOUT_MS,
   LEASE_MS,
+  LONGEST_DRAIN_MS,
   LONGEST_LEASE_MS,
   MAX_CONCURRENCY,
   SHORTEST_LEASE_MS,
@@ -44,11 +46,17 @@ export function addWorker(program: Command, act: Act): void {
       `after this time without a sign of life a worker's nodes go to others (env HITZERO_LEASE_MS; default ${LEASE_MS})`,
       wholeNumber(SHORTEST_LEASE_MS, LONGEST_LEASE_MS),
     )
+    .option(
+      "--drain-timeout-ms <ms>",
+      `a stop lets nodes that run go on for this long (env HITZERO_DRAIN_TIMEOUT_MS; default ${DRAIN_TIMEOUT_MS})`,
+      wholeNumber(0, LONGEST_DRAIN_MS),
+    )
     .addHelpText(
       "after",
       `
 Any number of workers may run. Without --handlers a worker performs the built-in node types only.
-SIGINT or SIGTERM: takes no more nodes, lets those that run end, exits with 0. A second signal: exits at once.
+SIGINT or SIGTERM: takes no more nodes, lets those that run end, exits with 0. After --drain-timeout-ms their handlers are told to stop,
+and what does not end within 0.2 s is performed again by another worker. A second signal: exits at once.
 With --processes one parent keeps that many workers: it starts a dead one again and ends them all in order.
 A lease of 1,000 to 600,000 ms suits; longer ones survive longer pauses of a process, shorter ones mend losses sooner.
 

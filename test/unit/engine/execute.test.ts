@@ -48,7 +48,7 @@ async function performed(handler: Handler, { retry, attempt = 1, condition, lost
       done();
     },
   });
-  const { item } = await perform(held, {
+  const done = await perform(held, {
     call: (work) => work(),
     workerId: "worker-1",
     connections: keepConnections(),
@@ -60,7 +60,8 @@ async function performed(handler: Handler, { retry, attempt = 1, condition, lost
     // A function does not wait for anything.
     services: { limits: LIMITS } as WaitingServices,
   });
-  return { item, detail: JSON.parse(item.detail), lines };
+  if (!done) throw new Error("it was left to its lease");
+  return { item: done.item, detail: JSON.parse(done.item.detail), lines };
 }
 
 test.each(HOSTILE_THROWS)("$name fails the attempt and is logged in one line", async ({ make, code }) => {

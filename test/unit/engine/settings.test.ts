@@ -41,6 +41,16 @@ test("the lease, too: flag, environment, hitzero.config.json", () => {
   expect(resolveSettings({ leaseMs: 1_000 }, { HITZERO_LEASE_MS: "2000" }, config).leaseMs).toBe(1_000);
 });
 
+test("the time of the drain, too; 0 is a time", () => {
+  const config = folder('{"drain_timeout_ms": 3000}');
+  expect(resolveSettings({}, {}, config).drainTimeoutMs).toBe(3_000);
+  expect(resolveSettings({}, { HITZERO_DRAIN_TIMEOUT_MS: "0" }, config).drainTimeoutMs).toBe(0);
+  expect(
+    resolveSettings({ drainTimeoutMs: 5 }, { HITZERO_DRAIN_TIMEOUT_MS: "0" }, config).drainTimeoutMs,
+  ).toBe(5);
+  expect(() => resolveSettings({}, { HITZERO_DRAIN_TIMEOUT_MS: "30s" }, config)).toThrow(/time of the drain/);
+});
+
 test.each(["forever", "99", "600001", "1e3", "-5"])("a lease of %s is refused", (text) => {
   expect(() => resolveSettings({}, { HITZERO_LEASE_MS: text }, folder())).toThrow(
     expect.objectContaining({ code: "BAD_SETTING", hint: expect.stringContaining("HITZERO_LEASE_MS") }),
@@ -48,7 +58,11 @@ test.each(["forever", "99", "600001", "1e3", "-5"])("a lease of %s is refused", 
 });
 
 test("without any there is the default namespace and no server", () => {
-  expect(resolveSettings({}, {}, folder())).toEqual({ namespace: "hitzero", leaseMs: 10_000 });
+  expect(resolveSettings({}, {}, folder())).toEqual({
+    namespace: "hitzero",
+    leaseMs: 10_000,
+    drainTimeoutMs: 25_000,
+  });
 });
 
 test.each([
