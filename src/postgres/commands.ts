@@ -1,5 +1,6 @@
 /** Commands to runs: rows first, then applied once, in order. */
 import type { Queryable, Row } from "./database.ts";
+import { dated, momentOf } from "./moments.ts";
 
 /** Outcome of a command whose run was over before. */
 export const RUN_IS_OVER = "refused: the run is over";
@@ -56,11 +57,13 @@ export async function listOpenCommands(
   limit: number,
 ): Promise<OpenCommand[]> {
   const { rows } = await database.query<OpenCommand>(
-    `select c.command_seq, c.run_id, c.kind, r.ir_digest, c.issued_at, c.issued_by, c.signal_name, c.scope, c.payload from hitzero.commands c join hitzero.runs r using (run_id)
+    `select c.command_seq, c.run_id, c.kind, r.ir_digest, ${momentOf("c.issued_at")}, c.issued_by, c.signal_name, c.scope,
+       c.payload
+     from hitzero.commands c join hitzero.runs r using (run_id)
      where c.partition = $1 and c.applied_at is null order by c.command_seq limit $2`,
     [partition, limit],
   );
-  return rows;
+  return dated(rows, "issued_at");
 }
 
 /** Notes what became of commands. */

@@ -1,6 +1,8 @@
 /** A pool of connections to Postgres, whose faults come out as coded errors. */
+import type { Socket } from "node:net";
 import pg from "pg";
 import { HitzeroError } from "../base/errors.ts";
+import { Patience } from "../base/patience.ts";
 import { POSTGRES, parseServerUrl } from "../base/server_url.ts";
 import { postgresFault } from "./connection_errors.ts";
 
@@ -21,74 +23,142 @@ export interface DatabaseOptions {
    * refuses a connection that comes with settings.
    */
   settings?: Record<string, string>;
+  /** A query without an answer for so long ends its connection, milliseconds. Default 30,000. */
+  limitMs?: number;
 }
 
-// int8 (counts, journal numbers) stays within 2^53.
+/** A role's default may be another, under which concurrent work conflicts. */
+const BEGIN = "begin isolation level read committed";
+
+/** Longer than any query of ours takes on a busy server, or waits for a lock. */
+const QUERY_LIMIT_MS = 30_000;
+/** For a connection, new or from the pool. */
+const CONNECT_LIMIT_MS = 5_000;
+/** What is still under way when all is closed, or does not close in order, has this long. */
+const FAREWELL_MS = 1_000;
+const KEEP_ALIVE_MS = 10_000;
+
+// int8 (counts, journal numbers) and numeric (durations) stay within what a number holds.
 const types: pg.CustomTypesConfig = {
   getTypeParser: (oid, format) =>
-    oid === 20 ? (Number as (value: unknown) => number) : pg.types.getTypeParser(oid, format as "text"),
+    oid === pg.types.builtins.INT8 || oid === pg.types.builtins.NUMERIC
+      ? (Number as (value: unknown) => number)
+      : pg.types.getTypeParser(oid, format as "text"),
 } as pg.CustomTypesConfig;
+
+/** The socket itself: a silent one is not to be ended in order. */
+const socketOf = (client: pg.PoolClient) =>
+  (client as unknown as { connection: { stream: Socket } }).connection.stream;
 
 export class Database implements Queryable {
   readonly url: string;
   readonly #pool: pg.Pool;
   readonly #begin: string;
+  readonly #limitMs: number;
+  readonly #sockets = new Set<Socket>();
+  #closed: Promise<void> | undefined;
 
   constructor(url: string, options: DatabaseOptions = {}) {
     parseServerUrl(url, POSTGRES);
     this.url = url;
+    this.#limitMs = options.limitMs ?? QUERY_LIMIT_MS;
     const settings = Object.entries(options.settings ?? {});
-    this.#begin = ["begin", ...settings.map(([name, value]) => `set local ${name} = '${value}'`)].join("; ");
+    this.#begin = [BEGIN, ...settings.map(([name, value]) => `set local ${name} = '${value}'`)].join("; ");
     this.#pool = new pg.Pool({
       connectionString: url,
       max: options.size ?? 4,
-      connectionTimeoutMillis: 5_000,
+      connectionTimeoutMillis: CONNECT_LIMIT_MS,
+      keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
       application_name: "hitzero",
       types,
     });
     // An idle connection that breaks is replaced by the pool; queries on broken ones reject by themselves.
     this.#pool.on("error", () => {});
+    this.#pool.on("connect", (client) => {
+      const socket = socketOf(client);
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
   }
 
-  /** @throws HitzeroError with exit code 3 when the server is away, refuses us, or has no schema */
+  /** @throws HitzeroError with exit code 3 when the server is away or silent, refuses us, or has no schema */
   async query<R extends Row = Row>(sql: string, values: unknown[] = []) {
     try {
-      return await this.#pool.query<R>(sql, values);
+      return await this.#with((client) => client.query<R>(sql, values));
     } catch (error) {
+      // A role may have made every statement of its own serializable.
+      if (isConflict(error)) return this.transaction((client) => client.query<R>(sql, values));
       throw this.#fault(error);
     }
   }
 
   /** Runs `work` in one transaction; rolls back when it throws. */
   async transaction<T>(work: (client: Queryable) => Promise<T>): Promise<T> {
-    let client: pg.PoolClient;
     try {
-      client = await this.#pool.connect();
-    } catch (error) {
-      throw this.#fault(error);
-    }
-    // A connection that is cut while it is checked out also rejects the query under way, which reports it.
-    const ignore = () => {};
-    client.on("error", ignore);
-    let broken: Error | undefined;
-    try {
-      await client.query(this.#begin);
-      const result = await work(client as Queryable);
-      await client.query("commit");
-      return result;
-    } catch (error) {
-      await client.query("rollback").catch((failure: Error) => {
-        broken = failure;
+      return await this.#with(async (client) => {
+        try {
+          await client.query(this.#begin);
+          const result = await work(client);
+          await client.query("commit");
+          return result;
+        } catch (error) {
+          await client.query("rollback").catch(() => client.drop());
+          throw error;
+        }
       });
+    } catch (error) {
       throw this.#fault(error);
-    } finally {
-      client.off("error", ignore);
-      client.release(broken);
     }
   }
 
-  async close(): Promise<void> {
-    await this.#pool.end();
+  /** Lets what is under way end, for a moment. May be called again. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      const late = setTimeout(() => {
+        for (const socket of this.#sockets) socket.destroy();
+      }, FAREWELL_MS);
+      // A socket that does not close holds the process up by itself, until then.
+      late.unref();
+      await this.#pool.end();
+    })();
+    return this.#closed;
+  }
+
+  /**
+   * Lends a connection. A query on it that has no answer within the limit ends the connection, so that a late answer is nobody's.
+   */
+  async #with<T>(work: (client: Queryable & { drop(): void }) => Promise<T>): Promise<T> {
+    const client = await this.#pool.connect();
+    let broken: Error | undefined;
+    // A connection that is cut while it is lent also rejects the query under way, which reports it.
+    const note = (error: Error) => {
+      broken = error;
+    };
+    client.on("error", note);
+    let asked = 0;
+    const drop = () => void socketOf(client).destroy();
+    const patience = new Patience(this.#limitMs, drop);
+    const limited = {
+      drop,
+      query: async <R extends Row>(sql: string, values?: unknown[]) => {
+        asked += 1;
+        patience.begin();
+        try {
+          return await client.query<R>(sql, values);
+        } finally {
+          asked -= 1;
+          if (asked === 0) patience.end();
+          else patience.begin();
+        }
+      },
+    };
+    try {
+      return await work(limited);
+    } finally {
+      client.off("error", note);
+      client.release(broken);
+    }
   }
 
   #fault(error: unknown): unknown {
@@ -109,6 +179,11 @@ export class Database implements Queryable {
 export function isDataFault(error: unknown): boolean {
   const code = (error as { code?: string }).code ?? "";
   return /^(22|23|54)...$/.test(code);
+}
+
+/** Did this statement lose against another transaction (and change nothing)? */
+function isConflict(error: unknown): boolean {
+  return /^40(001|P01)$/.test((error as { code?: string }).code ?? "");
 }
 
 function isStatementFault(code: string | undefined): boolean {

@@ -2,6 +2,7 @@
 import { HitzeroError } from "../base/errors.ts";
 import type { RunStatus } from "../token/lifecycle.ts";
 import type { Database, Queryable, Row } from "./database.ts";
+import { dated, momentOf } from "./moments.ts";
 
 /** Which execution. */
 export interface DeadLetterId {
@@ -36,8 +37,9 @@ export interface DeadLetterFilter {
   limit?: number;
 }
 
+const MOMENTS = ["died_at", "resolved_at"] as const;
 const SELECT = `select d.run_id, d.node_id, d.scope, r.workflow_name, r.workflow_version, r.status as run_status, d.deliveries,
-    d.worker_id, d.died_at, e.error, d.resolution, d.resolved_at, d.redriven_as
+    d.worker_id, ${momentOf("d.died_at")}, e.error, d.resolution, ${momentOf("d.resolved_at")}, d.redriven_as
   from hitzero.dead_letters d join hitzero.runs r using (run_id)
   left join hitzero.node_executions e using (run_id, node_id, scope)`;
 
@@ -51,7 +53,7 @@ export async function listDeadLetters(
      order by d.died_at desc, d.run_id, d.node_id, d.scope limit $3`,
     [filter.decided ?? false, filter.workflow ?? null, filter.limit ?? 100],
   );
-  return rows;
+  return dated(rows, ...MOMENTS);
 }
 
 /** @throws HitzeroError DEAD_LETTER_NOT_FOUND */
@@ -64,7 +66,8 @@ export async function getDeadLetter(database: Queryable, id: DeadLetterId): Prom
         [runId, nodeId, scope],
       )
     : { rows: [] };
-  if (rows[0]) return rows[0];
+  const [letter] = dated(rows, ...MOMENTS);
+  if (letter) return letter;
   const where = scope === "" ? "" : ` in scope ${scope.slice(0, 64)}`;
   throw new HitzeroError(
     "DEAD_LETTER_NOT_FOUND",

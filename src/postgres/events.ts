@@ -1,5 +1,6 @@
 /** The event log of a run, as people and programs read it. */
 import type { Queryable, Row } from "./database.ts";
+import { dated, momentOf } from "./moments.ts";
 
 export const EVENT_LEVELS = ["DEBUG", "INFO", "WARN", "ERROR"] as const;
 export type EventLevel = (typeof EVENT_LEVELS)[number];
@@ -34,11 +35,11 @@ export async function listEvents(
 ): Promise<EventRow[]> {
   const levels = EVENT_LEVELS.slice(EVENT_LEVELS.indexOf(filter.level ?? "DEBUG"));
   const { rows } = await database.query<EventRow>(
-    `select seq, level, event_type, node_id, scope, at, message, data from hitzero.event_log
+    `select seq, level, event_type, node_id, scope, ${momentOf("at")}, message, data from hitzero.event_log
      where run_id = $1 and seq > $2 and level = any ($3) order by seq limit $4`,
     [runId, filter.after ?? 0, levels, filter.limit ?? 5_000],
   );
-  return rows;
+  return dated(rows, "at");
 }
 
 /** When the last try of an execution began. */
@@ -57,10 +58,10 @@ export async function listStarts(
   nodeIds: readonly string[],
 ): Promise<StartRow[]> {
   const { rows } = await database.query<StartRow>(
-    `select node_id, scope, attempt, worker_id, started_at from hitzero.node_executions
+    `select node_id, scope, attempt, worker_id, ${momentOf("e.started_at")} from hitzero.node_executions e
      where run_id = $1 and started_at is not null and (status = 'RUNNING' or node_id = any ($2))
-     order by started_at, node_id, scope`,
+     order by e.started_at, node_id, scope`,
     [runId, nodeIds],
   );
-  return rows;
+  return dated(rows, "started_at");
 }

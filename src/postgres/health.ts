@@ -59,14 +59,12 @@ export interface PartitionHealth extends Row {
   timeline: string | null;
   /** Null: nobody reads it. */
   reader_id: string | null;
-  opened_at: Date | null;
   closed_reason: string | null;
 }
 
 export async function readPartitionHealth(database: Queryable): Promise<PartitionHealth[]> {
   const { rows } = await database.query<PartitionHealth>(
-    `select partition, epoch, recorded_seq, timeline, case when lease_expires_at > now() then reader_id end as reader_id,
-       opened_at, closed_reason
+    `select partition, epoch, recorded_seq, timeline, case when lease_expires_at > now() then reader_id end as reader_id, closed_reason
      from hitzero.partitions order by partition`,
   );
   return rows;
@@ -91,7 +89,7 @@ const REMEMBERED_MS = 86_400_000;
 export async function readProcesses(database: Queryable): Promise<ProcessHealth[]> {
   const { rows } = await database.query<ProcessHealth>(
     `select worker_id, kind, host, pid, version, queues,
-       extract(epoch from now() - heartbeat_at)::double precision * 1000 as silent_ms,
+       (extract(epoch from now() - heartbeat_at) * 1000)::bigint as silent_ms,
        heartbeat_at > now() - $1 * interval '1 millisecond' as alive
      from hitzero.worker_registry
      where stopped_at is null and heartbeat_at > now() - $2 * interval '1 millisecond' order by kind, started_at`,
@@ -138,7 +136,7 @@ const NEEDS = `with versions as (
 const WAITING = `select
     (select count(*) from hitzero.dead_letters where resolution is null) as "openDeadLetters",
     (select count(*) from hitzero.runs where status = 'PENDING' and submitted_at < now() - interval '1 minute') as unstarted,
-    (select coalesce(extract(epoch from now() - min(submitted_at)), 0)::double precision * 1000 from hitzero.runs
+    (select (coalesce(extract(epoch from now() - min(submitted_at)), 0) * 1000)::bigint from hitzero.runs
        where status = 'PENDING') as "unstartedMs",
     (select count(distinct run_id) from hitzero.refused_entries where at > now() - interval '1 day') as refused,
     (select coalesce('run ' || run_id || ': ', '') || reason from hitzero.refused_entries order by at desc limit 1) as "lastRefused",

@@ -3,6 +3,7 @@ import { HitzeroError } from "../base/errors.ts";
 import type { ErrorCause } from "../token/journal.ts";
 import { type NodeStatus, RUN_STATUSES, type RunStatus } from "../token/lifecycle.ts";
 import type { Database, Queryable, Row } from "./database.ts";
+import { dated, momentOf } from "./moments.ts";
 import type { WorkflowVersion } from "./workflows.ts";
 
 export interface NewRun {
@@ -108,8 +109,9 @@ export interface RunRow extends Row {
   completed_at: Date | null;
 }
 
+const RUN_MOMENTS = ["submitted_at", "started_at", "completed_at"] as const;
 const RUN_COLUMNS = `run_id, partition, workflow_name, workflow_version, ir_digest, status, input, output, error, tags,
-  idempotency_key, parent_run_id, parent_node_id, parent_scope, submitted_at, started_at, completed_at`;
+  idempotency_key, parent_run_id, parent_node_id, parent_scope, ${RUN_MOMENTS.map(momentOf).join(", ")}`;
 
 /** @throws HitzeroError RUN_NOT_FOUND */
 export async function getRun(database: Queryable, runId: string): Promise<RunRow> {
@@ -117,7 +119,7 @@ export async function getRun(database: Queryable, runId: string): Promise<RunRow
   const { rows } = valid
     ? await database.query<RunRow>(`select ${RUN_COLUMNS} from hitzero.runs where run_id = $1`, [runId])
     : { rows: [] };
-  const row = rows[0];
+  const [row] = dated(rows, ...RUN_MOMENTS);
   if (!row) {
     throw new HitzeroError("RUN_NOT_FOUND", `there is no run ${runId.slice(0, 64)}`, {
       hint: "`npx hitzero run list` shows the runs.",
@@ -151,13 +153,13 @@ export async function listRuns(database: Queryable, filter: RunFilter): Promise<
   }
   const { rows } = await database.query<RunRow>(
     `select run_id, partition, workflow_name, workflow_version, ir_digest, status, error, tags, idempotency_key,
-       parent_run_id, parent_node_id, parent_scope, submitted_at, started_at, completed_at
+       parent_run_id, parent_node_id, parent_scope, ${RUN_MOMENTS.map(momentOf).join(", ")}
      from hitzero.runs
      where ($1::text is null or status = $1) and ($2::text is null or workflow_name = $2) and ($3::text is null or $3 = any(tags))
      order by run_id desc limit $4`,
     [filter.status ?? null, filter.workflow ?? null, filter.tag ?? null, filter.limit ?? 20],
   );
-  return rows;
+  return dated(rows, ...RUN_MOMENTS);
 }
 
 export interface NodeExecutionRow extends Row {
@@ -187,6 +189,8 @@ export interface NodeFilter {
   nodeIds?: readonly string[];
 }
 
+const TIMES = `${momentOf("e.started_at")}, ${momentOf("e.ended_at")}, e.duration_ms::numeric`;
+
 /** The executions of a run in order of time; large outputs are read from `blobs`. */
 export async function listNodes(
   database: Queryable,
@@ -194,15 +198,15 @@ export async function listNodes(
   { outputs = true, limit, nodeIds }: NodeFilter = {},
 ): Promise<NodeExecutionRow[]> {
   const { rows } = await database.query<NodeExecutionRow>(
-    `select e.node_id, e.scope, e.attempt, e.retry_count, e.status, e.reason, e.worker_id, e.started_at, e.ended_at,
-       e.duration_ms, case when $2 then coalesce(e.output, b.content) end as output, e.error, e.from_nodes, e.child_run_id
+    `select e.node_id, e.scope, e.attempt, e.retry_count, e.status, e.reason, e.worker_id, ${TIMES},
+       case when $2 then coalesce(e.output, b.content) end as output, e.error, e.from_nodes, e.child_run_id
      from hitzero.node_executions e
      left join hitzero.blobs b on $2 and b.run_id = e.run_id and b.name = e.output_blob
      where e.run_id = $1 and ($3::text[] is null or e.node_id = any ($3))
      order by coalesce(e.started_at, e.ended_at), e.ended_at, e.node_id limit $4`,
     [runId, outputs, nodeIds ?? null, limit ?? null],
   );
-  return rows;
+  return dated(rows, "started_at", "ended_at");
 }
 
 /** How many executions of each node there are, by status. */
@@ -228,15 +232,17 @@ export async function listFirst(
 ): Promise<NodeExecutionRow[]> {
   if (nodeIds.length === 0) return [];
   const { rows } = await database.query<NodeExecutionRow>(
-    `select e.* from unnest($2::text[]) as wanted (id), lateral (
+    `select e.node_id, e.scope, e.attempt, e.retry_count, e.status, e.reason, e.worker_id, ${TIMES},
+       null as output, e.error, e.from_nodes, e.child_run_id
+     from unnest($2::text[]) as wanted (id), lateral (
        select distinct on (status = 'FAILED') node_id, scope, attempt, retry_count, status, reason, worker_id, started_at, ended_at,
-         duration_ms, null::jsonb as output, error, from_nodes, child_run_id
+         duration_ms, error, from_nodes, child_run_id
        from hitzero.node_executions where run_id = $1 and node_id = wanted.id
        order by status = 'FAILED', coalesce(started_at, ended_at), ended_at) e
      order by coalesce(e.started_at, e.ended_at), e.ended_at, e.node_id`,
     [runId, nodeIds],
   );
-  return rows;
+  return dated(rows, "started_at", "ended_at");
 }
 
 export interface AcceptedRun {

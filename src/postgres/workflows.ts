@@ -101,7 +101,7 @@ export interface WorkflowRow extends Row {
 export async function listWorkflows(database: Queryable): Promise<WorkflowRow[]> {
   const { rows } = await database.query<WorkflowRow>(
     `select w.workflow_name, w.active_version, json_agg(json_build_object('version', v.version, 'ir_digest', v.ir_digest,
-       'created_at', v.created_at) order by v.version) as versions
+       'created_at', to_char(v.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) order by v.version) as versions
      from hitzero.workflows w join hitzero.workflow_versions v using (workflow_name)
      group by w.workflow_name order by w.workflow_name`,
   );

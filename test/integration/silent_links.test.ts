@@ -1,6 +1,10 @@
 /** Connections that fall silent without closing, lead to a replica, or have a clock of their own. */
 import { afterEach, describe, expect, test, vi } from "vitest";
+import type { HitzeroError } from "../../src/base/errors.ts";
+import { Client } from "../../src/engine/client.ts";
+import { Database } from "../../src/postgres/database.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { createTestDatabase } from "../support/database.ts";
 import { type Direction, type Link, startLink } from "../support/link.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 import { until } from "../support/until.ts";
@@ -10,10 +14,10 @@ afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 });
 
-async function proxyOf(url: string): Promise<Link> {
-  const proxy = await startLink(url);
-  closers.push(() => proxy.close());
-  return proxy;
+async function linkTo(url: string): Promise<Link> {
+  const link = await startLink(url);
+  closers.push(() => link.close());
+  return link;
 }
 
 async function connectTo(url: string, silenceMs = 1_500): Promise<RedisConnection> {
@@ -26,8 +30,8 @@ const ways: Direction[][] = [["to_server"], ["to_client"], ["to_server", "to_cli
 
 describe("a connection to Redis that falls silent is given up and made anew", () => {
   test.each(ways.map((way) => [way.join(" and "), way] as const))("%s", async (_name, directions) => {
-    const proxy = await proxyOf(redisUrl());
-    const calls = await connectTo(proxy.url);
+    const link = await linkTo(redisUrl());
+    const calls = await connectTo(link.url);
     const blocking = await calls.duplicate();
     closers.push(() => blocking.close());
     const listener = await calls.duplicate();
@@ -37,12 +41,12 @@ describe("a connection to Redis that falls silent is given up and made anew", ()
     await listener.subscribe(channel, (message) => heard.push(message));
     const read = blocking.redis.xread("BLOCK", 2_000, "STREAMS", testNamespace(), "0");
 
-    proxy.silence(...directions);
+    link.silence(...directions);
     const lost = [calls.redis.get("x"), read, calls.redis.set(channel, "late", "PX", 60_000)];
     const ends = await Promise.allSettled(lost);
     expect(ends.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
 
-    proxy.speak();
+    link.speak();
     // Each of them has a socket of its own again, and nothing of what was asked before is taken for an answer.
     await until(() => calls.identity(), "calls go on");
     expect(await calls.redis.echo("mine")).toBe("mine");
@@ -55,18 +59,18 @@ describe("a connection to Redis that falls silent is given up and made anew", ()
   });
 
   test("one that never speaks is refused at the start", async () => {
-    const proxy = await proxyOf(redisUrl());
-    proxy.silence("to_client");
-    await expect(RedisConnection.open(proxy.url, { silenceMs: 300 })).rejects.toMatchObject({
+    const link = await linkTo(redisUrl());
+    link.silence("to_client");
+    await expect(RedisConnection.open(link.url, { silenceMs: 300 })).rejects.toMatchObject({
       code: "SERVER_UNREACHABLE",
       exitCode: 3,
       message: expect.stringContaining("cannot be reached (ESILENT)"),
     });
-    expect(await until(() => proxy.open === 0, "nothing stays open")).toBe(true);
+    expect(await until(() => link.open === 0, "nothing stays open")).toBe(true);
   });
 
   test("not while it is this process that stands still", async () => {
-    const connection = await connectTo((await proxyOf(redisUrl())).url, 300);
+    const connection = await connectTo((await linkTo(redisUrl())).url, 300);
     const identity = await connection.identity();
     const client = await connection.redis.client("ID");
     const reply = connection.redis.echo("while it was busy");
@@ -76,6 +80,86 @@ describe("a connection to Redis that falls silent is given up and made anew", ()
     expect(await connection.identity()).toBe(identity);
     expect(await connection.redis.client("ID")).toBe(client);
   });
+});
+
+describe("a connection to Postgres that falls silent is given up and made anew", () => {
+  test.each(ways.map((way) => [way.join(" and "), way] as const))("%s", async (_name, directions) => {
+    const testDatabase = await createTestDatabase();
+    closers.push(testDatabase.drop);
+    const link = await linkTo(testDatabase.url);
+    const database = new Database(link.url, { limitMs: 300, size: 1 });
+    closers.push(() => database.close());
+    const away = { code: "SERVER_UNREACHABLE", exitCode: 3 };
+    const cutOff = database.transaction(async (client) => {
+      await client.query("select 1");
+      link.silence(...directions);
+      await client.query("select 2");
+    });
+    await expect(cutOff).rejects.toMatchObject(away);
+    link.speak();
+    await database.query("select 3");
+    link.silence(...directions);
+    await expect(database.query("select 4")).rejects.toMatchObject(away);
+    link.speak();
+    const { rows } = await until(() => database.query("select 4 as four"), "queries go on");
+    expect(rows).toEqual([{ four: 4 }]);
+  });
+
+  test("also when it is closed while idle, or while a query is under way", async () => {
+    const testDatabase = await createTestDatabase();
+    closers.push(testDatabase.drop);
+    const link = await linkTo(testDatabase.url);
+    const database = new Database(link.url);
+    await database.query("select 1");
+    link.silence("to_client");
+    const lost = database.query("select 2").catch((error: { code: string }) => error.code);
+    await database.close();
+    expect(await lost).toBe("SERVER_UNREACHABLE");
+    await until(() => link.open === 0, "nothing stays open");
+
+    link.speak();
+    const idle = new Database(link.url);
+    await idle.query("select 1");
+    link.silence("to_client");
+    await idle.close();
+    await until(() => link.open === 0, "nothing stays open");
+  });
+
+  test("not while it is this process that stands still", async () => {
+    const testDatabase = await createTestDatabase();
+    closers.push(testDatabase.drop);
+    const database = new Database(testDatabase.url, { limitMs: 300 });
+    closers.push(() => database.close());
+    await database.transaction(async (client) => {
+      await client.query("select 1");
+      const reply = client.query("select 2 as two");
+      const begun = performance.now();
+      while (performance.now() - begun < 800);
+      expect((await reply).rows).toEqual([{ two: 2 }]);
+    });
+  });
+});
+
+test("a client that is answered by nobody says so, and which server it is", async () => {
+  const testDatabase = await createTestDatabase();
+  closers.push(testDatabase.drop);
+  const [redis, postgres] = [await linkTo(redisUrl()), await linkTo(testDatabase.url)];
+  redis.silence("to_client");
+  postgres.silence("to_client");
+  const refused = (options: object) =>
+    Client.connect({ redisUrl: redisUrl(), databaseUrl: testDatabase.url, ...options }).catch(
+      ({ code, exitCode, message }: HitzeroError) => ({ code, exitCode, message }),
+    );
+  const answers = await Promise.all([
+    refused({ redisUrl: redis.url }),
+    refused({ databaseUrl: postgres.url }),
+  ]);
+  const unreachable = (name: string) => ({
+    code: "SERVER_UNREACHABLE",
+    exitCode: 3,
+    message: expect.stringContaining(name),
+  });
+  expect(answers).toEqual([unreachable("Redis"), unreachable("Postgres")]);
 });
 
 test("Redis's clock is known whatever happens to this machine's", async () => {

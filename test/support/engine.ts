@@ -33,12 +33,14 @@ export interface EngineOptions {
   unclaimedMs?: number;
   stuckMs?: number;
   limits?: Limits;
+  /** What each session in Postgres begins with. */
+  databaseSettings?: Record<string, string>;
   /** Default: the shared Redis of the test run. */
   redisUrl?: string;
 }
 
 export async function startEngine(options: EngineOptions = {}): Promise<TestEngine> {
-  const testDatabase = await createTestDatabase();
+  const testDatabase = await createTestDatabase(options.databaseSettings);
   const settings = {
     redisUrl: options.redisUrl ?? redisUrl(),
     databaseUrl: testDatabase.url,

@@ -33,7 +33,6 @@ const view = (partition: number, row: object = {}, more: Partial<PartitionView> 
     recorded_seq: 10,
     timeline: "redis",
     reader_id: "supervisor",
-    opened_at: new Date(0),
     closed_reason: null,
     ...row,
   },
