@@ -30,6 +30,14 @@ interface KeptProcessOptions {
   onOutput: (name: string, line: string) => void;
   /** Receives words on deaths and restarts. */
   onNotice: (line: string) => void;
+  /** Receives the path or URL of each module that the child imports. */
+  onModule?: (module: string) => void;
+}
+
+/** What Node says of modules. */
+interface ModulesMessage {
+  "watch:import"?: unknown[];
+  "watch:require"?: unknown[];
 }
 
 export class KeptProcess {
@@ -112,11 +120,12 @@ export class KeptProcess {
 
   /** `ended` resolves with a description of the end. */
   #spawn(): { ready: Promise<ReadyMessage>; ended: Promise<string> } {
-    const { args, env, cwd, name, onOutput } = this.#options;
+    const { args, env, cwd, name, onOutput, onModule } = this.#options;
     // From source, node runs with `--import tsx`, which it looks for from the working folder; the child's may be another.
     const nodeArgs = process.execArgv.map((arg) => (arg === "tsx" ? import.meta.resolve("tsx") : arg));
     const child = spawn(process.execPath, [...nodeArgs, process.argv[1] as string, ...args], {
-      env: { ...process.env, ...env },
+      // Node then tells its parent which modules it loads, as it does for its own --watch.
+      env: { ...process.env, ...env, ...(onModule ? { WATCH_REPORT_DEPENDENCIES: "1" } : {}) },
       ...(cwd === undefined ? {} : { cwd }),
       detached: true,
       stdio: ["ignore", "pipe", "pipe", "ipc"],
@@ -126,8 +135,10 @@ export class KeptProcess {
       createInterface({ input: stream as Readable }).on("line", (line) => onOutput(name, line));
     }
     const ready = new Promise<ReadyMessage>((resolve) => {
-      child.on("message", (message: ReadyMessage) => {
-        if (message.ready) resolve(message);
+      child.on("message", (message: Partial<ReadyMessage> & ModulesMessage) => {
+        if (message.ready) resolve(message as ReadyMessage);
+        for (const module of [...(message["watch:import"] ?? []), ...(message["watch:require"] ?? [])])
+          if (typeof module === "string") onModule?.(module);
       });
     });
     const ended = new Promise<string>((resolve) => {

@@ -17,7 +17,14 @@ import type { LocalServer, OnProgress } from "./local_server.ts";
 import { POSTGRES_STOP, startPostgresServer } from "./postgres_server.ts";
 import { endProcess, identify, isAlive, signalProcess, waitForEnd } from "./processes.ts";
 import { REDIS_STOP, startRedisServer } from "./redis_server.ts";
-import { readState, type ServerEntry, type StackState, type UserEntry, writeState } from "./stack_state.ts";
+import {
+  readState,
+  type ServerEntry,
+  type Serves,
+  type StackState,
+  type UserEntry,
+  writeState,
+} from "./stack_state.ts";
 
 export interface LocalServersOptions {
   /** Folder for data and state; `.hitzero` in the working directory unless given. */
@@ -30,6 +37,8 @@ export interface LocalServersOptions {
   databaseUrl?: string;
   /** Aborted: what is still being fetched or waited for is given up. */
   signal?: AbortSignal;
+  /** What this user's workers offer, for others to know. */
+  serves?: Serves;
   /** Removes the folder when the last user leaves, and trades the safety of its data for speed. For `demo`. */
   throwAway?: boolean;
 }
@@ -39,6 +48,8 @@ export interface LocalServers {
   databaseUrl: string;
   /** Where each server comes from, in words without secrets. */
   origin: { redis: string; postgres: string };
+  /** What workers of others in the folder offer. */
+  others: readonly Serves[];
   /** Leaves the servers; the last user stops them and waits for their end. May be called again. */
   stop(): Promise<void>;
 }
@@ -59,7 +70,7 @@ export async function startLocalServers(options: LocalServersOptions): Promise<L
   const { redisUrl, databaseUrl } = options;
   if (redisUrl !== undefined && databaseUrl !== undefined) {
     const origin = { redis: `given: ${hostOf(redisUrl)}`, postgres: `given: ${hostOf(databaseUrl)}` };
-    return { redisUrl, databaseUrl, origin, stop: async () => {} };
+    return { redisUrl, databaseUrl, origin, others: [], stop: async () => {} };
   }
   const onProgress = options.onProgress ?? (() => {});
   const folder = await makeFolder(options.dir ?? ".hitzero", options.throwAway ?? false);
@@ -71,7 +82,11 @@ export async function startLocalServers(options: LocalServersOptions): Promise<L
     const started = await startMissing(folder, before, options, onProgress);
     const process = identify(globalThis.process.pid);
     assert(process, "the running process has an identity");
-    const user: UserEntry = { ...process, id: randomBytes(8).toString("hex") };
+    const user: UserEntry = {
+      ...process,
+      id: randomBytes(8).toString("hex"),
+      ...(options.serves ? { serves: options.serves } : {}),
+    };
     const own: OwnServers = {
       ...(started.redis && { redis: started.redis.entry }),
       ...(started.postgres && { postgres: started.postgres.entry }),
@@ -93,6 +108,7 @@ export async function startLocalServers(options: LocalServersOptions): Promise<L
         postgres:
           databaseUrl === undefined ? (started.postgres?.origin ?? "") : `given: ${hostOf(databaseUrl)}`,
       },
+      others: before.users.flatMap(({ serves }) => serves ?? []),
       stop: () => {
         globalThis.process.off("exit", exit);
         stopped ??= leave(folder, user, own, options.throwAway ?? false);

@@ -16,7 +16,11 @@ const Server = z.object({
 });
 export type ServerEntry = z.infer<typeof Server>;
 
-const User = Process.extend({ id: z.string() });
+/** The handlers that a user's workers offer. */
+const Serves = z.object({ handlers: z.string(), namespace: z.string() });
+export type Serves = z.infer<typeof Serves>;
+
+const User = Process.extend({ id: z.string(), serves: Serves.optional() });
 export type UserEntry = z.infer<typeof User>;
 
 const State = z.object({

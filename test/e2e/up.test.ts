@@ -1,9 +1,11 @@
 /** `up` as a process tree: what it starts, what it shares, and that nothing of it stays. */
 import { readFileSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
+import { Client } from "../../src/engine/client.ts";
 import { readState } from "../../src/local/stack_state.ts";
-import { until } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
 import { type CliProcess, HANDLERS, killAll, makeFolder, PLAIN_HANDLERS, runCli, startCli } from "./cli.ts";
 import { isListening, isRunning, processesIn } from "./processes.ts";
 
@@ -106,4 +108,60 @@ test("a handler module that cannot be loaded is told, and nothing stays", async 
   expect(JSON.parse(readFileSync(join(folder, ".hitzero/servers.json"), "utf8"))).toMatchObject({
     users: [],
   });
+});
+
+test("a change of the handlers, or of what they import, replaces the workers; a broken one leaves them in place", async () => {
+  const project = join(folder, "project");
+  await mkdir(join(project, "lib"), { recursive: true });
+  const handlers = join(project, "handlers.mjs");
+  const lib = join(project, "lib/greeting.mjs");
+  const open = join(project, "open");
+  await writeFile(lib, `export const greeting = "Hello";`);
+  await writeFile(
+    handlers,
+    `import { existsSync } from "node:fs";
+     import { setTimeout } from "node:timers/promises";
+     import { greeting } from "./lib/greeting.mjs";
+     export const greet = () => greeting;
+     export async function wait() {
+       console.log("begun by", greeting);
+       while (!existsSync(${JSON.stringify(open)})) await setTimeout(10);
+       return greeting;
+     }`,
+  );
+  const { process, ready } = await up(handlers, "--workers", "1", "--show-passwords");
+  const { redis_url: redisUrl, database_url: databaseUrl } = ready;
+  const client = await Client.connect({ redisUrl, databaseUrl });
+  const submit = async (name: string) => {
+    const node = { id: "only", type: "function", config: { function_name: name } };
+    const { runIds } = await client.submit(await client.register({ name, nodes: [node], edges: [] }));
+    return runIds[0] as string;
+  };
+  const outputOf = async (runId: Promise<string>) =>
+    (await client.wait(await runId, { signal: withinLimit() })).output;
+  const waiting = submit("wait");
+  await process.says("begun by Hello");
+
+  await writeFile(lib, `export const greeting = "Good morning";`);
+  await process.says("lib/greeting.mjs changed: 2 functions");
+  expect(await outputOf(submit("greet"))).toBe("Good morning");
+  // What the worker before performs it may end.
+  await writeFile(open, "");
+  expect(await outputOf(waiting)).toBe("Hello");
+
+  await writeFile(handlers, "export const greet = (;");
+  await process.says("handlers.mjs changed and cannot be loaded: the workers before go on");
+  expect(process.said).toContain("HANDLERS_BROKEN");
+  expect(await outputOf(submit("greet"))).toBe("Good morning");
+  await writeFile(handlers, `export const greet = () => "Good night";`);
+  await process.says("handlers.mjs changed: 1 function");
+  expect(await outputOf(submit("greet"))).toBe("Good night");
+
+  const second = await up(PLAIN_HANDLERS, "--workers", "0", "--no-watch");
+  await second.process.says(`serves ${handlers}, this one serves ${PLAIN_HANDLERS}`);
+  await client.close();
+  for (const one of [second.process, process]) {
+    one.signal("SIGINT");
+    expect((await one.ended).code).toBe(0);
+  }
 });

@@ -73,6 +73,7 @@ async function demo(invocation: Invocation<Flags>): Promise<number> {
     handlers: join(EXAMPLES, "handlers.ts"),
     workers: flags.workers,
     childArgs: ["--log-level", invocation.flags.logLevel ?? "warn"],
+    onWarning: (line) => terminal.remark(line),
     onNotice: (line) => terminal.remark(terminal.remarkColors.dim(line)),
     onOutput: (name, line) => {
       for (const shown of readableLog(line, terminal.remarkColors))

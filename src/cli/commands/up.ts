@@ -4,6 +4,7 @@ import { type Command, Option } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
 import { presentable } from "../../base/text.ts";
 import { plural } from "../format.ts";
+import { HandlerReload } from "../handler_reload.ts";
 import { type Invocation, localServers, SERVERS_FOLDER, wholeNumber } from "../invocation.ts";
 import { Lifetime } from "../lifetime.ts";
 import type { LocalStack as Stack } from "../local_stack.ts";
@@ -16,6 +17,7 @@ interface Flags {
   handlers?: string;
   workers: number;
   dir: string;
+  watch: boolean;
   showPasswords?: boolean;
   printDatabaseUrl?: boolean;
   printRedisUrl?: boolean;
@@ -31,6 +33,7 @@ export function addUp(program: Command, act: Act): void {
     )
     .option("--workers <count>", "worker processes", wholeNumber(0, 64), 2)
     .option("--dir <folder>", `project folder: the servers' data are kept in its ${SERVERS_FOLDER}`, ".")
+    .option("--no-watch", "do not reload the handlers when a file of theirs changes")
     .option("--show-passwords", "print URLs with their passwords")
     .addOption(new Option("--print-database-url", "print the URL of the Postgres that runs, and end"))
     .addOption(
@@ -43,7 +46,8 @@ export function addUp(program: Command, act: Act): void {
       `
 Redis and Postgres are found on this machine, or fetched, or taken from the flags and environment if they name servers.
 Other commands in the same folder find them by themselves. Ctrl-C ends everything in order; a second one at once.
-Data stay in ${SERVERS_FOLDER}/ for the next time.
+Data stay in ${SERVERS_FOLDER}/ for the next time. A change of the handlers, or of a file that they import, replaces the workers: those
+before end what they perform. One that does not load leaves them in place.
 
 Examples:
   npx hitzero up --handlers handlers.ts
@@ -65,14 +69,17 @@ async function up(invocation: Invocation<Flags>): Promise<number> {
     ...settings,
     folder: join(resolve(flags.dir), SERVERS_FOLDER),
     workers: flags.workers,
+    watch: flags.watch,
     childArgs: invocation.flags.logLevel === undefined ? [] : ["--log-level", invocation.flags.logLevel],
     onNotice: notice,
+    onWarning: (line) => terminal.remark(`${terminal.remarkColors.yellow("warning:")} ${line}`),
     onOutput: (name, line) => {
       const lines = terminal.json ? [line] : readableLog(line, terminal.remarkColors);
       for (const shown of lines) terminal.remark(`${terminal.remarkColors.dim(`${name} |`)} ${shown}`);
     },
   });
   let serves = false;
+  let reload: HandlerReload | undefined;
   const tellStopping = lifetime.end.then(() => {
     const what = serves ? "nodes that run may end, then the servers stop" : "the start is given up";
     terminal.remark(`\nstopping: ${what} (Ctrl-C again: at once)`);
@@ -80,9 +87,14 @@ async function up(invocation: Invocation<Flags>): Promise<number> {
   try {
     await stack.start(lifetime.signal);
     serves = true;
-    if (!lifetime.ended) tellReady(stack, settings.namespace, flags, terminal);
+    if (!lifetime.ended) {
+      if (flags.watch && flags.workers > 0 && settings.handlers !== undefined)
+        reload = new HandlerReload(stack, (line) => terminal.remark(line));
+      tellReady(stack, settings.namespace, flags, terminal, reload?.size ?? 0);
+    }
     await tellStopping;
   } finally {
+    reload?.close();
     await stack.stop();
   }
   terminal.remark("stopped");
@@ -109,7 +121,7 @@ function printUrl(flags: Flags, terminal: Terminal): number {
   return 0;
 }
 
-function tellReady(stack: Stack, namespace: string, flags: Flags, terminal: Terminal): void {
+function tellReady(stack: Stack, namespace: string, flags: Flags, terminal: Terminal, watched: number): void {
   const { redisUrl, databaseUrl, origin } = stack.servers;
   const shown = (url: string) => (flags.showPasswords ? url : presentable(url));
   if (terminal.json) {
@@ -132,6 +144,11 @@ function tellReady(stack: Stack, namespace: string, flags: Flags, terminal: Term
   terminal.print(
     `  processes   1 supervisor, ${plural(flags.workers, "worker")} with ${plural(stack.functions.length, "function")}`,
   );
+  if (watched > 0) {
+    terminal.print(
+      `  watching    ${plural(watched, "file")} of the handlers ${colors.dim("(--no-watch leaves it)")}`,
+    );
+  }
   if (localServers(flags.dir).databaseUrl === databaseUrl) {
     terminal.print(`  SQL         ${cd}psql "$(npx hitzero up --print-database-url)"`);
   }

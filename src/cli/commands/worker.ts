@@ -9,7 +9,7 @@ import {
   MAX_CONCURRENCY,
   SHORTEST_LEASE_MS,
 } from "../../engine/limits.ts";
-import type { Handlers } from "../../handlers/types.ts";
+import type { Handler } from "../../handlers/types.ts";
 import { plural } from "../format.ts";
 import { type Invocation, wholeNumber } from "../invocation.ts";
 import { hasParent, Lifetime, tellParent } from "../lifetime.ts";
@@ -79,14 +79,18 @@ async function work(invocation: Invocation<Flags>, queues: readonly string[]): P
   const { flags, terminal } = invocation;
   const { concurrency } = flags;
   const lifetime = new Lifetime();
-  const [{ Worker }, { loadHandlers }, { addresses }] = await Promise.all([
+  const [{ Worker }, { importHandlers }, { addresses }] = await Promise.all([
     import("../../engine/worker.ts"),
-    import("../../handlers/load.ts"),
+    import("../import_watch.ts"),
     import("../addresses.ts"),
   ]);
   const servers = invocation.servers();
-  const handlers: Handlers =
-    servers.handlers === undefined ? new Map() : await loadHandlers(servers.handlers);
+  const importing =
+    servers.handlers === undefined
+      ? new Map<string, Handler>()
+      : importHandlers(servers.handlers, () => lifetime.ended !== undefined);
+  const handlers = await Promise.race([importing, lifetime.end]);
+  if (typeof handlers === "string") return 0;
   const log = invocation.log("info");
   const worker = new Worker({ ...servers, handlers, concurrency, queues, log });
   await worker.start();
