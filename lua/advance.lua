@@ -13,8 +13,8 @@
 --              guarded, unless [[node, field]]}
 -- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused. The worker reads by itself
 --   what a wide join ran on.
---   finished: done | duplicate (its owed tokens come again) | stale | gone | ir_missing
---   claims:   run | parked | cancelled | stale | gone | ir_missing (the token stays where it is)
+--   finished: done | duplicate (its owed tokens come again) | stale | gone | ir_missing | busy (to be called again: it did other work of the run)
+--   claims:   run | parked | cancelled | stale | gone | ir_missing, busy (the token stays where it is)
 -- Journal: one entry, when anything changed: f (execution), r (retry), p (it waits) or w (others alone), each followed by d (detail) and o (output).
 --@include lib/fence.lua
 --@include lib/clock.lua
@@ -157,6 +157,22 @@ local function fail_unhandled(item, run)
   return scope == ''
 end
 
+-- One execution resolved without its worker, or what a step left over: the step, as the journal tells it.
+local function journal_alone(step, run, first_event)
+  if run.events < first_event then return end
+  journal_step('w', journal_record(step, run, first_event, {}), '', '')
+end
+
+-- Does as much as the call may of what comes before all else; answers whether there was any.
+local function settle_first(run)
+  local name = first_rest(run)
+  if not name then return false end
+  local step, first_event = step_of(), run.events + 1
+  settle_and_count(step, run, {}, name)
+  journal_step('w', journal_record(step, run, first_event, {}), '', '')
+  return true
+end
+
 local function finish(item, run, position)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
@@ -166,6 +182,8 @@ local function finish(item, run, position)
     return owed(item, run, position, rest)
   end
   if kind ~= 'A' then return 'stale' end
+  if first_rest(run) and not has_ir(run) then return 'ir_missing' end
+  if settle_first(run) then return 'busy' end
   local outcome, stopping = item.outcome, is_stopping(run)
   if outcome == 'X' and not stopping then return 'stale' end
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
@@ -253,14 +271,9 @@ local function settle_rest(item, run)
   return 'done'
 end
 
--- One execution resolved without its worker: the step, as the journal tells it.
-local function journal_alone(step, run, first_event)
-  if run.events < first_event then return end
-  journal_step('w', journal_record(step, run, first_event, {}), '', '')
-end
-
 local function claim(item, run)
-  if item.scope ~= '' and not has_ir(run) then return 'ir_missing' end
+  if (item.scope ~= '' or run.rests_first) and not has_ir(run) then return 'ir_missing' end
+  if settle_first(run) then return 'busy' end
   acknowledge(item)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))

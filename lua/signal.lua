@@ -3,7 +3,7 @@
 -- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · 8 tombstone · then ready streams
 -- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, limits, id, seq, name, nodes, scope?, transient, queues} · 2 payload (JSON)
 -- reply applied | repeated | final | gone | unstarted | full | busy | ir_missing | refused
--- Journal: c.
+-- Journal: c; w, when it did other work of the run instead (busy).
 --@include lib/fence.lua
 --@include lib/writes.lua
 --@include lib/run.lua
@@ -30,6 +30,14 @@ if run.status ~= 'R' or run.halted then return answer('final') end
 if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
 local step = new_step(call)
 local first_event = run.events + 1
+if first_rest(run) then
+  settle_and_count(step, run, {}, first_rest(run))
+  append_journal(meta, call, KEYS[2], { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
+  write_run(run)
+  emit_queued(step)
+  drop_timers(step, KEYS[3])
+  return answer('busy')
+end
 run.events = first_event
 local fate, waiter = give_signal(step, run, call.name, ARGV[2], call.scope, call.transient, call.nodes)
 if fate == 'full' then return answer('full') end

@@ -108,6 +108,7 @@ if run.exists and run.status == 'R' then
   end
   write_run(run)
   emit_queued(step)
+  drop_timers(step, KEYS[3])
   write_all('ZREM', KEYS[3], timed)
 end
 return commit({ word = 'ok', changed = changed })

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- Wakes an execution that waits for its child run. Repeating it changes nothing.
--- KEYS  1 meta · 2 journal · 3 run · 4 IR · 5 parked · 6 scopes · then ready streams
+-- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then ready streams
 -- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, limits, id, node, scope, queue, queues} · 2 how the child ended (JSON)
--- reply woken | stale | ir_missing | refused
--- Journal: w, when its run is halted and it is withdrawn.
+-- reply woken | stale | busy (to be called again: it did other work of the run) | ir_missing | refused
+-- Journal: w, when its run is halted and it is withdrawn, or it did other work.
 --@include lib/fence.lua
 --@include lib/writes.lua
 --@include lib/run.lua
@@ -22,22 +22,26 @@ limits = call.limits
 local function answer(reply) return commit({ word = reply }) end
 call.take, call.worker, call.reads = 0, '', {}
 
-local run = open_run(KEYS[3], KEYS[4], call.id)
-run.parked_key, run.scopes_key = KEYS[5], KEYS[6]
+local run = open_run(KEYS[4], KEYS[5], call.id)
+run.parked_key, run.scopes_key = KEYS[6], KEYS[7]
 if not run.exists or run.status ~= 'R' or get(run, 'p' .. call.node .. at_scope(call.scope)) ~= 'c' then return answer('stale') end
-if redis.call('HEXISTS', KEYS[4], 'complete') == 0 then return answer('ir_missing') end
+if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
 if not is_alive(run, call.scope, call.node) then return answer('stale') end
 local step = new_step(call)
 local first_event = run.events + 1
-if is_stopping(run) then
+local is_busy = first_rest(run)
+if is_busy then
+  settle_and_count(step, run, {}, is_busy)
+elseif is_stopping(run) then
   withdraw(step, run, call.node, call.scope)
   settle_and_count(step, run, {})
 else
   wake(step, run, call.node, call.scope, call.queue, 'C' .. ARGV[2])
 end
-if run.events >= first_event then
+if is_busy or run.events >= first_event then
   append_journal(meta, call, KEYS[2], { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
 end
 write_run(run)
 emit_queued(step)
-return answer('woken')
+drop_timers(step, KEYS[3])
+return answer(is_busy and 'busy' or 'woken')

@@ -130,7 +130,6 @@ end
 
 -- The next iteration. What the one before the last left is cleared; the last one's is still asked for by repeated calls.
 function modes.A(step, run, top, work)
-  if is_stopping(run) then return true end
   local node, scope = top[1], top[2]
   local id, iteration = last_component(scope)
   local outer = strip_scope(scope, 1)

@@ -21,12 +21,12 @@
 --   b<node><@scope>  of a map that is gone: items of it are still to be withdrawn, by that node, which counts 1
 --   s<name>, S, l, E, F  who waits for a signal, and signals that nobody waited for (see waiting.lua)
 --   K, K<number>     completed executions that can be compensated, in order of completion · z compensating: the verdict · Z what is being performed for it, `node@scope`
---   w<number>        work still to be done (see settle.lua)
+--   w<number>        work still to be done (see settle.lua) · V names of such that comes before all else, with commas
 -- ir (hash): o<node> outgoing edges [[edge, to, on, fan-in of to, rule of to, queue of to, …], …] and, unless all of them are zero, behind it:
 --   scopes left, components entered (`poll:1`), number of these, 1 if `to` is claimed before it runs (guards) · i<node> of a join that is not
 --   wide (such has its arrivals looked through by the worker): incoming edges [[edge, from, components entered], …] · oroot the entry nodes, oB<node> those of a map's body, ob<node> that of a loop,
 --   in the same form · B<id> the body of that component {k loop|map, n node, c counted} · m<node> what the body is like, k<node> fields of a scope
---   of it (bodies.lua) · g<node> guards · x<node> when the node withdraws {at}, X<node> whom · complete, when all of it is there
+--   of it (bodies.lua) · g<node> guards · x<node> when the node withdraws {at}, X<node> whom · ordered, when the outcome hangs on the order of steps · complete, when all of it is there
 --   A long list (o, X, k) lies in parts of `limits.part`: o3, o3+1, …
 
 -- What other libraries add: the work of a mode, answering true when it is done; and what they know of scopes.
@@ -73,13 +73,13 @@ local function cross(scope, edge)
 end
 
 local function open_run(key, ir_key, id)
-  local main = redis.call('HMGET', key, 'd', 'g', 'c', 'q', 's', 'u', 'x', 'p', 'm', 'h', 'k', 'z')
+  local main = redis.call('HMGET', key, 'd', 'g', 'c', 'q', 's', 'u', 'x', 'p', 'm', 'h', 'k', 'z', 'V')
   return {
     key = key, ir_key = ir_key, id = id, exists = main[1] ~= false,
     digest = main[1], generation = main[2], counter = tonumber(main[3] or '0'), events = tonumber(main[4] or '0'),
     status = main[5], unhandled = main[6], halted = main[7], paused = main[8] == '1',
     permits = tonumber(main[9] or '0'), holding = tonumber(main[10] or '0'), last_command = tonumber(main[11] or '0'),
-    compensating = main[12], deltas = {}, cache = {}, writes = {}, opened = {}, closed = {}, aside_removed = {}, changed = false,
+    compensating = main[12], rests_first = main[13], deltas = {}, cache = {}, writes = {}, opened = {}, closed = {}, aside_removed = {}, changed = false,
   }
 end
 

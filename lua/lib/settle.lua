@@ -61,6 +61,13 @@ end
 -- and the item that takes the place of the one that it ended: the worker said what these need (`needs`), not what others do.
 local function activate(step, run, edge, from, scope, sources)
   local target, queue = edge[2], edge[6]
+  if is_stopping(run) then -- the rest of a step that was taken before the run was halted
+    put(run, 'n' .. target .. at_scope(scope), table.concat({ 'X', step.call.call, '1', '' }, ':'))
+    step.activated[#step.activated + 1] = { target, scope, nodes_of(sources) }
+    step.cancelled[#step.cancelled + 1] = { target, scope, 1 }
+    run.events = run.events + 1
+    return
+  end
   local permitted = run.permits == 0 or run.holding < run.permits
   local follows = step.hand == from or (step.hand_items and string.sub(from, 1, 1) == 'B')
   local handed = follows and permitted and edge[10] ~= 1 and not run.paused and step.call.take > 0
@@ -173,16 +180,36 @@ local function take_rest(run, name)
   count_rest(run, rest.w, -1)
   put(run, name, false)
   for _, entry in ipairs(rest.w) do
-    if not is_stopping(run) and bodies.are_alive(run, entry[2], -1) then alive[#alive + 1] = entry end
+    if bodies.are_alive(run, entry[2], -1) then alive[#alive + 1] = entry end
   end
   return alive, rest.b
 end
 
+-- Where the outcome hangs on the order of steps (ir, `ordered`), what a step left over comes before all else of its run: else an execution
+-- that is to be withdrawn might go on, and one that is activated later be withdrawn with those. Whatever comes in between does some of it.
+local function note_rest(run, name, is_left)
+  local names = {}
+  for other in string.gmatch(run.rests_first or '', '[^,]+') do
+    if other ~= name then names[#names + 1] = other end
+  end
+  if is_left then names[#names + 1] = name end
+  run.rests_first = #names > 0 and table.concat(names, ',')
+  put(run, 'V', run.rests_first)
+end
+
+-- The rest that comes first; nil: none does.
+local function first_rest(run) return run.rests_first and string.match(run.rests_first, '^[^,]+') end
+
 -- Does work until none is left, there and in the parts below, or the limit is reached; answers the name of what is kept then.
 local function settle(step, run, work, below)
   local progressed = false
+  if below and run.rests_first then note_rest(run, below, false) end
   while #work > 0 or below do
-    if step.call.limit <= 0 and progressed then return keep_rest(step, run, work, below) end
+    if step.call.limit <= 0 and progressed then
+      local name = keep_rest(step, run, work, below)
+      if edges_of(run, 'ordered') then note_rest(run, name, true) end
+      return name
+    end
     if #work == 0 then
       work, below = take_rest(run, below)
       step.call.limit = step.call.limit - math.ceil(#work / 10)

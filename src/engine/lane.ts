@@ -10,7 +10,7 @@ import { pause } from "../base/wait.ts";
 import type { ClaimEntry, FinishedEntry } from "../redis/calls.ts";
 import { RedisAwayError } from "../redis/connection.ts";
 import { FenceError, type Partition } from "../redis/partition.ts";
-import type { AdvanceReply } from "../redis/replies.ts";
+import { type AdvanceReply, isPostponed } from "../redis/replies.ts";
 import { LAST_TRIES, type Limits } from "./limits.ts";
 
 /** What one call carries. */
@@ -92,7 +92,7 @@ export class Lane {
     this.#calls -= 1;
     this.#sentAt.delete(batch);
     if (answer) {
-      await this.#reloadMissing(answer);
+      await this.#repeatPostponed(answer);
       this.#options.onAnswer(this, answer);
     } else this.#options.onGivenUp(this, batch);
     this.#schedule();
@@ -134,11 +134,15 @@ export class Lane {
     });
   }
 
-  /** The scripts' copy of an IR is gone: it is loaded again, and its items are finished and claimed again. */
-  async #reloadMissing({ finished, claims, reply }: Answer): Promise<void> {
-    const unfinished = finished.filter((_entry, index) => reply.finished[index]?.word === "ir_missing");
-    const unclaimed = claims.filter((_entry, index) => reply.claims[index]?.word === "ir_missing");
-    const byDigest = new Map([...unfinished, ...unclaimed].map((entry) => [entry.item.digest, entry.ir]));
+  /** Finishes and claims again what was postponed. Where the scripts' copy of an IR is gone, it is loaded again before. */
+  async #repeatPostponed({ finished, claims, reply }: Answer): Promise<void> {
+    const unfinished = finished.filter((_entry, index) => isPostponed(reply.finished[index]?.word));
+    const unclaimed = claims.filter((_entry, index) => isPostponed(reply.claims[index]?.word));
+    const lacking = [
+      ...finished.filter((_entry, index) => reply.finished[index]?.word === "ir_missing"),
+      ...claims.filter((_entry, index) => reply.claims[index]?.word === "ir_missing"),
+    ];
+    const byDigest = new Map(lacking.map((entry) => [entry.item.digest, entry.ir]));
     for (const [digest, ir] of byDigest) await this.partition.loadIR(digest, ir).catch(() => {});
     for (const entry of unfinished) this.finish(entry);
     for (const entry of unclaimed) this.claim(entry);

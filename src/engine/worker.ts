@@ -24,7 +24,7 @@ import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
 import { controlChannel, SETTLE_QUEUE } from "../redis/keys.ts";
 import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
-import type { HandedToken } from "../redis/replies.ts";
+import { type HandedToken, isPostponed } from "../redis/replies.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
 import { fatesOf, type Withdrawn } from "../redis/upkeep.ts";
 import { forgetWorker, renewLeases } from "../redis/workers.ts";
@@ -381,8 +381,8 @@ export class Worker {
     // Every answered item gives its slot back; every token that came takes one.
     this.#taken += reply.tokens.length;
     // What lacked its IR will be finished, or claimed, again.
-    const done = finished.filter((_entry, index) => reply.finished[index]?.word !== "ir_missing");
-    const claimed = claims.filter((_entry, index) => reply.claims[index]?.word !== "ir_missing");
+    const done = finished.filter((_entry, index) => !isPostponed(reply.finished[index]?.word));
+    const claimed = claims.filter((_entry, index) => !isPostponed(reply.claims[index]?.word));
     this.#letGo(lane, done, claimed);
     for (const token of reply.tokens) {
       const origin = token.after === undefined ? undefined : origins[token.after];

@@ -158,6 +158,17 @@ const partsOf =
     return fields;
   };
 
+/** May the outcome hang on the order in which executions end? */
+const isOrdered = (ir: IR): boolean =>
+  ir.fail_fast ||
+  ir.nodes.some(
+    ({ trigger_rule, cancels, unless, config }) =>
+      isEarly(trigger_rule) ||
+      cancels !== undefined ||
+      unless !== undefined ||
+      config.complete_when !== undefined,
+  );
+
 /** Alternating field names and values; the forms are described in lua/lib/run.lua. */
 export function packIR(ir: IR, { part, wide }: Pick<CallLimits, "part" | "wide">): string[] {
   const inParts = partsOf(part);
@@ -179,6 +190,7 @@ export function packIR(ir: IR, { part, wide }: Pick<CallLimits, "part" | "wide">
   });
   const roots = ir.entries.map((entry) => entryEdge(ir, entry, -1));
   fields.push(...inParts("oroot", roots));
+  if (isOrdered(ir)) fields.push("ordered", "1");
   return [...fields, ...packBodies(ir, inParts), ...packGuards(ir), ...packWithdrawals(ir, inParts)];
 }
 

@@ -36,7 +36,7 @@ export const reviveReply = z.object({
   revived: z.number().default(0),
   alive: z.number().default(0),
 });
-export const wakeReply = z.object({ word: z.enum(["woken", "stale", "ir_missing"]) });
+export const wakeReply = z.object({ word: z.enum(["woken", "stale", "busy", "ir_missing"]) });
 export const compensateReply = z.object({ word: z.enum(["begun", "idle"]) });
 export const reclaimReply = z.object({ word: z.literal("ok"), reclaimed: z.number() });
 
@@ -69,12 +69,17 @@ const token = z.object({
 export const advanceReply = z.object({
   word: z.literal("ok"),
   finished: z
-    .array(word.extend({ word: z.enum(["done", "duplicate", "stale", "gone", "ir_missing"]) }))
+    .array(word.extend({ word: z.enum(["done", "duplicate", "stale", "gone", "ir_missing", "busy"]) }))
     .default([]),
   claims: z
-    .array(word.extend({ word: z.enum(["run", "parked", "cancelled", "stale", "gone", "ir_missing"]) }))
+    .array(
+      word.extend({ word: z.enum(["run", "parked", "cancelled", "stale", "gone", "ir_missing", "busy"]) }),
+    )
     .default([]),
   tokens: z.array(token).default([]),
 });
 export type AdvanceReply = z.infer<typeof advanceReply>;
 export type HandedToken = z.infer<typeof token>;
+
+/** Is an item with this answer to be sent again? */
+export const isPostponed = (word: string | undefined): boolean => word === "ir_missing" || word === "busy";

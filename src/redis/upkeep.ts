@@ -274,13 +274,16 @@ export async function wakeParent(
   { node, scope, ended }: { node: number; scope: string; ended: string },
 ): Promise<void> {
   const { keys } = partition;
-  const { list, common } = await runCall(partition, run, [keys.meta, keys.journal(partition.epoch)]);
+  const first = [keys.meta, keys.journal(partition.epoch), keys.timers];
+  const { list, common } = await runCall(partition, run, first);
   for (const key of [keys.parked(run.runId), keys.scopes(run.runId)]) list.position(key);
   const queue = run.ir.nodes[node]?.queue;
-  await partition.withIR(run.digest, run.ir, async () => {
-    const json = JSON.stringify({ ...(await common()), node, scope, queue });
-    return partition.call("wake", list.keys, [json, ended], wakeReply);
-  });
+  const wake = () =>
+    partition.withIR(run.digest, run.ir, async () => {
+      const json = JSON.stringify({ ...(await common()), node, scope, queue });
+      return partition.call("wake", list.keys, [json, ended], wakeReply);
+    });
+  while ((await wake()).word === "busy");
 }
 
 /** Hands out the next compensation of a run that is to end FAILED or CANCELLED. */

@@ -2,7 +2,9 @@
 import { expect, test } from "vitest";
 import { startEngine } from "../support/engine.ts";
 import { Campaign } from "./campaign.ts";
+import { Dice } from "./dice.ts";
 import { RoughEngine } from "./rough_engine.ts";
+import { smallLimits } from "./small_limits.ts";
 
 const runs = Number(process.env.HITZERO_SIMULATION_RUNS);
 const seed = Number(process.env.HITZERO_SIMULATION_SEED);
@@ -13,10 +15,11 @@ const tell = (line: string): void => {
 };
 
 test("campaign", { timeout: 0 }, async () => {
+  const limits = smallLimits(new Dice(seed + 4));
   const campaign = new Campaign({ seed, rough });
   const handlers = (worker: string) => campaign.handlers(worker);
-  const roughEngine = rough ? await RoughEngine.start(seed, handlers) : undefined;
-  const engine = roughEngine ?? (await startEngine({ workers: 2, handlers: handlers("worker") }));
+  const roughEngine = rough ? await RoughEngine.start(seed, handlers, { limits }) : undefined;
+  const engine = roughEngine ?? (await startEngine({ workers: 2, handlers: handlers("worker"), limits }));
   const told = (): string => `${campaign.compared} of ${runs} runs, ${roughEngine?.faults.total ?? 0} faults`;
   try {
     roughEngine?.begin();
