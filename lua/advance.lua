@@ -3,18 +3,21 @@
 -- Runs on low memory too, as it frees more than it takes.
 -- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, scopes, IR, blob and ready-stream keys at the positions that the call names
 -- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_ms, take, limit, limits, queues {name: position}, reads {name: true},
---         finished [...], claims [...]}; then payloads at the positions that the call names
+--         finished [...], claims [...], functions (the hash), most_functions}; then payloads at the positions that the call names
 --   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, hand_items,
+--              unoffered [node] (targets whose functions the worker does not offer: they are not handed over),
 --              forgets (field of the execution that handed this one over, of an item that is over: its reply has come), needs {target: [[node, field]]}, detail, output, journal_output, keep, keep_at, blob, halt, again, ends_item, withdraws, waits, guarded, compensation}
 --          or with outcome R {…, detail, due}: this attempt failed, the next one is due at that time
 --          or with outcome W {…, detail, park w|s|m|c, due, signal, total, closes, stops, blobs}: it waits
 --          or {run, ir, parked, scopes, id, g, settle, stream, entry}
 --   claims:   {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [[node, field]], waits, withdraws,
 --              guarded, unless [[node, field]]}
+--          and, when the worker does not offer its function, {…, moves_to (stream), function (field)}
 -- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused. The worker reads by itself
 --   what a wide join ran on.
 --   finished: done | duplicate (its owed tokens come again) | stale | gone | ir_missing | busy (to be called again: it did other work of the run)
---   claims:   run | parked | cancelled | stale | gone | ir_missing, busy (the token stays where it is)
+--   claims:   run | parked | cancelled | moved | stale | gone | ir_missing, busy (the token stays where it is)
+--   opened:   a function stream that was not there before
 -- Journal: one entry, when anything changed: f (execution), r (retry), p (it waits) or w (others alone), each followed by d (detail) and o (output).
 --@include lib/fence.lua
 --@include lib/clock.lua
@@ -26,6 +29,7 @@
 --@include lib/waiting.lua
 --@include lib/withdraw.lua
 --@include lib/bodies.lua
+--@include lib/offers.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -204,6 +208,7 @@ local function finish(item, run, position)
 
   local step = step_of()
   step.hand, step.hand_items = item.hand and item.node, item.hand_items
+  for _, target in ipairs(item.unoffered or {}) do step.unoffered[target] = true end
   if item.forgets then put(run, item.forgets, false) end
   local first_event = run.events + 1
   run.events = first_event
@@ -307,6 +312,12 @@ local function claim(item, run)
       return 'cancelled'
     end
   end
+  if item.moves_to and holder == '' then
+    local answer = offers.move(call, item, encode_token({ run = run, node = item.node, scope = item.scope, attempt = attempt,
+      delivery = delivery, nonce = nonce }))
+    if answer == 'moved' then pass_permits_on(step_of(), run, item.guarded, item.node) end
+    if answer then return answer end
+  end
   local woken = item.waits and get(run, 'p' .. item.node .. at_scope(item.scope))
   if holder == '' then
     if not are_free(run, item.guarded, item.node) then
@@ -350,6 +361,7 @@ each(call.claims, reply.claims, claim)
 if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end
 for _, run in ipairs(order) do write_run(run) end
 for _, step in ipairs(steps) do emit_queued(step) end
+offers.write(call)
 for _, item in ipairs(acknowledged) do
   write('XACK', KEYS[item.stream], 'workers', item.entry)
   write('XDEL', KEYS[item.stream], item.entry)
@@ -365,6 +377,7 @@ for _, step in ipairs(steps) do drop_timers(step, KEYS[4]) end
 write_all('ZADD', KEYS[4], timed)
 for _, blob in ipairs(persisted) do write('PERSIST', KEYS[blob]) end
 
+reply.opened = offers.has_opened() or nil
 for _, name in ipairs({ 'finished', 'claims', 'tokens' }) do
   if #reply[name] == 0 then reply[name] = nil end
 end

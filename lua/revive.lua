@@ -2,7 +2,7 @@
 -- For a run that has shown no activity for long: executions that lie nowhere (no token in a stream, no lease, no timer, no event that they wait
 -- for) are handed out again. Called for all nodes and open map items in turn, a bounded number at a time.
 -- KEYS  1 meta · 2 journal · 3 leases · 4 timers · 5 run · 6 IR · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, queues, scopes [scope], nodes [{node, queue, loops}]}
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, looked_through, queues, scopes [scope], nodes [{node, queue, loops, function_stream?}]}
 -- reply {word: ok, revived, alive} | refused | ir_missing
 -- Journal: l, one for each execution handed out again.
 --@include lib/fence.lua
@@ -22,16 +22,31 @@ if word then return refuse(word) end
 local run = open_run(KEYS[5], KEYS[6], call.id)
 local step, journal, revived, alive = new_step(call), {}, 0, 0
 
+local known_streams = {}
+
+-- A long stream is not looked through: the token is taken to be there, and comes to light when the others are gone.
+local function is_in(stream, token)
+  if not stream then return true end
+  local known = known_streams[stream]
+  if not known then
+    known = { is_long = redis.call('XLEN', stream) > call.looked_through }
+    for _, entry in ipairs(known.is_long and {} or redis.call('XRANGE', stream, '-', '+')) do known[entry[2][2]] = true end
+    known_streams[stream] = known
+  end
+  return known.is_long or known[token]
+end
+
 local function in_reach(node, scope, state)
   if state.worker == '~' or state.worker == '%' then return true end
   local waits = get(run, 'p' .. node.node .. at_scope(scope))
   if waits == 's' or waits == 'c' then return true end
   if waits == 'm' then return false end -- as far as its items are
-  local kept = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = state.attempt,
-    delivery = state.delivery, nonce = state.nonce })
+  local token = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = state.attempt,
+    delivery = state.delivery, nonce = state.nonce }
+  local kept, text = kept_token(token), encode_token(token)
   if state.worker ~= '' then return redis.call('ZSCORE', KEYS[3], kept) end
-  local stream = stream_of(call, node.queue)
-  return redis.call('ZSCORE', KEYS[4], kept) or not stream or redis.call('XLEN', stream) > 0
+  return redis.call('ZSCORE', KEYS[4], kept) or is_in(stream_of(call, node.queue), text)
+    or node.function_stream and is_in(KEYS[node.function_stream], text)
 end
 
 local function revive(node, scope)

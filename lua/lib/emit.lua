@@ -1,7 +1,7 @@
 -- Tokens and journal entries: what a step leaves for others.
 
 local function new_step(call)
-  return { call = call, queued = {}, handed = {}, activated = {}, skipped = {}, cancelled = {}, untimed = {}, hand = false }
+  return { call = call, queued = {}, handed = {}, activated = {}, skipped = {}, cancelled = {}, untimed = {}, hand = false, unoffered = {} }
 end
 
 local function encode_token(token)

@@ -71,7 +71,7 @@ local function activate(step, run, edge, from, scope, sources)
   local permitted = run.permits == 0 or run.holding < run.permits
   local follows = step.hand == from or (step.hand_items and string.sub(from, 1, 1) == 'B')
   local handed = follows and permitted and edge[10] ~= 1 and not run.paused and step.call.take > 0
-    and step.call.reads[queue]
+    and step.call.reads[queue] and not step.unoffered[target]
   count(run, scope, 1)
   put_active(run, 'n' .. target .. at_scope(scope), step.call.call, 1, 1,
     handed and step.call.worker or run.paused and '~' or '', sources)

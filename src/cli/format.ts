@@ -1,6 +1,8 @@
 /** Durations, counts and statuses as people read them. */
 import Table from "cli-table3";
 import type { NodeStatus, RunStatus } from "../token/lifecycle.ts";
+import { DEFAULTS } from "../workflow/defaults.ts";
+import type { QueuedFunction } from "../workflow/function_of.ts";
 import type { Colors } from "./terminal.ts";
 
 /** `84 ms`, `1.25 s`, `3 min 20 s`, `2 h 5 min`. */
@@ -15,6 +17,11 @@ export function duration(ms: number): string {
 /** `1 run`, `3 runs`; nouns with another plural give it. */
 export function plural(count: number, noun: string, many = `${noun}s`): string {
   return `${count} ${count === 1 ? noun : many}`;
+}
+
+/** A function as messages name it: with its queue, unless that is the usual one. */
+export function functionText({ queue, functionName }: QueuedFunction): string {
+  return queue === DEFAULTS.queue ? functionName : `${functionName} (queue ${queue})`;
 }
 
 const ICONS: Record<NodeStatus, string> = {

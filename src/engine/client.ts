@@ -31,7 +31,7 @@ import {
   type StartRow,
 } from "../postgres/events.ts";
 import { listPartitions, readInstallation } from "../postgres/partitions.ts";
-import { countLive, functionsWithoutWorker, type LiveProcesses } from "../postgres/registry.ts";
+import { countLive, type LiveProcesses } from "../postgres/registry.ts";
 import {
   acceptRuns,
   countFinal,
@@ -60,13 +60,14 @@ import { refuseMissingRights } from "../redis/rights.ts";
 import { nudgeReader } from "../redis/upkeep.ts";
 import { isFinalRunStatus, type NodeStatus } from "../token/lifecycle.ts";
 import { type CompileOptions, compile } from "../workflow/compile.ts";
-import { functionOf } from "../workflow/function_of.ts";
+import { functionsOf } from "../workflow/function_of.ts";
 import type { IR } from "../workflow/ir.ts";
 import { encodeInput } from "./input.ts";
 import { LIMITS, type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
 import type { StateChange } from "./record_types.ts";
 import { checkSignal } from "./signals.ts";
 import { startRun } from "./start_run.ts";
+import { findUnserved, findWaiting, type Unserved, type WaitingNode } from "./unserved.ts";
 
 export interface ClientOptions {
   redisUrl: string;
@@ -191,10 +192,17 @@ export class Client {
     return listWorkflows(this.#database);
   }
 
-  /** Functions that the workflow names and no live worker offers. */
-  async missingFunctions(ir: IR): Promise<string[]> {
-    const names = ir.nodes.flatMap((node) => functionOf(node) ?? []);
-    return functionsWithoutWorker(this.#database, [...new Set(names)].sort());
+  /** What the workflow asks for and no live worker has. */
+  unserved(ir: IR): Promise<Unserved> {
+    const queues = [...new Set(ir.nodes.map(({ queue }) => queue))];
+    return findUnserved(this.#database, queues, functionsOf(ir));
+  }
+
+  /** Executions of a run that wait for a worker, since no live one reads their queue or offers their function. */
+  async waitingForWorkers(run: Pick<RunRow, "run_id" | "partition">, ir: IR): Promise<WaitingNode[]> {
+    const partition = this.#partitions.find(({ number }) => number === run.partition);
+    if (!partition) return [];
+    return findWaiting(partition, await this.unserved(ir), async () => ir, { runId: run.run_id });
   }
 
   async liveProcesses(): Promise<LiveProcesses> {

@@ -11,9 +11,10 @@ import { isRetryable, requestedDelayMs } from "../handlers/errors.ts";
 import type { HttpConnections } from "../handlers/http_connections.ts";
 import { performNode } from "../handlers/node_types.ts";
 import { errorOf } from "../handlers/thrown.ts";
-import type { Handlers } from "../handlers/types.ts";
+import type { Execution, Handlers } from "../handlers/types.ts";
 import { backoffMs } from "../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../token/journal.ts";
+import { functionOf } from "../workflow/function_of.ts";
 import type { IRNode } from "../workflow/ir.ts";
 import { performWatched } from "./escapes.ts";
 import { bareItem, finishedItem, type HandOver, type Performed } from "./finished_item.ts";
@@ -119,7 +120,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     if (mustWait(node)) return endWaiting(held, execution, options.services);
     const value = await options.call(() => performNode(execution, options.handlers, options.connections));
     // What it left behind that has failed already is known when this turn of the event loop is over.
-    if (node.config.function_name !== undefined) await nextTurn();
+    if (functionOf(node) !== undefined) await nextTurn();
     const limits = {
       maxBytes: MAX_OUTPUT_BYTES,
       maxDepth: MAX_JSON_DEPTH,
@@ -127,13 +128,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     };
     return { text: encodeJson(value ?? null, limits) };
   };
-  const detail = (error?: ExecutionError): ExecutionDetail => ({
-    worker: options.workerId,
-    started_at: startedAt,
-    ended_at: Math.max(startedAt, options.now()),
-    from: [...held.sources],
-    ...(error === undefined ? {} : { error }),
-  });
+  const detail = (error?: ExecutionError) => detailOf(held, startedAt, options, error);
   let first: Outcome;
   try {
     if (held.delivery > MAX_DELIVERIES) throw deadLetter(held.delivery - 1);
@@ -158,6 +153,45 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     if (due !== undefined) return { item: bareItem(held, "R", detail(error), { due }), blobs: [] };
     first = { error };
   }
+  return concluded(held, execution, first, detail, options);
+}
+
+/** What is needed where no handler is called. */
+type Outside = Pick<PerformOptions, "workerId" | "now" | "log" | "mayHandOver" | "lost"> & {
+  services: Pick<WaitingServices, "limits">;
+};
+
+/** What a failure comes to that is not its handler's: it is not tried again. */
+export function failed(held: HeldExecution, thrown: HitzeroError, options: Outside): Performed {
+  const execution = viewOf(held, options.lost, logOf(held, options.log));
+  const startedAt = options.now();
+  const error = errorOf(thrown, held.attempt, options.workerId);
+  noteFailure(held, error, undefined, options);
+  return concluded(held, execution, { error }, (told) => detailOf(held, startedAt, options, told), options);
+}
+
+function detailOf(
+  held: HeldExecution,
+  startedAt: number,
+  options: Pick<PerformOptions, "workerId" | "now">,
+  error: ExecutionError | undefined,
+): ExecutionDetail {
+  return {
+    worker: options.workerId,
+    started_at: startedAt,
+    ended_at: Math.max(startedAt, options.now()),
+    from: [...held.sources],
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
+function concluded(
+  held: HeldExecution,
+  execution: Execution,
+  first: Outcome,
+  detail: (error?: ExecutionError) => ExecutionDetail,
+  options: Outside,
+): Performed {
   const routed = route(execution, first, options.workerId);
   if ("error" in routed.outcome && !("error" in first))
     noteFailure(held, routed.outcome.error, undefined, options);
@@ -185,7 +219,7 @@ function noteFailure(
   held: HeldExecution,
   error: ExecutionError,
   due: number | undefined,
-  { log, lost }: PerformOptions,
+  { log, lost }: Pick<PerformOptions, "log" | "lost">,
 ): void {
   if (lost.aborted) return;
   const { code, message, stack, causes } = error;

@@ -26,6 +26,8 @@ export interface Performed {
 export interface HandOver {
   next: boolean;
   items: boolean;
+  /** Nodes whose functions this worker does not offer. */
+  unoffered: ReadonlySet<number>;
 }
 
 /** What identifies the execution in a call, and what its node asks of it. */
@@ -72,33 +74,41 @@ export function bareItem(
   };
 }
 
-/** What a target needs of other nodes when it is handed straight to this worker. */
-function needsOfTargets(held: HeldExecution, again: boolean): Record<string, Need[]> {
+/** The nodes that may be handed straight to this worker, each with the scope in which it would run. */
+function* targetsOf(held: HeldExecution, again: boolean): Generator<[target: number, scope: () => string]> {
   const { ir, scope, nodeIndex } = held;
-  const needs: Record<string, Need[]> = {};
-  const add = (target: number, at: () => string) => {
-    const wanted = (ir.nodes[target] as IRNode).needs;
-    if (wanted.length === 0) return;
-    const targetScope = at();
-    needs[target] = wanted.map((need) => needOf(ir, need, targetScope));
-  };
   const { loop, out } = nodeOf(held);
-  if (again && loop) add(loop.entry, () => nextIteration(ir, scope, nodeIndex));
+  if (again && loop) yield [loop.entry, () => nextIteration(ir, scope, nodeIndex)];
   else {
     for (const index of out) {
       const edge = ir.edges[index] as IREdge;
-      add(edge.to, () => enterScope(ir, scope, edge));
+      yield [edge.to, () => enterScope(ir, scope, edge)];
     }
   }
+  if (scope === "") return;
   // What the next item's entries need lies outside of their map: it is the same for each item.
-  if (scope !== "") {
-    for (const index of bodyPath(ir, nodeOf(held).body)) {
-      const { kind, entries } = ir.bodies[index] as IRBody;
-      const item = scopePrefix(scope, depthOf(ir, index));
-      if (kind === "map") for (const entry of entries) add(entry, () => startScope(ir, item, entry));
-    }
+  for (const index of bodyPath(ir, nodeOf(held).body)) {
+    const { kind, entries } = ir.bodies[index] as IRBody;
+    const item = scopePrefix(scope, depthOf(ir, index));
+    if (kind === "map") for (const entry of entries) yield [entry, () => startScope(ir, item, entry)];
+  }
+}
+
+/** What a target needs of other nodes when it is handed straight to this worker. */
+function needsOfTargets(held: HeldExecution, again: boolean): Record<string, Need[]> {
+  const needs: Record<string, Need[]> = {};
+  for (const [target, scopeOf] of targetsOf(held, again)) {
+    const wanted = (held.ir.nodes[target] as IRNode).needs;
+    if (wanted.length === 0) continue;
+    const scope = scopeOf();
+    needs[target] = wanted.map((need) => needOf(held.ir, need, scope));
   }
   return needs;
+}
+
+function unofferedTargets(held: HeldExecution, again: boolean, unoffered: ReadonlySet<number>): number[] {
+  if (unoffered.size === 0) return [];
+  return [...targetsOf(held, again)].flatMap(([target]) => (unoffered.has(target) ? [target] : []));
 }
 
 /** Does anybody read the output? */
@@ -145,6 +155,7 @@ export function finishedItem(
     halt: failed && routed.unhandled && held.ir.fail_fast,
     hand: mayHandOver.next,
     handItems: mayHandOver.items && held.scope !== "",
+    unoffered: unofferedTargets(held, again, mayHandOver.unoffered),
     needs: needsOfTargets(held, again),
     detail: JSON.stringify(detail),
     output,

@@ -11,7 +11,9 @@ import {
   LEASE_MS,
   LONGEST_DRAIN_MS,
   LONGEST_LEASE_MS,
+  LONGEST_UNOFFERED_TIMEOUT_MS,
   SHORTEST_LEASE_MS,
+  UNOFFERED_TIMEOUT_MS,
 } from "./limits.ts";
 
 const NAMESPACE = /^[a-z][a-z0-9_-]{0,31}$/;
@@ -23,6 +25,7 @@ const file = z.strictObject({
   handlers: z.string().optional(),
   lease_ms: z.number().optional(),
   drain_timeout_ms: z.number().optional(),
+  unoffered_timeout_ms: z.number().optional(),
 });
 
 export interface SettingsFlags {
@@ -32,6 +35,7 @@ export interface SettingsFlags {
   handlers?: string | undefined;
   leaseMs?: number | undefined;
   drainTimeoutMs?: number | undefined;
+  unofferedTimeoutMs?: number | undefined;
 }
 
 export interface Settings {
@@ -46,6 +50,8 @@ export interface Settings {
   leaseMs: number;
   /** A worker that stops lets its handlers run on for this long, milliseconds. */
   drainTimeoutMs: number;
+  /** A node fails whose function no live worker of its queue has offered for this long, milliseconds. */
+  unofferedTimeoutMs: number;
 }
 
 function readConfigFile(path: string): z.infer<typeof file> {
@@ -70,7 +76,7 @@ function readConfigFile(path: string): z.infer<typeof file> {
             code: "BAD_CONFIG",
             path: `$.${issue.path.join(".")}`,
             message: issue.message,
-            hint: "Known settings: redis_url, database_url, namespace, handlers, lease_ms, drain_timeout_ms.",
+            hint: "Known settings: redis_url, database_url, namespace, handlers, lease_ms, drain_timeout_ms, unoffered_timeout_ms.",
           }))
         : [{ code: "BAD_JSON", path: path, message: (error as Error).message, hint: "Write valid JSON." }],
     );
@@ -137,6 +143,11 @@ export function resolveSettings(
     namespace,
     leaseMs: milliseconds(LEASE, flags.leaseMs, config.lease_ms),
     drainTimeoutMs: milliseconds(DRAIN_TIMEOUT, flags.drainTimeoutMs, config.drain_timeout_ms),
+    unofferedTimeoutMs: milliseconds(
+      UNOFFERED_TIMEOUT,
+      flags.unofferedTimeoutMs,
+      config.unoffered_timeout_ms,
+    ),
     ...(redisUrl === undefined ? {} : { redisUrl }),
     ...(databaseUrl === undefined ? {} : { databaseUrl }),
     ...(handlers === undefined ? {} : { handlers }),
@@ -171,6 +182,16 @@ const DRAIN_TIMEOUT: MillisecondSetting = {
   standard: DRAIN_TIMEOUT_MS,
   least: 0,
   most: LONGEST_DRAIN_MS,
+};
+
+const UNOFFERED_TIMEOUT: MillisecondSetting = {
+  what: "the time for which a function may be offered by nobody",
+  flag: "--unoffered-timeout-ms",
+  variable: "HITZERO_UNOFFERED_TIMEOUT_MS",
+  property: "unoffered_timeout_ms",
+  standard: UNOFFERED_TIMEOUT_MS,
+  least: 1,
+  most: LONGEST_UNOFFERED_TIMEOUT_MS,
 };
 
 function millisecondsOf(text: string, setting: MillisecondSetting): number {

@@ -25,6 +25,7 @@ import {
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
+import { listReadyStreams, tidyStreams } from "../redis/function_streams.ts";
 import { FenceError, LAYOUT, type Meta, newNonce, Partition } from "../redis/partition.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
 import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
@@ -32,6 +33,7 @@ import { alreadyStopped } from "./already_stopped.ts";
 import { CommandApplier } from "./command_applier.ts";
 import { IRCache } from "./ir_cache.ts";
 import {
+  GONE_UNCLAIMED,
   HEARTBEAT_MS,
   LIMITS,
   type Limits,
@@ -39,9 +41,11 @@ import {
   START_GRACE_MS,
   STUCK_MS,
   UNCLAIMED_MS,
+  UNOFFERED_TIMEOUT_MS,
 } from "./limits.ts";
 import { HistoryLostError, type Pace, Recorder, startingPace } from "./recorder.ts";
 import { startRun } from "./start_run.ts";
+import { UnofferedClock } from "./unoffered.ts";
 import { VERSION } from "./version.ts";
 
 export interface SupervisorOptions {
@@ -53,6 +57,8 @@ export interface SupervisorOptions {
   unclaimedMs?: number;
   /** A run without any event for this long is looked at, milliseconds. Default 300,000. */
   stuckMs?: number;
+  /** A node fails whose function no live worker of its queue has offered for this long, milliseconds. Default 900,000. */
+  unofferedTimeoutMs?: number;
   log?: Log;
 }
 
@@ -97,7 +103,13 @@ export class Supervisor {
   /** `limits`: for tests. */
   constructor(options: SupervisorOptions, limits: Limits = LIMITS) {
     this.#limits = limits;
-    this.#options = { namespace: "hitzero", unclaimedMs: UNCLAIMED_MS, stuckMs: STUCK_MS, ...options };
+    this.#options = {
+      namespace: "hitzero",
+      unclaimedMs: UNCLAIMED_MS,
+      stuckMs: STUCK_MS,
+      unofferedTimeoutMs: UNOFFERED_TIMEOUT_MS,
+      ...options,
+    };
     this.#log = options.log ?? createLog("silent");
   }
 
@@ -229,8 +241,17 @@ export class Supervisor {
     );
     await commands.takeOver();
     const bell = new JournalBell(blocking, partition);
+    const unoffered = new UnofferedClock(partition, database, irs, {
+      readerId: this.id,
+      timeoutMs: this.#options.unofferedTimeoutMs,
+      limits: this.#limits,
+      log: this.#log,
+      stopping: this.#stopping.signal,
+    });
     let sweptAt = Number.NEGATIVE_INFINITY;
     let revivedAt = performance.now();
+    let tidiedAt = performance.now();
+    const goneMs = this.#options.unclaimedMs * GONE_UNCLAIMED;
     while (!this.#stopping.signal.aborted) {
       // Before what may take longer.
       const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId));
@@ -242,7 +263,12 @@ export class Supervisor {
         sweptAt = performance.now();
         await renewLease(database, row.partition, row.term, READER_LEASE_MS);
         await this.#reclaim(partition);
+        await unoffered.look();
         if (upToDate) await this.#startUnstarted(partition, irs, database);
+      }
+      if (performance.now() - tidiedAt >= goneMs / 5) {
+        tidiedAt = performance.now();
+        await tidyStreams(partition, goneMs);
       }
       if (upToDate && performance.now() - revivedAt >= this.#options.stuckMs / 5) {
         revivedAt = performance.now();
@@ -268,10 +294,9 @@ export class Supervisor {
   /** Tokens of workers that are lost are handed out again. */
   async #reclaim(partition: Partition): Promise<void> {
     const reclaimed = await reclaimExpired(partition);
-    const queues = await partition.queues();
     let unclaimed = 0;
-    for (const queue of queues)
-      unclaimed += await requeueUnclaimed(partition, queue, this.#options.unclaimedMs, this.id);
+    for (const stream of await listReadyStreams(partition))
+      unclaimed += await requeueUnclaimed(partition, stream, this.#options.unclaimedMs);
     if (reclaimed + unclaimed > 0) {
       this.#log.warn(
         { partition: partition.number, reclaimed, unclaimed },

@@ -19,9 +19,10 @@ import { listPartitions, readInstallation } from "../postgres/partitions.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
 import { runDepth } from "../postgres/runs.ts";
 import { findVersion } from "../postgres/workflows.ts";
-import type { ClaimEntry, FinishedEntry } from "../redis/calls.ts";
+import type { ClaimEntry, FinishedEntry, StreamPosition } from "../redis/calls.ts";
 import { RedisAwayError, RedisConnection } from "../redis/connection.ts";
-import { controlChannel, SETTLE_QUEUE } from "../redis/keys.ts";
+import { announceOpened, STREAM_OPENED } from "../redis/function_streams.ts";
+import { controlChannel } from "../redis/keys.ts";
 import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import { type HandedToken, isPostponed } from "../redis/replies.ts";
@@ -50,6 +51,8 @@ import {
 } from "./limits.ts";
 import { Liveness } from "./liveness.ts";
 import { ItemReader } from "./map_items.ts";
+import { Offers } from "./offers.ts";
+import { ReadyStreams } from "./ready_streams.ts";
 import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
 import type { WaitingServices } from "./waiting.ts";
@@ -98,6 +101,7 @@ export class Worker {
   readonly #held = new Map<string, Lane>();
   readonly #items: ItemReader;
   readonly #httpConnections = keepConnections();
+  readonly #offers: Offers;
   readonly #slotFreed = new Bell();
   readonly #abandoned = new AbortController();
   readonly #stopping = new AbortController();
@@ -111,6 +115,7 @@ export class Worker {
   #listener: RedisConnection | undefined;
   #database: Database | undefined;
   #irs: IRCache | undefined;
+  #streams: ReadyStreams | undefined;
   #fetching: Promise<void> | undefined;
   #timers: NodeJS.Timeout[] = [];
   #liveness: Liveness | undefined;
@@ -132,6 +137,7 @@ export class Worker {
       handlers: options.handlers instanceof Map ? options.handlers : handlersOf({ ...options.handlers }),
     };
     this.#log = options.log ?? createLog("silent");
+    this.#offers = new Offers(this.#options.handlers);
   }
 
   /**
@@ -184,6 +190,8 @@ export class Worker {
         graceMs: BLOCKED_GRACE_MS,
         log: this.#log,
       });
+      const partitions = [...this.#lanes.values()].map(({ partition }) => partition);
+      this.#streams = new ReadyStreams(partitions, queues, this.#offers);
       await this.#beat();
     } catch (error) {
       await this.#close();
@@ -306,9 +314,7 @@ export class Worker {
   }
 
   async #fetch(): Promise<void> {
-    const streams = [...this.#lanes.values()].flatMap(({ partition }) =>
-      [SETTLE_QUEUE, ...this.#options.queues].map((queue) => ({ partition, queue })),
-    );
+    const streams = this.#streams as ReadyStreams;
     const stopping = this.#stopping.signal;
     // After a lost reply the entries of that reply are still pending for this consumer.
     let pending = false;
@@ -329,8 +335,12 @@ export class Worker {
           }
           // Before the first token comes: a worker without a record is taken for dead when its loop is blocked.
           for (const lane of this.#lanes.values()) await this.#list(lane);
+          streams.forget();
         }
-        const entries = await readReady(blocking, streams, this.id, { count: free, pending });
+        const entries = await readReady(blocking, await streams.list(), this.id, {
+          count: free,
+          pending,
+        });
         pending = false;
         for (const entry of entries) await this.#take(entry);
       } catch (error) {
@@ -345,19 +355,22 @@ export class Worker {
   }
 
   async #take(entry: ReadyEntry): Promise<void> {
-    const key = `${entry.partition}/${entry.queue}/${entry.entry}`;
+    const lane = this.#lanes.get(entry.partition) as Lane;
+    const key = lieOf(lane, entry);
     const token = decodeToken(entry.text);
     if (!token || this.#claiming.has(key)) return;
-    const lane = this.#lanes.get(entry.partition) as Lane;
     const ir = await this.#loadIR(token.digest);
     if (!ir) return;
-    const common = { ...token, queue: entry.queue, entry: entry.entry };
+    const { partition: _number, text: _text, ...position } = entry;
+    const common = { ...token, ...position };
     this.#taken += 1;
     this.#claiming.add(key);
     if (token.kind === "settle") {
       lane.finish({ ir, item: { ...common, ...traitsOf(ir), work: token.work } });
     } else {
-      lane.claim({ ir, item: { ...common, ...token, ...claimTraits(ir, token.node, token.scope) } });
+      const unoffered = this.#offers.unoffered(ir, token.node);
+      const item = { ...common, ...token, ...claimTraits(ir, token.node, token.scope) };
+      lane.claim({ ir, item: unoffered === undefined ? item : { ...item, unoffered } });
     }
   }
 
@@ -384,6 +397,7 @@ export class Worker {
     const done = finished.filter((_entry, index) => !isPostponed(reply.finished[index]?.word));
     const claimed = claims.filter((_entry, index) => !isPostponed(reply.claims[index]?.word));
     this.#letGo(lane, done, claimed);
+    if (reply.opened) announceOpened(lane.partition.connection, this.#options.namespace).catch(() => {});
     for (const token of reply.tokens) {
       const origin = token.after === undefined ? undefined : origins[token.after];
       void this.#hold(lane, token, payloads, origin);
@@ -397,7 +411,7 @@ export class Worker {
       const origin = this.#origins.get(item);
       if (origin) this.#held.delete(keptOf(origin.held));
       this.#origins.delete(item);
-      if ("entry" in item) this.#claiming.delete(`${lane.partition.number}/${item.queue}/${item.entry}`);
+      if ("entry" in item) this.#claiming.delete(lieOf(lane, item));
     }
     this.#slotFreed.ring();
   }
@@ -463,7 +477,8 @@ export class Worker {
       services: this.#servicesOf(lane),
       mayHandOver: () => {
         const next = !this.#stopping.signal.aborted && held.hops < this.#limits.handOvers;
-        return { next, items: next && performance.now() - held.since < ITEMS_HANDED_MS };
+        const items = next && performance.now() - held.since < ITEMS_HANDED_MS;
+        return { next, items, unoffered: this.#offers.unofferedOf(held.ir) };
       },
     });
     liveness.end(alive);
@@ -532,7 +547,10 @@ export class Worker {
     const listener = await (this.#connection as RedisConnection).duplicate();
     this.#listener = listener;
     await listener.subscribe(controlChannel(this.#options.namespace), (message) => {
-      if (message.startsWith("{")) this.#withdraw(JSON.parse(message) as Withdrawn);
+      if (message === STREAM_OPENED) {
+        this.#streams?.forget();
+        void this.#unblock();
+      } else if (message.startsWith("{")) this.#withdraw(JSON.parse(message) as Withdrawn);
       else this.#halt(message);
     });
   }
@@ -590,6 +608,11 @@ const BLOBS_AT_ONCE = 16;
 const halted = () => new HitzeroError(RUN_HALTED, "the run was halted");
 const stopping = () => new HitzeroError(WORKER_STOPS, "the worker stops; this execution is handed out again");
 const withdrawn = () => new HitzeroError("WITHDRAWN", "this execution is no longer wanted");
+
+/** Where an entry lies. */
+function lieOf({ partition }: Lane, { queue, functionName, entry }: StreamPosition): string {
+  return `${partition.keys.ready(queue, functionName)} ${entry}`;
+}
 
 function keptForm(ir: IR, token: Omit<ExecutionToken, "kind">): string {
   return encodeKept(ir.nodes[token.node]?.queue ?? "default", token);

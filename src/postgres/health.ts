@@ -99,9 +99,6 @@ export async function readProcesses(database: Queryable): Promise<ProcessHealth[
 }
 
 export interface WorkHealth {
-  /** Functions and queues that unfinished runs need and no live worker serves. */
-  functions: string[];
-  queues: string[];
   openDeadLetters: number;
   /** Accepted and not started for a minute. */
   unstarted: number;
@@ -116,22 +113,29 @@ export interface WorkHealth {
   quiet: number;
 }
 
+/** The functions as `functionOf` (workflow/function_of.ts) knows them. */
 const NEEDS = `with versions as (
     select distinct ir_digest from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')
   ), irs as (
     select distinct on (ir_digest) v.ir from hitzero.workflow_versions v join versions using (ir_digest)
   ), nodes as (
-    select distinct node ->> 'type' as type, node -> 'config' ->> 'function_name' as name, node ->> 'queue' as queue
+    select node ->> 'queue' as queue, node ->> 'type' as type, node -> 'config' as config
     from irs cross join lateral json_array_elements(ir -> 'nodes') as node
-  ), alive as (
-    select queues, functions from hitzero.worker_registry
-    where kind = 'worker' and stopped_at is null and heartbeat_at > now() - $1 * interval '1 millisecond'
   )
-  select
-    (select coalesce(array_agg(distinct name order by name), '{}') from nodes where type = 'function'
-       and not exists (select 1 from alive where nodes.name = any (functions))) as functions,
-    (select coalesce(array_agg(distinct queue order by queue), '{}') from nodes
-       where not exists (select 1 from alive where nodes.queue = any (queues))) as queues`;
+  select distinct queue, case
+      when type in ('function', 'loop') then config ->> 'function_name'
+      when type = 'transform' and config -> 'expression' is null
+        then coalesce(config ->> 'function_name', config ->> 'transformation')
+    end as "functionName"
+  from nodes order by 1, 2`;
+
+/** The queues that unfinished runs use, with the functions that they name there; null: a node without. */
+export async function readNeeds(
+  database: Queryable,
+): Promise<{ queue: string; functionName: string | null }[]> {
+  const { rows } = await database.query<{ queue: string; functionName: string | null }>(NEEDS);
+  return rows;
+}
 
 const WAITING = `select
     (select count(*) from hitzero.dead_letters where resolution is null) as "openDeadLetters",
@@ -146,9 +150,8 @@ const WAITING = `select
        and not exists (select 1 from hitzero.node_executions e where e.run_id = r.run_id
          and e.status in ('RUNNING', 'WAITING', 'RETRYING'))) as quiet`;
 
-/** What waits, and for whom. */
+/** What waits. */
 export async function readWorkHealth(database: Queryable): Promise<WorkHealth> {
-  const needs = await database.query<Pick<WorkHealth, "functions" | "queues"> & Row>(NEEDS, [ALIVE_MS]);
-  const waiting = await database.query<Omit<WorkHealth, "functions" | "queues"> & Row>(WAITING);
-  return { ...needs.rows[0], ...waiting.rows[0] } as unknown as WorkHealth;
+  const { rows } = await database.query<WorkHealth & Row>(WAITING);
+  return rows[0] as WorkHealth;
 }

@@ -1,5 +1,5 @@
 /** Processes that serve this installation, with what they offer. */
-import type { Database } from "./database.ts";
+import type { Database, Queryable, Row } from "./database.ts";
 
 /** A process whose last sign of life is older is taken for dead, ms. */
 export const ALIVE_MS = 15_000;
@@ -41,18 +41,34 @@ export async function signOff(database: Database, workerId: string): Promise<voi
   );
 }
 
-/** Which of these functions does no live worker offer? */
-export async function functionsWithoutWorker(
-  database: Database,
-  names: readonly string[],
-): Promise<string[]> {
-  const { rows } = await database.query<{ name: string }>(
-    `select name from unnest($1::text[]) as wanted (name)
-     where not exists (select 1 from hitzero.worker_registry w where w.kind = 'worker' and w.stopped_at is null
-       and w.heartbeat_at > now() - $2 * interval '1 millisecond' and wanted.name = any (w.functions))`,
-    [names, ALIVE_MS],
+/** How the live workers serve a queue, or a function in it. */
+export interface Service extends Row {
+  queue: string;
+  /** Null: the queue alone is asked about. */
+  functionName: string | null;
+  /** A live worker reads the queue. */
+  read: boolean;
+  /** One of those offers the function. */
+  offered: boolean;
+}
+
+/** Who serves these queues, and these functions in them? In the order of the question. */
+export async function readServices(
+  database: Queryable,
+  places: readonly { queue: string; functionName?: string }[],
+): Promise<Service[]> {
+  const { rows } = await database.query<Service>(
+    `with readers as (
+       select queue, functions from hitzero.worker_registry cross join lateral unnest(queues) as queue
+       where kind = 'worker' and stopped_at is null and heartbeat_at > now() - $3 * interval '1 millisecond'
+     )
+     select wanted.queue, wanted.name as "functionName", count(readers.queue) > 0 as read,
+       coalesce(bool_or(wanted.name is null or wanted.name = any (readers.functions)), false) as offered
+     from unnest($1::text[], $2::text[]) with ordinality as wanted (queue, name, position) left join readers using (queue)
+     group by wanted.queue, wanted.name, wanted.position order by wanted.position`,
+    [places.map(({ queue }) => queue), places.map(({ functionName }) => functionName ?? null), ALIVE_MS],
   );
-  return rows.map((row) => row.name);
+  return rows;
 }
 
 export interface LiveProcesses {

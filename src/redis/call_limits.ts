@@ -29,6 +29,10 @@ export interface CallLimits {
   reads: number;
   /** Keys of finished runs that are cleared. */
   keys: number;
+  /** Function streams of one partition: what is not offered beyond that fails at once. */
+  functionStreams: number;
+  /** Tokens of a ready stream that the stuck detector looks through. */
+  lookedThrough: number;
 }
 
 export const CALL_LIMITS: CallLimits = {
@@ -45,4 +49,6 @@ export const CALL_LIMITS: CallLimits = {
   members: 200,
   reads: 500,
   keys: 500,
+  functionStreams: 1_000,
+  lookedThrough: 500,
 };

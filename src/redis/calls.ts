@@ -73,6 +73,8 @@ export interface FinishedItem extends RunItem, RunTraits {
   hand: boolean;
   /** May the next item of the map come straight back? */
   handItems?: boolean;
+  /** Targets whose functions this worker does not offer. */
+  unoffered?: readonly number[];
   /** State of the execution that handed this one over, when it was the last of its item: nobody asks for it any more. */
   forgets?: string;
   /** Ancestors' outputs that a target needs, by target. */
@@ -90,6 +92,8 @@ export interface FinishedItem extends RunItem, RunTraits {
 
 export interface StreamPosition {
   queue: string;
+  /** Of a function stream. */
+  functionName?: string;
   entry: string;
 }
 
@@ -109,6 +113,8 @@ export interface ClaimItem extends RunItem, RunTraits, StreamPosition {
   guarded?: boolean;
   /** If one of these completed, it is skipped. */
   unless?: Need[];
+  /** Its function, which this worker does not offer. */
+  unoffered?: string;
 }
 
 export interface FinishedEntry {

@@ -50,9 +50,13 @@ export class PartitionKeys {
   get queues(): string {
     return `${this.#base}:queues`;
   }
-  /** stream: tokens that wait for a worker of this queue */
-  ready(queue: string): string {
-    return `${this.#base}:ready:${queue}`;
+  /** stream: tokens that wait for a worker of this queue; with a function: for one that offers it */
+  ready(queue: string, functionName?: string): string {
+    return `${this.#base}:ready:${functionName === undefined ? queue : functionField(queue, functionName)}`;
+  }
+  /** hash: the function streams that exist, by `functionField` (lua/lib/offers.lua) */
+  get functions(): string {
+    return `${this.#base}:functions`;
   }
   /** hash: one run's state (fields: lua/lib/run.lua) */
   run(runId: string): string {
@@ -78,6 +82,19 @@ export class PartitionKeys {
   blob(runId: string, name: string): string {
     return `${this.#base}:blob:${runId}:${name}`;
   }
+}
+
+const PLAIN_NAME = /^[\w.-]+$/;
+
+/** A function of a queue as a part of key names. A queue's name contains no `/`; a function's may be any text. */
+export function functionField(queue: string, functionName: string): string {
+  const isPlain = PLAIN_NAME.test(functionName);
+  return `${queue}/${isPlain ? functionName : encodeURIComponent(JSON.stringify(functionName))}`;
+}
+
+export function parseFunctionField(field: string): { queue: string; functionName: string } {
+  const [queue = "", code = ""] = field.split("/");
+  return { queue, functionName: PLAIN_NAME.test(code) ? code : JSON.parse(decodeURIComponent(code)) };
 }
 
 /** Pub/Sub channel on which workers hear of halted runs. */

@@ -12,7 +12,7 @@ import { CALL_LIMITS, type CallLimits } from "./call_limits.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
 import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
-import { PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
+import { functionField, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
 import { packIR } from "./pack.ts";
 import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
 import { runScript, type ScriptName } from "./scripts.ts";
@@ -226,6 +226,10 @@ export class Partition {
       reads: Object.fromEntries(call.reads.map((queue) => [queue, true])),
       finished: call.finished.map(({ item }) => this.#finished(list, push, item)),
       claims: call.claims.map(({ item }) => this.#claim(list, item)),
+      ...(call.claims.some(({ item }) => item.unoffered !== undefined) && {
+        functions: list.position(this.keys.functions),
+        most_functions: this.limits.functionStreams,
+      }),
     };
     args[0] = JSON.stringify(json);
     const payloads = await this.#raw("advance", list.keys, args);
@@ -392,6 +396,7 @@ export class Partition {
       unhandled: item.unhandled || undefined,
       hand: item.hand || undefined,
       hand_items: item.handItems || undefined,
+      unoffered: item.unoffered?.length ? item.unoffered : undefined,
       forgets: item.forgets,
       halt: item.halt ? "fail_fast" : undefined,
       again: item.again || undefined,
@@ -419,8 +424,12 @@ export class Partition {
       delivery: item.delivery,
       nonce: item.nonce,
       queue: item.queue,
-      stream: list.position(this.keys.ready(item.queue)),
+      stream: list.position(this.keys.ready(item.queue, item.functionName)),
       entry: item.entry,
+      ...(item.unoffered !== undefined && {
+        moves_to: list.position(this.keys.ready(item.queue, item.unoffered)),
+        function: functionField(item.queue, item.unoffered),
+      }),
       needs: item.needs.length > 0 ? item.needs : undefined,
       waits: item.waits || undefined,
       withdraws: item.withdraws || undefined,

@@ -4,6 +4,13 @@ import type { StreamPosition } from "./calls.ts";
 import { isAway, LONGEST_BLOCK_MS, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { FenceError, GROUP, type Partition } from "./partition.ts";
 
+/** A stream of tokens for workers of a queue; with a function, for those of them that offer it. */
+export interface ReadyStream {
+  partition: Partition;
+  queue: string;
+  functionName?: string;
+}
+
 /** A token as it lies in a ready stream. */
 export interface ReadyEntry extends StreamPosition {
   partition: number;
@@ -16,11 +23,13 @@ export interface ReadyEntry extends StreamPosition {
  */
 export async function readReady(
   connection: RedisConnection,
-  streams: readonly { partition: Partition; queue: string }[],
+  streams: readonly ReadyStream[],
   consumer: string,
   options: { count: number; blockMs?: number; pending?: boolean },
 ): Promise<ReadyEntry[]> {
-  const names = streams.map(({ partition, queue }) => partition.keys.ready(queue));
+  const names = streams.map(({ partition, queue, functionName }) =>
+    partition.keys.ready(queue, functionName),
+  );
   const position = options.pending ? "0" : ">";
   try {
     const reply = (await connection.redis.call(
@@ -36,17 +45,18 @@ export async function readReady(
       ...names.map(() => position),
     )) as [string, [string, string[] | null][]][] | null;
     return (reply ?? []).flatMap(([name, entries]) => {
-      const stream = streams[names.indexOf(name)] as { partition: Partition; queue: string };
+      const { partition, ...place } = streams[names.indexOf(name)] as ReadyStream;
       return entries.map(([entry, fields]) => ({
-        partition: stream.partition.number,
-        queue: stream.queue,
+        ...place,
+        partition: partition.number,
         entry,
         text: fields?.[1] ?? "",
       }));
     });
   } catch (error) {
     if (isAway(error)) throw new RedisAwayError(error);
-    if (error instanceof Error && error.message.startsWith("NOGROUP")) {
+    // UNBLOCKED: a stream was removed while it was read.
+    if (error instanceof Error && /^(NOGROUP|UNBLOCKED)/.test(error.message)) {
       throw new FenceError(streams[0]?.partition.number ?? 0, "closed");
     }
     throw error;

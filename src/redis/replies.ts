@@ -40,6 +40,12 @@ export const wakeReply = z.object({ word: z.enum(["woken", "stale", "busy", "ir_
 export const compensateReply = z.object({ word: z.enum(["begun", "idle"]) });
 export const reclaimReply = z.object({ word: z.literal("ok"), reclaimed: z.number() });
 
+export const countReply = z.object({
+  word: z.literal("ok"),
+  waited: z.array(z.tuple([z.number(), z.number()])),
+});
+export const tidyReply = z.object({ word: z.literal("ok"), removed: z.number() });
+
 export const okReply = z.object({ word: z.literal("ok") });
 
 const token = z.object({
@@ -73,10 +79,14 @@ export const advanceReply = z.object({
     .default([]),
   claims: z
     .array(
-      word.extend({ word: z.enum(["run", "parked", "cancelled", "stale", "gone", "ir_missing", "busy"]) }),
+      word.extend({
+        word: z.enum(["run", "parked", "cancelled", "moved", "stale", "gone", "ir_missing", "busy"]),
+      }),
     )
     .default([]),
   tokens: z.array(token).default([]),
+  /** There is a function stream that was not there before. */
+  opened: z.boolean().default(false),
 });
 export type AdvanceReply = z.infer<typeof advanceReply>;
 export type HandedToken = z.infer<typeof token>;

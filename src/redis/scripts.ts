@@ -21,7 +21,9 @@ export type ScriptName =
   | "wake"
   | "compensate"
   | "revive"
-  | "store";
+  | "store"
+  | "count_unoffered"
+  | "tidy";
 
 interface Script {
   source: string;

@@ -3,7 +3,8 @@
  * compares before it writes, so it matters neither who calls nor how often.
  */
 import { decodeKept } from "../token/token.ts";
-import type { IR } from "../workflow/ir.ts";
+import { functionOf } from "../workflow/function_of.ts";
+import type { IR, IRNode } from "../workflow/ir.ts";
 import { KeyList } from "./key_list.ts";
 import { controlChannel } from "./keys.ts";
 import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
@@ -79,19 +80,21 @@ async function reclaimSome(partition: Partition): Promise<{ expired: number; rec
   return { expired: expired.length, reclaimed };
 }
 
-/** Puts entries back that were delivered at least `idleMs` ago and never claimed; answers how many. */
+/** Consumer that takes over what was never claimed. One name for all readers: each name would be kept for ever. */
+const REQUEUER = "reader";
+
+/** Puts entries of a ready stream back that were delivered at least `idleMs` ago and never claimed; answers how many. */
 export async function requeueUnclaimed(
   partition: Partition,
-  queue: string,
+  { queue, functionName }: { queue: string; functionName?: string },
   idleMs: number,
-  me: string,
 ): Promise<number> {
-  const key = partition.keys.ready(queue);
+  const key = partition.keys.ready(queue, functionName);
   const [, entries] = (await partition.orAway(
     partition.connection.redis.xautoclaim(
       key,
       GROUP,
-      me,
+      REQUEUER,
       idleMs,
       "0",
       "COUNT",
@@ -226,9 +229,16 @@ export async function reviveRun(partition: Partition, run: KnownRun) {
   const first = [keys.meta, keys.journal(partition.epoch), keys.leases, keys.timers];
   const { list, common } = await runCall(partition, run, first);
   const total = { revived: 0, alive: 0 };
-  for await (const part of partsOf(partition, run)) {
+  for await (const { nodes, ...part } of partsOf(partition, run)) {
+    const placed = nodes.map((one) => {
+      const name = functionOf(run.ir.nodes[one.node] as IRNode);
+      return name === undefined
+        ? one
+        : { ...one, function_stream: list.position(keys.ready(one.queue, name)) };
+    });
     const reply = await partition.withIR(run.digest, run.ir, async () => {
-      const json = JSON.stringify({ ...(await common()), ...part });
+      const looked_through = partition.limits.lookedThrough;
+      const json = JSON.stringify({ ...(await common()), looked_through, ...part, nodes: placed });
       return partition.call("revive", list.keys, [json], reviveReply);
     });
     total.revived += reply.revived;

@@ -86,9 +86,15 @@ test("nobody serves, then somebody does; a function, a queue and a dead letter t
   const runId = await submitOne({ ...engine, here: (args) => engine.here(args, { env }) }, file, input);
   await begun();
   const lonely = join(folder, "lonely.json");
-  const node = { id: "only", type: "function", queue: "unread", config: { function_name: "unknown_here" } };
-  writeFileSync(lonely, JSON.stringify({ name: "lonely", nodes: [node], edges: [] }));
-  await engine.here(["submit", lonely], { env });
+  const config = { function_name: "unknown_here" };
+  const nodes = [
+    { id: "one", type: "function", config },
+    { id: "two", type: "function", queue: "unread", config },
+  ];
+  writeFileSync(lonely, JSON.stringify({ name: "lonely", nodes, edges: [] }));
+  const warned = await engine.here(["submit", lonely], { env });
+  expect(warned.stderr).toContain("no live worker reads queue unread");
+  expect(warned.stderr).toContain("no live worker offers function unknown_here");
   await withDatabase(async (client) => {
     await client.query(
       "insert into hitzero.dead_letters (run_id, node_id, scope, deliveries, died_at) values ($1, 'gated', '', 5, now())",
@@ -113,6 +119,15 @@ test("nobody serves, then somebody does; a function, a queue and a dead letter t
     status: "fail",
     message: expect.stringMatching(/: unread$/),
   });
+  const shown = /run show (\S+)/.exec(warned.stdout)?.[1] as string;
+  await until(async () => {
+    const { stdout } = await engine.here(["run", "show", shown], { env });
+    return (
+      /^one waits for a worker: no live worker of queue default offers function unknown_here \(since /m.test(
+        stdout,
+      ) && /^two waits for a worker: no live worker reads queue unread \(since /m.test(stdout)
+    );
+  }, "run show says who waits");
   expect(served.find("work", "dead letters")).toMatchObject({
     status: "warn",
     hint: expect.stringContaining("dead-letter list"),

@@ -43,7 +43,7 @@ export async function connectCli(kind: "empty" | "migrated"): Promise<CliEngine>
 
 /** Starts a supervisor and workers, and waits until they serve. */
 export async function serve(engine: CliEngine, workers: number, handlers: string): Promise<void> {
-  const supervisor = engine.start(["supervisor"]);
+  const supervisor = engine.start(["supervisor", "--unoffered-timeout-ms", "500"]);
   const started = Array.from({ length: workers }, () => engine.start(["worker", "--handlers", handlers]));
   engine.processes.push(supervisor, ...started);
   await Promise.all([

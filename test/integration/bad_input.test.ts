@@ -56,7 +56,7 @@ const handlers = {
 
 let engine: TestEngine;
 beforeAll(async () => {
-  engine = await startEngine({ handlers });
+  engine = await startEngine({ handlers, unofferedTimeoutMs: 50 });
 });
 afterAll(() => engine?.stop());
 

@@ -87,7 +87,7 @@ test("a whole run: register, submit, wait with changes, list, nodes, events", as
     ],
     output: 'nodes["sum"].output',
   });
-  expect(await client.missingFunctions(workflow.ir)).toEqual([]);
+  expect(await client.unserved(workflow.ir)).toEqual({ queues: [], functions: [] });
   expect(await client.liveProcesses()).toEqual({ workers: 1, supervisors: 1 });
   const { runIds } = await client.submit(workflow, {
     input: { value: 21 },

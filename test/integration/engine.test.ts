@@ -33,7 +33,7 @@ const handlers = {
 
 let engine: TestEngine;
 beforeAll(async () => {
-  engine = await startEngine({ workers: 2, handlers });
+  engine = await startEngine({ workers: 2, handlers, unofferedTimeoutMs: 50 });
 });
 afterAll(() => engine?.stop());
 

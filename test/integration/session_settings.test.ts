@@ -84,7 +84,12 @@ test.each(["SQL, DMY", "German, DMY", "Postgres, MDY"])(
     isRecent(rows[0]?.started_at ?? null);
     const [listed] = await client.listWorkflows();
     isRecent(new Date(listed?.versions[0]?.created_at as string));
-    const { checks } = await examine({ ...settings, leaseMs: 10_000 });
+    const { checks } = await examine({
+      ...settings,
+      leaseMs: 10_000,
+      drainTimeoutMs: 10_000,
+      unofferedTimeoutMs: 900_000,
+    });
     // The servers of tests are made for speed.
     const ofWork = checks.filter(({ area }) => area !== "redis" && area !== "postgres");
     expect(ofWork.filter(({ status }) => status === "fail")).toEqual([]);

@@ -2,7 +2,13 @@
 import { expect } from "vitest";
 import { claimTraits, traitsOf } from "../../src/engine/held.ts";
 import { CALL_LIMITS, type CallLimits } from "../../src/redis/call_limits.ts";
-import type { AdvanceCall, ClaimItem, FinishedItem, SettleItem } from "../../src/redis/calls.ts";
+import type {
+  AdvanceCall,
+  ClaimItem,
+  FinishedItem,
+  SettleItem,
+  StreamPosition,
+} from "../../src/redis/calls.ts";
 import type { RedisConnection } from "../../src/redis/connection.ts";
 import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { PARKING, queuesOf } from "../../src/redis/pack.ts";
@@ -25,7 +31,7 @@ export interface Game {
   digest: string;
 }
 
-export type Waiting = ExecutionToken & { entry: string; queue: string };
+export type Waiting = ExecutionToken & StreamPosition & Pick<ClaimItem, "unoffered">;
 
 /** Starts a run in a partition of its own. */
 export async function beginGame(

@@ -1,6 +1,9 @@
 /** One run played by hand, each execution by its key. */
 import type { FinishedItem } from "../../src/redis/calls.ts";
-import { advance, claim, finished, type Game, tokens, type Waiting, words } from "./game.ts";
+import { readReady } from "../../src/redis/ready.ts";
+import { functionOf } from "../../src/workflow/function_of.ts";
+import type { IRNode } from "../../src/workflow/ir.ts";
+import { advance, claim, finished, type Game, tokens, type Waiting, WORKER, words } from "./game.ts";
 
 /** How an execution ends that fails without anybody to handle it. */
 export const FAILED: Partial<FinishedItem> = {
@@ -39,6 +42,19 @@ export class Play {
   async claims(key: string, more: object = {}): Promise<string> {
     const answer = await claim(this.game, [this.token(key)], more);
     return answer.reply.claims[0]?.word as string;
+  }
+
+  /** A worker that does not offer its function comes upon it, and one that does is given it. */
+  async moves(key: string): Promise<string> {
+    const { game } = this;
+    const token = this.token(key);
+    const functionName = functionOf(game.ir.nodes[token.node] as IRNode) as string;
+    const { reply } = await claim(game, [{ ...token, unoffered: functionName }]);
+    const { queue } = token;
+    const streams = [{ partition: game.partition, queue, functionName }];
+    const [found] = await readReady(game.partition.connection, streams, WORKER, { count: 1, blockMs: 1 });
+    if (found) this.#tokens.set(key, { ...token, ...found });
+    return reply.claims[0]?.word as string;
   }
 
   async ends(key: string, how: Partial<FinishedItem> = {}): Promise<string> {

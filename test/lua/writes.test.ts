@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { countUnoffered, tidyStreams } from "../../src/redis/function_streams.ts";
 import {
   applyCommand,
   compensateNext,
@@ -50,7 +51,7 @@ beforeAll(async () => {
 afterAll(() => connection.close());
 
 test.each(files.filter((name) => name !== "lib/writes.lua"))("%s only reads by itself", (name) => {
-  const reads = /^'(HGET|HMGET|HEXISTS|EXISTS|GET|PTTL|ZSCORE|XLEN|XRANGE|LRANGE|TIME)'/;
+  const reads = /^'(HGET|HMGET|HEXISTS|EXISTS|GET|PTTL|ZSCORE|XLEN|XRANGE|LRANGE|TIME|HLEN|XINFO|XPENDING)'/;
   const calls = sourceOf(name)
     .split(/redis\.p?call\(/)
     .slice(1);
@@ -71,7 +72,7 @@ async function dump(names: Iterable<string>): Promise<Map<string, Stored>> {
   const { redis } = connection;
   const stored = await Promise.all(
     [...names].map(async (name): Promise<[string, Stored][]> => {
-      const isHash = /:(meta|run|ir)(:|$)/.test(name);
+      const isHash = /:(meta|run|ir|functions)(:|$)/.test(name);
       const [bytes, fields] = await Promise.all([redis.dumpBuffer(name), isHash ? redis.hgetall(name) : {}]);
       if (bytes === null) return [];
       const content = isHash ? JSON.stringify(Object.entries(fields).sort()) : bytes.toString("hex");
@@ -225,8 +226,14 @@ async function playAll(): Promise<void> {
   await run.came();
   await connection.redis.xadd(partition.keys.ready("elsewhere"), "*", "t", "junk");
   await tokens(game);
-  await requeueUnclaimed(partition, "elsewhere", 0, "reader");
+  await requeueUnclaimed(partition, elsewhere, 0);
+  await run.came();
+  await run.moves("b");
+  const waiting = { ...elsewhere, functionName: "echo" };
+  await countUnoffered(partition, [{ ...waiting, waits: 1, offered: true }]);
+  await tidyStreams(partition, 0);
   await run.claims("b");
+  await countUnoffered(partition, [{ ...waiting, waits: 0, offered: true }], -1);
   await connection.redis.del(partition.keys.leases);
   await reviveRun(partition, game);
   await run.came();

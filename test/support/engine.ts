@@ -33,6 +33,7 @@ export interface EngineOptions {
   unclaimedMs?: number;
   stuckMs?: number;
   limits?: Limits;
+  unofferedTimeoutMs?: number;
   /** What each session in Postgres begins with. */
   databaseSettings?: Record<string, string>;
   /** Default: the shared Redis of the test run. */
@@ -52,6 +53,7 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
       ...settings,
       unclaimedMs: options.unclaimedMs ?? 10_000,
       stuckMs: options.stuckMs ?? 300_000,
+      unofferedTimeoutMs: options.unofferedTimeoutMs ?? 900_000,
       log: createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never),
     },
     options.limits,

@@ -1,5 +1,6 @@
 /** `run show`: a run with its nodes; many executions of one node are told together. */
 import type { Command } from "commander";
+import type { WaitingNode } from "../../engine/unserved.ts";
 import type { NodeExecutionRow, RunRow } from "../../postgres/runs.ts";
 import { isFinalRunStatus } from "../../token/lifecycle.ts";
 import { coloured, duration, icon, moment, plural, table } from "../format.ts";
@@ -30,6 +31,8 @@ interface Shown {
   counts: KnownCounts;
   /** Nodes that have not begun. */
   pending: readonly string[];
+  /** Nodes whose queue no live worker reads, or whose function none offers. */
+  unserved: readonly WaitingNode[];
 }
 
 export function addRunShow(run: Command, act: Act): void {
@@ -61,13 +64,30 @@ async function show(invocation: Invocation<Flags>): Promise<number> {
     const nodes = all ? await client.listNodes(runId, { outputs: terminal.json, limit: MOST_LISTED }) : rows;
     // Nodes without a row wait for others; only the workflow knows them.
     const { ir } = await client.find(run.workflow_name, run.workflow_version);
-    const pending = pendingNodes(ir, new Set(counts.keys()), isFinalRunStatus(run.status));
-    return { run, nodes, counts, pending };
+    const isFinal = isFinalRunStatus(run.status);
+    const pending = pendingNodes(ir, new Set(counts.keys()), isFinal);
+    const unserved = isFinal ? [] : await client.waitingForWorkers(run, ir);
+    return { run, nodes, counts, pending, unserved };
   });
-  const { run, nodes, counts, pending } = shown;
+  const { run, nodes, counts, pending, unserved } = shown;
   const more = Math.max(0, executionsIn(counts) - nodes.length);
-  if (terminal.json) terminal.document({ ...run, nodes, more_executions: more, pending_nodes: pending });
-  else print(shown, flags.all === true, terminal);
+  if (terminal.json) {
+    const waiting = unserved.map(({ nodeId, scope, queue, functionName, since }) => ({
+      node_id: nodeId,
+      scope,
+      queue,
+      function_name: functionName ?? null,
+      since,
+    }));
+    const more_executions = more;
+    terminal.document({
+      ...run,
+      nodes,
+      more_executions,
+      pending_nodes: pending,
+      waiting_for_workers: waiting,
+    });
+  } else print(shown, flags.all === true, terminal);
   return 0;
 }
 
@@ -77,7 +97,7 @@ function executionsIn(counts: KnownCounts): number {
     .reduce((sum, one) => sum + one, 0);
 }
 
-function print({ run, nodes, counts, pending }: Shown, all: boolean, terminal: Terminal): void {
+function print({ run, nodes, counts, pending, unserved }: Shown, all: boolean, terminal: Terminal): void {
   const { colors } = terminal;
   for (const [name, value] of factsOf(run, colors)) terminal.print(`${colors.dim(name.padEnd(9))}  ${value}`);
   terminal.print();
@@ -90,8 +110,20 @@ function print({ run, nodes, counts, pending }: Shown, all: boolean, terminal: T
   const head = ["STATUS", "NODE", "ATTEMPT", "STARTED", "DURATION", "WORKER", "REASON"];
   terminal.print(table(head, rows, colors));
   terminal.print(colors.dim(countText(counts, pending, groups.length, all)));
+  for (const node of unserved.slice(0, MOST_TOLD)) terminal.print(colors.yellow(unservedText(node)));
+  if (unserved.length > MOST_TOLD)
+    terminal.print(`and ${unserved.length - MOST_TOLD} more wait for a worker`);
   terminal.print();
   printResult(run, terminal);
+}
+
+function unservedText({ nodeId, scope, queue, functionName, since }: WaitingNode): string {
+  const missing =
+    functionName === undefined
+      ? `no live worker reads queue ${queue}`
+      : `no live worker of queue ${queue} offers function ${functionName}`;
+  const waited = duration(Math.max(0, Date.now() - since.getTime()));
+  return `${placeOf(nodeId, scope)} waits for a worker: ${missing} (since ${moment(since)}, for ${waited})`;
 }
 
 function countText(counts: KnownCounts, pending: Shown["pending"], told: number, all: boolean): string {

@@ -3,7 +3,7 @@ import { HitzeroError } from "../../base/errors.ts";
 import type { Client, RegisteredWorkflow, Submission } from "../../engine/client.ts";
 import type { IR } from "../../workflow/ir.ts";
 import { followRun } from "../follow_run.ts";
-import { counts, duration, plural } from "../format.ts";
+import { counts, duration, functionText, plural } from "../format.ts";
 import { collected, type Invocation, wholeNumber } from "../invocation.ts";
 import { exitCodeOf, Lifetime } from "../lifetime.ts";
 import type { Act } from "../program.ts";
@@ -95,7 +95,7 @@ function refuseEmpty(flags: Flags): void {
 
 /** A run that nobody works on is accepted nevertheless; its submitter should know. */
 async function warnOfIdleness(client: Client, ir: IR, terminal: Terminal): Promise<void> {
-  const [live, missing] = await Promise.all([client.liveProcesses(), client.missingFunctions(ir)]);
+  const [live, { queues, functions }] = await Promise.all([client.liveProcesses(), client.unserved(ir)]);
   if (live.supervisors === 0) {
     terminal.warn(
       "no supervisor is alive: the run will not be recorded until one is",
@@ -107,11 +107,16 @@ async function warnOfIdleness(client: Client, ir: IR, terminal: Terminal): Promi
       "no worker is alive: the run waits for one",
       "Start `npx hitzero worker --handlers MODULE`.",
     );
-  } else if (missing.length > 0) {
-    const names = missing.join(", ");
+  } else if (queues.length > 0) {
     terminal.warn(
-      `no live worker offers ${missing.length === 1 ? "function" : "functions"} ${names}: such nodes will fail`,
-      "Start a worker with --handlers MODULE that exports them, or correct function_name.",
+      `no live worker reads ${queues.length === 1 ? "queue" : "queues"} ${queues.join(", ")}: such nodes wait for one`,
+      `Start \`npx hitzero worker --handlers MODULE --queues ${queues.join(",")}\`, or correct the queue of the nodes.`,
+    );
+  }
+  if (functions.length > 0) {
+    terminal.warn(
+      `no live worker offers ${functions.length === 1 ? "function" : "functions"} ${functions.map(functionText).join(", ")}: such nodes wait for one, and fail in the end`,
+      "Start a worker with --handlers MODULE that exports them, or correct the name. The supervisor's --unoffered-timeout-ms says how long they wait.",
     );
   }
 }

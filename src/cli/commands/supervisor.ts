@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import { LONGEST_UNOFFERED_TIMEOUT_MS, UNOFFERED_TIMEOUT_MS } from "../../engine/limits.ts";
+import { wholeNumber } from "../invocation.ts";
 import { hasParent, Lifetime, tellParent } from "../lifetime.ts";
 import type { Act } from "../program.ts";
 
@@ -6,6 +8,11 @@ export function addSupervisor(program: Command, act: Act): void {
   program
     .command("supervisor")
     .description("record what happens in Postgres and finish runs, until a signal")
+    .option(
+      "--unoffered-timeout-ms <ms>",
+      `a node fails whose function no live worker of its queue has offered for this long (env HITZERO_UNOFFERED_TIMEOUT_MS; default ${UNOFFERED_TIMEOUT_MS})`,
+      wholeNumber(1, LONGEST_UNOFFERED_TIMEOUT_MS),
+    )
     .addHelpText(
       "after",
       `

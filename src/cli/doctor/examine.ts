@@ -19,6 +19,7 @@ import { Partition } from "../../redis/partition.ts";
 import { refuseMissingRights } from "../../redis/rights.ts";
 import { type Check, checksOf } from "./check.ts";
 import { nodeChecks, postgresChecks, redisChecks, schemaChecks } from "./servers.ts";
+import { examineUnserved } from "./unserved.ts";
 import { partitionChecks, processChecks, workChecks } from "./work.ts";
 
 type ServerSettings = Settings & { redisUrl: string; databaseUrl: string };
@@ -65,16 +66,21 @@ async function examineRecord(
   if (migrations.missing.length > 0) return;
   const identity = await redis?.identity();
   const installation = await readInstallation(database);
+  const rows = await readPartitionHealth(database);
+  const partitions = redis
+    ? rows.map((row) => new Partition(redis, settings.namespace, row.partition, installation))
+    : [];
   const views = await Promise.all(
-    (await readPartitionHealth(database)).map(async (row) => ({
+    rows.map(async (row, index) => ({
       row,
-      meta: redis && (await new Partition(redis, settings.namespace, row.partition, installation).readMeta()),
+      meta: await partitions[index]?.readMeta(),
       identity,
       installation,
     })),
   );
   checks.push(...partitionChecks(views));
   checks.push(...processChecks(await readProcesses(database), VERSION));
+  checks.push(...(await examineUnserved(database, partitions)));
   checks.push(...workChecks(await readWorkHealth(database)));
 }
 

@@ -145,28 +145,9 @@ function listed(dead: readonly ProcessHealth[]): string {
 }
 
 export function workChecks(work: WorkHealth): Check[] {
-  const { ok, warn, fail } = checksOf("work");
-  const { functions, queues, openDeadLetters, unstarted, unstartedMs, paused, quiet, refused, lastRefused } =
-    work;
+  const { ok, warn } = checksOf("work");
+  const { openDeadLetters, unstarted, unstartedMs, paused, quiet, refused, lastRefused } = work;
   const checks: Check[] = [
-    functions.length === 0
-      ? ok("functions", "every function that unfinished runs name has a live worker")
-      : fail(
-          "functions",
-          `unfinished runs name functions that no live worker offers: ${functions.join(", ")}`,
-          "Start a worker with --handlers MODULE that exports them, or its nodes fail with HANDLER_NOT_FOUND.",
-        ),
-  ];
-  if (queues.length > 0) {
-    checks.push(
-      fail(
-        "queues",
-        `unfinished runs use queues that no live worker reads: ${queues.join(", ")}`,
-        `Start \`npx hitzero worker --queues ${queues.join(",")}\`.`,
-      ),
-    );
-  }
-  checks.push(
     openDeadLetters === 0
       ? ok("dead letters", "no dead letter waits for a decision")
       : warn(
@@ -174,7 +155,7 @@ export function workChecks(work: WorkHealth): Check[] {
           `${plural(openDeadLetters, "dead letter")} ${openDeadLetters === 1 ? "waits" : "wait"} for a decision`,
           "See `npx hitzero dead-letter list`.",
         ),
-  );
+  ];
   if (unstarted > 0) {
     checks.push(
       warn(

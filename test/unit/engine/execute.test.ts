@@ -55,7 +55,7 @@ async function performed(handler: Handler, { retry, attempt = 1, condition, lost
     handlers: handlersOf({ work: handler }),
     now: () => 1_000,
     log: pino({ base: null }, stream),
-    mayHandOver: () => ({ next: false, items: false }),
+    mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
     lost: lost ?? new AbortController().signal,
     // A function does not wait for anything.
     services: { limits: LIMITS } as WaitingServices,

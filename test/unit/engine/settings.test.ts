@@ -51,6 +51,17 @@ test("the time of the drain, too; 0 is a time", () => {
   expect(() => resolveSettings({}, { HITZERO_DRAIN_TIMEOUT_MS: "30s" }, config)).toThrow(/time of the drain/);
 });
 
+test("and how long a node waits for its function", () => {
+  const config = folder('{"unoffered_timeout_ms": 3000}');
+  expect(resolveSettings({}, {}, config).unofferedTimeoutMs).toBe(3_000);
+  const environment = { HITZERO_UNOFFERED_TIMEOUT_MS: "2000" };
+  expect(resolveSettings({}, environment, config).unofferedTimeoutMs).toBe(2_000);
+  expect(resolveSettings({ unofferedTimeoutMs: 1_000 }, environment, config).unofferedTimeoutMs).toBe(1_000);
+  expect(() => resolveSettings({}, { HITZERO_UNOFFERED_TIMEOUT_MS: "0" }, config)).toThrow(
+    expect.objectContaining({ hint: expect.stringContaining("--unoffered-timeout-ms") }),
+  );
+});
+
 test.each(["forever", "99", "600001", "1e3", "-5"])("a lease of %s is refused", (text) => {
   expect(() => resolveSettings({}, { HITZERO_LEASE_MS: text }, folder())).toThrow(
     expect.objectContaining({ code: "BAD_SETTING", hint: expect.stringContaining("HITZERO_LEASE_MS") }),
@@ -62,6 +73,7 @@ test("without any there is the default namespace and no server", () => {
     namespace: "hitzero",
     leaseMs: 10_000,
     drainTimeoutMs: 25_000,
+    unofferedTimeoutMs: 900_000,
   });
 });
 
