@@ -1,7 +1,7 @@
 /** The items of a map: stored in parts when it begins, read by the executions of its body, gathered as results when it ends. */
 import { HitzeroError } from "../base/errors.ts";
 import { encodeJson } from "../base/json.ts";
-import { variablesOf } from "../handlers/execution.ts";
+import { budgetOf, variablesOf } from "../handlers/execution.ts";
 import type { Execution } from "../handlers/types.ts";
 import type { IR, IRBody } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
@@ -22,7 +22,9 @@ export interface ItemParts {
 
 /** Evaluates the list. @throws HitzeroError MAP_NOT_A_LIST, MAP_TOO_LARGE */
 export function firstItems(execution: Execution, { items: part }: Pick<Limits, "items">): ItemParts {
-  const items = programsOf(execution.ir).items(execution.nodeIndex)?.evaluate(variablesOf(execution));
+  const items = programsOf(execution.ir)
+    .items(execution.nodeIndex)
+    ?.evaluate(variablesOf(execution), budgetOf(execution));
   if (!Array.isArray(items)) {
     throw new HitzeroError("MAP_NOT_A_LIST", `items of node ${execution.node.id} is not a list`, {
       hint: "Let the expression give a list, such as data.rows.",

@@ -1,5 +1,6 @@
 /** From what a node came to, to the arrivals that it sends: conditions are evaluated here, before the step. */
 import { HitzeroError } from "../base/errors.ts";
+import { budgetOf } from "../handlers/execution.ts";
 import { errorOf } from "../handlers/thrown.ts";
 import type { Execution } from "../handlers/types.ts";
 import type { ExecutionError } from "../token/journal.ts";
@@ -32,6 +33,8 @@ function variablesAfter(execution: Execution, outcome: Outcome): Record<string, 
     output ??= { value: "error" in outcome ? null : JSON.parse(outcome.text) };
     return output.value;
   };
+  // Made once: a node may have very many conditions, and name very many ancestors in them.
+  let nodes: Record<string, { output: unknown }> | undefined;
   const error = "error" in outcome ? { code: outcome.error.code, message: outcome.error.message } : null;
   return {
     ...execution.around,
@@ -47,7 +50,8 @@ function variablesAfter(execution: Execution, outcome: Outcome): Record<string, 
       return readOutput();
     },
     get nodes() {
-      return { ...execution.ancestors, [execution.node.id]: { output: readOutput() } };
+      nodes ??= { ...execution.ancestors, [execution.node.id]: { output: readOutput() } };
+      return nodes;
     },
   };
 }
@@ -56,7 +60,7 @@ function conditionEvaluator(execution: Execution, outcome: Outcome): (edge: numb
   const variables = variablesAfter(execution, outcome);
   return (edge) => {
     try {
-      const value = programsOf(execution.ir).condition(edge)?.evaluate(variables);
+      const value = programsOf(execution.ir).condition(edge)?.evaluate(variables, budgetOf(execution));
       if (typeof value === "boolean") return { ok: true, value };
       return { ok: false, message: "the condition is not true or false" };
     } catch (thrown) {
@@ -100,7 +104,7 @@ function loopDecision(execution: Execution, outcome: Outcome, loop: IRLoop) {
   if (condition === undefined) return decideLoop(loop, true, iteration);
   let value: unknown;
   try {
-    value = condition.evaluate(variablesAfter(execution, outcome));
+    value = condition.evaluate(variablesAfter(execution, outcome), budgetOf(execution));
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : String(thrown);
     throw new HitzeroError("CONDITION_FAILED", `condition of the loop ${execution.node.id}: ${message}`);

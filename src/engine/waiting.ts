@@ -5,7 +5,7 @@
 import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
 import { encodeJson } from "../base/json.ts";
-import { renderJson, variablesOf } from "../handlers/execution.ts";
+import { budgetOf, countedText, renderJson, variablesOf } from "../handlers/execution.ts";
 import type { Execution } from "../handlers/types.ts";
 import type { Park } from "../redis/calls.ts";
 import { PARKING } from "../redis/pack.ts";
@@ -89,7 +89,7 @@ function dueOf(execution: Execution, now: number): number {
   const { duration_ms, until } = execution.node.config as { duration_ms?: number; until?: string };
   if (duration_ms !== undefined) return now + duration_ms;
   const program = programsOf(execution.ir).until(execution.nodeIndex);
-  const value = program === undefined ? until : program.evaluate(variablesOf(execution));
+  const value = program === undefined ? until : program.evaluate(variablesOf(execution), budgetOf(execution));
   const due = typeof value === "string" ? timeOf(value) : undefined;
   if (due !== undefined) return Math.max(due, now);
   throw new HitzeroError(
@@ -133,9 +133,13 @@ function renderInput(execution: Execution, input: unknown): unknown {
   const variables = variablesOf(execution);
   return renderJson(["input"], input, (path, text) => {
     const template = programsOf(execution.ir).template(execution.nodeIndex, path, text);
-    const parts = template.map((part) => (typeof part === "string" ? part : part.evaluate(variables)));
+    const parts = template.map((part) =>
+      typeof part === "string" ? part : part.evaluate(variables, budgetOf(execution)),
+    );
     if (parts.length === 1) return parts[0];
-    return parts.map((part) => (typeof part === "string" ? part : JSON.stringify(part))).join("");
+    const write = (part: unknown) =>
+      countedText(typeof part === "string" ? part : JSON.stringify(part), execution);
+    return parts.map(write).join("");
   });
 }
 
@@ -153,7 +157,7 @@ async function lookAfterMap(execution: Execution, woken: string, services: Waiti
   if (woken.startsWith("K")) {
     const program = programsOf(execution.ir).completeWhen(execution.nodeIndex);
     const { input, ir } = execution;
-    const complete = program?.evaluate({ ...told, input, vars: ir.vars }) === true;
+    const complete = program?.evaluate({ ...told, input, vars: ir.vars }, budgetOf(execution)) === true;
     const { name } = execution.node.config as { name?: string };
     const park: Park = {
       kind: "m",

@@ -1,4 +1,7 @@
 /** What several node types need of an execution. */
+import { HitzeroError } from "../base/errors.ts";
+import { CelFault } from "../workflow/cel_fault.ts";
+import { textWork, WorkBudget } from "../workflow/cel_work.ts";
 import type { Execution } from "./types.ts";
 
 /** The variables of a node's own expressions. */
@@ -28,6 +31,34 @@ export function renderJson(
   return Object.fromEntries(
     Object.entries(given).map(([key, item]) => [key, renderJson([...path, key], item, render)]),
   );
+}
+
+const budgets = new WeakMap<Execution, WorkBudget>();
+
+/** What all expressions of an execution may do together: conditions, templates and the node's own. */
+export function budgetOf(execution: Execution): WorkBudget {
+  let budget = budgets.get(execution);
+  if (budget === undefined) {
+    budget = new WorkBudget();
+    budgets.set(execution, budget);
+  }
+  return budget;
+}
+
+/** A text that a template's value becomes, whose length counts as work of the step: many templates may name one large value. */
+export function countedText(text: string, execution: Execution): string {
+  try {
+    return budgetOf(execution).use(() => textWork(text));
+  } catch (error) {
+    if (!(error instanceof CelFault)) throw error;
+    throw new HitzeroError(
+      "EXPRESSION_FAILED",
+      `templates of node "${execution.node.id}": ${error.message}`,
+      {
+        exitCode: 1,
+      },
+    );
+  }
 }
 
 /** The same for every try of an execution, and different from every other's. */

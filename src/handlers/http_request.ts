@@ -8,7 +8,7 @@ import type { HttpConfig } from "../workflow/http_config.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { holdsTemplate, type Template } from "../workflow/templates.ts";
 import { AttemptError } from "./errors.ts";
-import { idempotencyKeyOf, renderJson, variablesOf } from "./execution.ts";
+import { budgetOf, countedText, idempotencyKeyOf, renderJson, variablesOf } from "./execution.ts";
 import type { Redaction } from "./secrets.ts";
 import type { Execution } from "./types.ts";
 
@@ -242,7 +242,9 @@ class Renderer {
   /** A JSON value with the templates in its strings rendered. In a text of several parts, what is no text becomes JSON. */
   deep(path: Path, given: unknown): unknown {
     return renderJson(path, given, (at, text) =>
-      this.value(at, text, (value) => (typeof value === "string" ? value : JSON.stringify(value))),
+      this.value(at, text, (value) =>
+        countedText(typeof value === "string" ? value : JSON.stringify(value), this.execution),
+      ),
     );
   }
 
@@ -273,7 +275,7 @@ class Renderer {
 
   asText(path: Path, value: unknown): string {
     if (typeof value === "object") throw noText(this.nameOf(path), value);
-    return String(value);
+    return countedText(String(value), this.execution);
   }
 
   private template(path: Path, text: string): Template {
@@ -281,7 +283,7 @@ class Renderer {
   }
 
   private evaluate(expression: Expression): unknown {
-    const value = expression.evaluate(this.variables);
+    const value = expression.evaluate(this.variables, budgetOf(this.execution));
     if (expression.references.secretNames.length > 0) {
       this.usedSecret = true;
       this.redaction.addDerived(value);

@@ -5,7 +5,7 @@ import { functionOf } from "../workflow/function_of.ts";
 import type { NodeType } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { aggregate } from "./aggregate.ts";
-import { idempotencyKeyOf, variablesOf } from "./execution.ts";
+import { budgetOf, idempotencyKeyOf, variablesOf } from "./execution.ts";
 import { callHttp } from "./http.ts";
 import type { HttpConnections } from "./http_connections.ts";
 import type { Execution, Handlers, NodeExecutor } from "./types.ts";
@@ -44,7 +44,9 @@ function callHandler(execution: Execution, handlers: Handlers): unknown {
 /** A transform node without an expression runs the function that it names. */
 function transform(execution: Execution, handlers: Handlers): unknown {
   const program = programsOf(execution.ir).transform(execution.nodeIndex);
-  return program === undefined ? callHandler(execution, handlers) : program.evaluate(variablesOf(execution));
+  return program === undefined
+    ? callHandler(execution, handlers)
+    : program.evaluate(variablesOf(execution), budgetOf(execution));
 }
 
 function filter(execution: Execution): unknown {
@@ -58,7 +60,7 @@ function filter(execution: Execution): unknown {
   assert(program, "a filter node has an expression");
   const known = variablesOf(execution);
   return data.filter((item, index) => {
-    const verdict = program.evaluate({ ...known, data, item, value: item, index });
+    const verdict = program.evaluate({ ...known, data, item, value: item, index }, budgetOf(execution));
     if (typeof verdict === "boolean") return verdict;
     throw new HitzeroError("EXPRESSION_FAILED", `filter_expression is not true or false for item ${index}`, {
       hint: "Write a comparison, such as item.score >= 80.",

@@ -17,7 +17,7 @@ import { findReferences, type Misuse, type References } from "./cel_references.t
 import { toJson } from "./cel_result.ts";
 import { type AstNode, callOf, childrenOf, stringLiteral } from "./cel_syntax.ts";
 import { spellLoop, unspellLoop } from "./cel_text.ts";
-import { startWork, workFault, workIsSpent } from "./cel_work.ts";
+import { WorkBudget } from "./cel_work.ts";
 import {
   BOOL_KINDS,
   type ExpressionKind,
@@ -36,10 +36,11 @@ export interface Expression {
   readonly references: References;
   /**
    * Evaluates on `context`, which holds every variable of the place's kind by name, as JSON.
+   * @param budget shared by all expressions of a step; absent: one of its own
    * @returns plain JSON (see `toJson`); for conditions and filters always a boolean.
    * @throws HitzeroError EXPRESSION_FAILED naming place, position and reason, never values of the context.
    */
-  evaluate(context: Record<string, unknown>): unknown;
+  evaluate(context: Record<string, unknown>, budget?: WorkBudget): unknown;
 }
 
 /** What is wrong with an expression; `path` of a Fault is the caller's to know. */
@@ -79,18 +80,24 @@ export function compileExpression(source: string, place: ExpressionPlace): Expre
  * Parses and type-checks an expression and finds what it names. Problems are values: EXPRESSION_SYNTAX, EXPRESSION_TYPE,
  * EXPRESSION_UNKNOWN_VARIABLE, EXPRESSION_PATTERN, EXPRESSION_NOT_BOOL, EXPRESSION_TOO_COMPLEX, NODE_REFERENCE_FORM,
  * SECRET_REFERENCE_FORM.
+ * @param budget for the values of constants, shared by all expressions of a workflow
  */
-export function examineExpression(source: string, kind: ExpressionKind): Examination {
+export function examineExpression(
+  source: string,
+  kind: ExpressionKind,
+  budget = new WorkBudget(),
+): Examination {
   const parsed = parseAndCheck(source, kind);
   if (!parsed.ok) return parsed;
   const { references } = parsed;
   if (!BOOL_KINDS.has(kind) || references.variables.length > 0) return { ok: true, references };
-  return { ok: true, references, ...constantOf(source, kind) };
+  return { ok: true, references, ...constantOf(source, kind, budget) };
 }
 
-function constantOf(source: string, kind: ExpressionKind): { constant?: boolean } {
+function constantOf(source: string, kind: ExpressionKind, budget: WorkBudget): { constant?: boolean } {
+  if (budget.unspent < 0) return {};
   try {
-    return { constant: compileExpression(source, { kind, label: "constant" }).evaluate({}) === true };
+    return { constant: compileExpression(source, { kind, label: "constant" }).evaluate({}, budget) === true };
   } catch {
     return {};
   }
@@ -127,14 +134,14 @@ function evaluator(
   { run, references }: Parsed & { ok: true },
 ): Expression["evaluate"] {
   const needsBool = BOOL_KINDS.has(place.kind);
-  return (context) => {
+  return (context, budget = new WorkBudget()) => {
     try {
-      startWork();
-      const value: unknown = run(readableContext(context, references.variables));
-      if (workIsSpent()) throw workFault();
-      if (needsBool && typeof value !== "boolean")
-        throw new CelFault("its value is not a bool (true or false)");
-      return toJson(value, TYPES);
+      return budget.use(() => {
+        const value: unknown = run(readableContext(context, references.variables));
+        if (needsBool && typeof value !== "boolean")
+          throw new CelFault("its value is not a bool (true or false)");
+        return toJson(value, TYPES);
+      });
     } catch (error) {
       const { reason, position } = evaluationReason(error);
       const where = position === undefined ? "" : ` (${lineAndColumn(source, position)})`;

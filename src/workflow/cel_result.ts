@@ -1,6 +1,7 @@
 /** From the values of CEL to plain JSON. */
 import { CelFault } from "./cel_fault.ts";
 import { isPlainObject } from "./cel_guard.ts";
+import { spend } from "./cel_work.ts";
 import { LIMITS } from "./limits.ts";
 
 /** CEL's own types that have a form in JSON, told apart by the library's classes (`cel.ts` hands them in). */
@@ -19,12 +20,16 @@ export function toJson(value: unknown, types: CelTypes): unknown {
   return new Conversion(types).convert(value, 0);
 }
 
+/** Work of looking at one value. */
+const CONVERSION_WORK = 0.25;
+
 class Conversion {
   private bytes = 0;
 
   constructor(private readonly types: CelTypes) {}
 
   convert(value: unknown, depth: number): unknown {
+    spend(CONVERSION_WORK);
     switch (typeof value) {
       case "string":
         this.grow(value.length + 2);

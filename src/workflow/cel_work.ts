@@ -1,32 +1,49 @@
 /**
- * Bounds the work of one evaluation. Work is counted in units, not timed, so that an expression ends alike everywhere.
- * Evaluation is synchronous and never nests, so one counter serves all expressions of the process.
+ * Bounds the work of the expressions of one step: they share one budget, so that many of them cannot do together what one of
+ * them may not. Work is counted in units, not timed, so that an expression ends alike everywhere. Evaluation is synchronous
+ * and never nests, so the counter of the budget in use serves all expressions of the process.
  */
 import { CelFault } from "./cel_fault.ts";
 import { LIMITS } from "./limits.ts";
 
 let left = 0;
 
-/** Call before each evaluation. */
-export function startWork(): void {
-  left = LIMITS.expressionWork;
+/** What the expressions of one step, or of one compilation, may still do. */
+export class WorkBudget {
+  private left: number = LIMITS.expressionWork;
+
+  /**
+   * Runs `work`, which may `spend`.
+   * @throws CelFault when the budget was exceeded, even if `||` or a macro absorbed the fault that said so
+   */
+  use<T>(work: () => T): T {
+    left = this.left;
+    try {
+      spend(1);
+      const result = work();
+      if (left < 0) throw workFault();
+      return result;
+    } finally {
+      this.left = left;
+    }
+  }
+
+  /** Units that are left; below 0: none. */
+  get unspent(): number {
+    return this.left;
+  }
 }
 
-/** True once the budget was exceeded, even if `||` or a macro absorbed the fault that said so. */
-export function workIsSpent(): boolean {
-  return left < 0;
-}
-
-/** @throws CelFault when the budget is exceeded, and on every later call of the same evaluation. */
+/** @throws CelFault when the budget is exceeded, and on every later call with the same budget. */
 export function spend(units: number): void {
   left -= units;
   if (left < 0) throw workFault();
 }
 
-export function workFault(): CelFault {
+function workFault(): CelFault {
   left = -1;
   return new CelFault(
-    "the expression does more work than one evaluation may; process large lists in a function instead",
+    "the expressions of a step, taken together, do more work than one evaluation may; process large lists in a function instead",
   );
 }
 
@@ -39,6 +56,12 @@ export function shallowWork(value: unknown): number {
   if (value instanceof Uint8Array) return value.length / CHARACTERS_PER_UNIT;
   // The library asks an object for its first key, for which the JavaScript engine lists them all.
   return 2 * (value instanceof Map ? value.size : Object.keys(value).length);
+}
+
+/** Spends what writing a text costs. */
+export function textWork(text: string): string {
+  spend(text.length / CHARACTERS_PER_UNIT);
+  return text;
 }
 
 /** Spends what comparing (or searching) a value to its depths may cost. */

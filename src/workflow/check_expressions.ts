@@ -2,6 +2,7 @@
 import { areAncestors } from "./ancestors.ts";
 import { type Bodies, enclosing, isWithin, NO_BODY, outerBodyOf } from "./bodies.ts";
 import { type Examination, type ExpressionKind, examineExpression } from "./cel.ts";
+import { WorkBudget } from "./cel_work.ts";
 import type { CheckedGraph } from "./check.ts";
 import { checkSecretNames, type TemplateExpression, templateExpressions } from "./check_templates.ts";
 import { type Draft, type DraftEdge, type DraftNode, isObject } from "./draft.ts";
@@ -53,13 +54,14 @@ export function checkExpressions(
   faults: Faults,
 ): Needs {
   const examined = new Map<string, Examination>();
+  const budget = new WorkBudget();
   const references: Reference[] = [];
   const constants = new Map<string, boolean>();
   for (const place of placesOf(draft, checked, faults)) {
     const key = `${place.kind} ${place.source}`;
     let examination = examined.get(key);
     if (examination === undefined) {
-      examination = examineExpression(place.source, place.kind);
+      examination = examineExpression(place.source, place.kind, budget);
       examined.set(key, examination);
     }
     if (!examination.ok) {

@@ -44,7 +44,7 @@ export const LIMITS = {
   /** Nesting of an expression. */
   expressionDepth: 50,
   /**
-   * Work of one evaluation, in units of about one syntax-tree node evaluated or eight characters touched: a second at the
+   * Work of all expressions of one step together, in units of about one syntax-tree node evaluated or eight characters touched: a second at the
    * very most. Counted, not timed, so that an expression ends alike on every machine.
    */
   expressionWork: 5_000_000,
