@@ -1,10 +1,10 @@
 /** The text of a workflow file (JSON or YAML) as a plain document. */
-import { isCollection, LineCounter, parseDocument, visit } from "yaml";
-import { numberFlaw } from "../base/json.ts";
+import { LineCounter, parseDocument } from "yaml";
 import { lineAndColumn } from "./expression_place.ts";
-import { Faults, quote } from "./faults.ts";
+import { Faults } from "./faults.ts";
 import { findJsonFlaw } from "./json_scan.ts";
 import { LIMITS } from "./limits.ts";
+import { checkYaml, reportDuplicate, reportNumber } from "./yaml_check.ts";
 
 /**
  * Parses the text of a workflow file or an IR. JSON if the file is called `.json`, or begins with `{` and is not called
@@ -52,14 +52,6 @@ function parseJson(text: string, faults: Faults): unknown {
   return undefined;
 }
 
-function reportDuplicate(place: string, message: string, faults: Faults): void {
-  faults.add("DUPLICATE_KEY", place, message, "Keep one of them; the other would be silently lost.");
-}
-
-function reportNumber(place: string, message: string, faults: Faults): void {
-  faults.add("NUMBER_NOT_EXACT", place, message, "Write it as text, in quotes.");
-}
-
 type YamlDocument = ReturnType<typeof parseDocument>;
 type Place = (offset: number) => string;
 
@@ -76,14 +68,17 @@ function parseYaml(text: string, faults: Faults): unknown {
       schema: "core",
       // Only what JSON can say: no dates, sets or binary data, which would change on their way.
       resolveKnownTags: false,
-      uniqueKeys: true,
+      // Looked after in `checkYaml`.
+      uniqueKeys: false,
       prettyErrors: false,
     });
     reportYamlErrors(document, place, faults);
-    if (faults.isEmpty) refuseWhatJsonLacks(document, place, faults);
-    return faults.isEmpty ? document.toJS({ maxAliasCount: LIMITS.yamlAliases }) : undefined;
+    if (faults.isEmpty) checkYaml(document, place, faults);
+    // The aliases are counted by now.
+    return faults.isEmpty ? document.toJS({ maxAliasCount: -1 }) : undefined;
   } catch (error) {
-    if (!reportYamlFailure(error, faults)) throw error;
+    if (!(error instanceof RangeError)) throw error;
+    reportDepth(faults);
     return undefined;
   }
 }
@@ -98,55 +93,14 @@ function reportYamlErrors(document: YamlDocument, place: Place, faults: Faults):
       reportDepth(faults);
       return;
     }
-    if (code === "DUPLICATE_KEY") reportDuplicate(where, "a key stands twice in one mapping", faults);
-    else {
-      const what = code === "MULTIPLE_DOCS" ? "a second document begins here" : message;
-      faults.add(
-        "TEXT_SYNTAX",
-        where,
-        `this is not YAML: ${what}`,
-        "Correct the text there, or just before.",
-      );
-    }
+    const what = code === "MULTIPLE_DOCS" ? "a second document begins here" : message;
+    faults.add("TEXT_SYNTAX", where, `this is not YAML: ${what}`, "Correct the text there, or just before.");
   }
   for (const { code, pos } of document.warnings) {
     if (code !== "TAG_RESOLVE_FAILED") continue;
     const hint = "Write plain text, numbers, lists and mappings.";
     faults.add("YAML_TAG", place(pos[0]), "tags (!!…) other than YAML's core ones are refused", hint);
   }
-}
-
-/** Aliases without an anchor or inside their own, keys that are no text, numbers of which digits are lost. */
-function refuseWhatJsonLacks(document: YamlDocument, place: Place, faults: Faults): void {
-  visit(document, {
-    Alias(_key, alias, ancestors) {
-      const target = alias.resolve(document);
-      if (target !== undefined && !ancestors.includes(target)) return;
-      const fault = target === undefined ? "has no anchor" : "stands inside its own anchor";
-      const message = `the alias ${quote(`*${alias.source}`)} ${fault}`;
-      faults.add("YAML_ALIASES", place(alias.range?.[0] ?? 0), message, "Write the value out.");
-    },
-    Scalar(_key, { value, source, range }) {
-      const flaw = typeof value === "number" && source ? numberFlaw(source, value) : undefined;
-      if (flaw !== undefined) reportNumber(place(range?.[0] ?? 0), `this ${flaw}`, faults);
-    },
-    Pair(_key, pair) {
-      if (!isCollection(pair.key)) return;
-      const message = "a list or mapping stands as a key";
-      faults.add("TEXT_SYNTAX", place(pair.key.range?.[0] ?? 0), message, "Keys must be plain text.");
-    },
-  });
-}
-
-/** What the YAML library throws instead of reporting: too many aliases (ReferenceError) or too deep nesting (RangeError). */
-function reportYamlFailure(error: unknown, faults: Faults): boolean {
-  if (error instanceof ReferenceError) {
-    const message = `aliases are expanded more than ${LIMITS.yamlAliases} times`;
-    faults.add("YAML_ALIASES", "line 1, column 1", message, "Write the values out.");
-    return true;
-  }
-  if (error instanceof RangeError) reportDepth(faults);
-  return error instanceof RangeError;
 }
 
 function reportDepth(faults: Faults): void {
