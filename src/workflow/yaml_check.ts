@@ -1,7 +1,7 @@
 /**
- * What a YAML document may say beyond JSON, looked through once: its aliases, keys that are no text or
- * stand twice, numbers of which digits are lost. The
- * library's own checks compare each key with all others of its mapping, and search the document for each alias.
+ * What a YAML document may say beyond JSON, looked through once: its aliases, keys that are no text or stand twice, numbers of
+ * which digits are lost. The library's own checks compare each key with all others of its mapping, and search the document for
+ * each alias.
  */
 import {
   type Alias,
