@@ -10,6 +10,7 @@ import {
   listOpenCommands,
   type OpenCommand,
   RUN_IS_OVER,
+  type StepFault,
 } from "../postgres/commands.ts";
 import type { Database } from "../postgres/database.ts";
 import { listQuiet } from "../postgres/runs.ts";
@@ -66,9 +67,11 @@ export class CommandApplier {
       this.#recorder.sweeps.set(run_id, halted);
     }
     for (const { run_id, node_id, scope } of await listBurials(this.#database, this.#partition.number)) {
-      const known = await this.#recorder.irOf(run_id);
-      const node = known?.ir.nodes.findIndex(({ id }) => id === node_id) ?? -1;
-      this.#recorder.burials.push({ runId: run_id, burial: [node, scope] });
+      await this.#recorder.carryOn(run_id, "bury", async () => {
+        const known = await this.#recorder.irOf(run_id);
+        const node = known?.ir.nodes.findIndex(({ id }) => id === node_id) ?? -1;
+        this.#recorder.burials.push({ runId: run_id, burial: [node, scope] });
+      });
     }
   }
 
@@ -86,28 +89,41 @@ export class CommandApplier {
       if (word === "unstarted") unstarted.add(command.run_id);
       this.#log.info({ run_id: command.run_id, kind: command.kind, word }, "a command was given to a run");
       // What took effect is closed by the transaction that records it.
-      const refusal = REFUSALS[word];
+      const refusal = word === "failed" ? "applied" : REFUSALS[word];
       if (refusal) await closeCommands(this.#database, [command.command_seq], refusal);
     }
   }
 
   async #apply(command: OpenCommand) {
     const { run_id: runId, command_seq: seq, kind } = command;
-    if (kind !== "signal") return applyCommand(this.#partition, runId, kind, seq);
+    if (kind === "fail") {
+      const { call, reason } = command.payload as StepFault;
+      await this.#recorder.endRun(runId, call, reason);
+      return "failed";
+    }
+    if (kind === "signal") return this.#signal(command);
+    return (
+      (await this.#recorder.carryOn(runId, kind, () => applyCommand(this.#partition, runId, kind, seq))) ??
+      "gone"
+    );
+  }
+
+  async #signal({ run_id: runId, command_seq: seq, ...signal }: OpenCommand) {
     const known = await this.#recorder.irOf(runId);
     if (!known) return "gone";
-    const { signal_name: name, scope, payload, issued_by: by, issued_at } = command;
+    const { signal_name: name, scope, payload, issued_by: by, issued_at } = signal;
     const waiters = known.ir.nodes.filter(({ config, type }) => isSignalled(type) && config.name === name);
-    return giveSignal(
-      this.#partition,
-      { runId, ...known },
-      {
-        seq,
-        name: name as string,
-        ...(scope === null ? {} : { scope }),
-        transient: waiters.every(({ config }) => config.transient === true),
-        payload: JSON.stringify({ payload, by, at: issued_at.toISOString() }),
-      },
+    const given = {
+      seq,
+      name: name as string,
+      ...(scope === null ? {} : { scope }),
+      transient: waiters.every(({ config }) => config.transient === true),
+      payload: JSON.stringify({ payload, by, at: issued_at.toISOString() }),
+    };
+    return (
+      (await this.#recorder.carryOn(runId, `signal ${name}`, () =>
+        giveSignal(this.#partition, { runId, ...known }, given),
+      )) ?? "gone"
     );
   }
 
@@ -119,9 +135,12 @@ export class CommandApplier {
       quietMs,
       this.#limits.quiet,
     )) {
-      const known = await this.#recorder.irOf(run_id);
-      if (!known) continue;
-      const { revived, alive } = await reviveRun(this.#partition, { runId: run_id, ...known });
+      const reach = await this.#recorder.carryOn(run_id, "revive", async () => {
+        const known = await this.#recorder.irOf(run_id);
+        return known && reviveRun(this.#partition, { runId: run_id, ...known });
+      });
+      if (!reach) continue;
+      const { revived, alive } = reach;
       if (revived > 0)
         this.#log.warn({ run_id, revived }, "executions that lay nowhere are handed out again");
       if (revived + alive > 0 || (await countQueued(this.#partition)) > 0) continue;
@@ -132,15 +151,20 @@ export class CommandApplier {
 
   /** A run whose own time is up. */
   async timeOut(runId: string): Promise<void> {
-    await applyCommand(this.#partition, runId, "time_out", 0);
+    await this.#recorder.carryOn(runId, "time_out", () =>
+      applyCommand(this.#partition, runId, "time_out", 0),
+    );
   }
 
   /** Withdraws what is left of the items of maps that are gone. */
   async bury(): Promise<void> {
     const { burials } = this.#recorder;
     for (let one = burials[0]; one; one = burials[0]) {
-      const known = await this.#recorder.irOf(one.runId);
-      if (known) await sweepRun(this.#partition, { runId: one.runId, ...known }, [one.burial]);
+      const { runId, burial } = one;
+      await this.#recorder.carryOn(runId, "bury", async () => {
+        const known = await this.#recorder.irOf(runId);
+        if (known) await sweepRun(this.#partition, { runId, ...known }, [burial]);
+      });
       burials.shift();
     }
   }
@@ -158,10 +182,13 @@ export class CommandApplier {
     const halted: string[] = [];
     this.#recorder.unswept = false;
     for (const [runId, isHalted] of this.#recorder.sweeps) {
-      const known = await this.#recorder.irOf(runId);
-      if (isHalted && known) halted.push(runId);
-      else this.#recorder.sweeps.delete(runId);
-      if (known) await sweepRun(this.#partition, { runId, ...known });
+      if (!isHalted) this.#recorder.sweeps.delete(runId);
+      await this.#recorder.carryOn(runId, "sweep", async () => {
+        const known = await this.#recorder.irOf(runId);
+        if (!known) return this.#recorder.sweeps.delete(runId);
+        if (isHalted) halted.push(runId);
+        return sweepRun(this.#partition, { runId, ...known });
+      });
     }
     if (halted.length > 0) await announceHalt(this.#partition, this.#namespace, halted);
   }

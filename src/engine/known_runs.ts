@@ -39,6 +39,11 @@ export class KnownRuns {
     return digest === undefined ? undefined : { digest, ir: await this.#irs.get(digest) };
   }
 
+  /** Is it a run of this partition? */
+  async has(runId: string): Promise<boolean> {
+    return (await this.#read([runId])).has(runId);
+  }
+
   /** A run that is over, or of which something was set aside. */
   forget(runId: string): void {
     this.#runs.delete(runId);

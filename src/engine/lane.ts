@@ -2,11 +2,13 @@
  * One partition's queue of calls in a worker: gathers what is ready into `advance` calls, several under way at once.
  *
  * Owns: finished items and claims until they are answered. A call whose answer is lost is made again with the same items; the
- * scripts answer repeats with `duplicate` and what is owed. Never waits to fill a batch. While the worker stops, a call that fails for
- * another reason than an absent server is given up after some tries: its tokens are left to their leases.
+ * scripts answer repeats with `duplicate` and what is owed. One that fails by its own fault is halved until the item at fault stands
+ * alone. Never waits to fill a batch. While the worker stops, a call that fails for another reason than an absent server is given up
+ * after some tries: its tokens are left to their leases.
  */
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
+import { isCallFault } from "../redis/call_fault.ts";
 import type { ClaimEntry, FinishedEntry } from "../redis/calls.ts";
 import { RedisAwayError } from "../redis/connection.ts";
 import { FenceError, type Partition } from "../redis/partition.ts";
@@ -24,6 +26,9 @@ export interface Answer extends Batch {
   payloads: readonly string[];
 }
 
+/** An item that fails so often alone, by its own fault, is refused. */
+const FAULTS = 2;
+
 export interface LaneOptions {
   workerId: string;
   queues: readonly string[];
@@ -32,6 +37,8 @@ export interface LaneOptions {
   log: Log;
   onAnswer: (lane: Lane, answer: Answer) => void;
   onGivenUp: (lane: Lane, batch: Batch) => void;
+  /** The call with this one item, finished or claimed, fails each time, by its own fault. */
+  onRefused: (lane: Lane, batch: Batch, error: unknown) => void;
   /** Aborted when the worker is told to stop. */
   stopping: AbortSignal;
   /** Aborted when the worker gives up waiting for Redis. */
@@ -88,24 +95,32 @@ export class Lane {
 
   async #send(batch: Batch): Promise<void> {
     this.#sentAt.set(batch, performance.now());
-    const answer = await this.#answered(batch);
+    await this.#deliver(batch);
     this.#calls -= 1;
     this.#sentAt.delete(batch);
-    if (answer) {
-      await this.#repeatPostponed(answer);
-      this.#options.onAnswer(this, answer);
-    } else this.#options.onGivenUp(this, batch);
     this.#schedule();
   }
 
-  /** Calls until there is an answer; undefined when the worker stops without one. */
-  async #answered(batch: Batch): Promise<Answer | undefined> {
+  /** A call that fails by its own fault is made with halves of its items, until the one at fault stands alone. */
+  async #deliver(batch: Batch): Promise<void> {
+    const outcome = await this.#answered(batch);
+    if (outcome === undefined) this.#options.onGivenUp(this, batch);
+    else if ("reply" in outcome) {
+      await this.#repeatPostponed(outcome);
+      this.#options.onAnswer(this, outcome);
+    } else if (sizeOf(batch) === 1) this.#options.onRefused(this, batch, outcome.refused);
+    else for (const half of halvesOf(batch)) await this.#deliver(half);
+  }
+
+  /** Calls until there is an answer, or the call fails by its own fault; undefined when the worker stops without either. */
+  async #answered(batch: Batch): Promise<Answer | { refused: unknown } | undefined> {
     const { abandoned, stopping, log } = this.#options;
-    let failures = 0;
+    let [failures, faults] = [0, 0];
     for (let tries = 0; !abandoned.aborted; tries += 1) {
       try {
         return { ...batch, ...(await this.#call(batch)) };
       } catch (error) {
+        if (isCallFault(error) && (sizeOf(batch) > 1 || ++faults >= FAULTS)) return { refused: error };
         const expected = error instanceof RedisAwayError || error instanceof FenceError;
         const facts = { partition: this.partition.number, error: String(error) };
         if (!expected) failures += 1;
@@ -147,4 +162,15 @@ export class Lane {
     for (const entry of unfinished) this.finish(entry);
     for (const entry of unclaimed) this.claim(entry);
   }
+}
+
+const sizeOf = ({ finished, claims }: Batch) => finished.length + claims.length;
+
+function halvesOf({ finished, claims }: Batch): [Batch, Batch] {
+  const half = (finished.length + claims.length) >> 1;
+  const rest = Math.max(0, half - finished.length);
+  return [
+    { finished: finished.slice(0, half), claims: claims.slice(0, rest) },
+    { finished: finished.slice(half), claims: claims.slice(rest) },
+  ];
 }

@@ -4,24 +4,15 @@
  */
 import { HitzeroError } from "../base/errors.ts";
 import { isDataFault } from "../postgres/database.ts";
-import { isAway } from "../redis/connection.ts";
-import { isScriptFault } from "../redis/scripts.ts";
+import { isCallFault } from "../redis/call_fault.ts";
 
 /** SQLSTATEs, besides those of data faults, by which Postgres refuses a statement for what is in it. */
 const REFUSED = /^(?:21|2F|38|39|44|P0)...$/;
 /** It was too much, or met another at a bad moment; when that is so each time, it is at fault itself. */
 const DOUBTFUL = /^(?:40...|53200|55P03|57014|XX000)$/;
-/** Codes of the operating system, and SQLSTATEs. */
-const FOREIGN_CODE = /^(?:E[A-Z]+|[0-9A-Z]{5})$/;
-
 export function isOwnFault(error: unknown): boolean {
-  if (isDataFault(error) || isScriptFault(error)) return true;
   if (error instanceof HitzeroError) return error.exitCode !== 3 || REFUSED.test(sqlStateOf(error));
-  if (!(error instanceof Error) || isAway(error)) return false;
-  const { code } = error as { code?: unknown };
-  if (typeof code === "string" && FOREIGN_CODE.test(code)) return false;
-  // What Redis replies besides faults of scripts concerns the server.
-  return !/^(?:Reply|Redis|Parser|Abort|Interrupt|MaxRetriesPerRequest)Error$/.test(error.name);
+  return isDataFault(error) || isCallFault(error);
 }
 
 /** Is it at fault itself if it fails like this time after time? */

@@ -8,6 +8,7 @@
 
 import { HitzeroError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { presentable, storable } from "../base/text.ts";
 import { pause } from "../base/wait.ts";
 import type { Database, Queryable } from "../postgres/database.ts";
 import { moveOffset, type PartitionRow, renewLease } from "../postgres/partitions.ts";
@@ -278,18 +279,31 @@ export class Recorder {
     await this.#recorded(raw, buildRecordBatch(entries, findIR), all, left);
   }
 
+  /** Carries a run on; one that the scripts refuse to carry on ends. Answers undefined then. */
+  async carryOn<T>(runId: string, call: string, work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isOwnFault(error)) throw error;
+      await this.endRun(runId, call, faultText(error));
+      return undefined;
+    }
+  }
+
   /** Ends a run that the scripts refuse to carry on with this call. Of one that is over, Redis forgets what it holds. */
   async endRun(runId: string, call: string, reason: string): Promise<void> {
     const { recorded_seq: seq, recorded_call, partition } = this.row;
+    const facts = { partition, run_id: runId, call, reason };
+    this.#log.error(facts, "a call is refused; its run ends as FAILED (STEP_REFUSED)");
+    if (!(await this.#runs.has(runId))) return;
     const changes = await this.#database.transaction(async (client) => {
       const where = { seq: null, runId, nodeId: null, scope: null };
-      const refusal = { ...where, code: "STEP_REFUSED" as const, reason, raw: call };
+      const text = presentable(reason);
+      const refusal = { ...where, code: "STEP_REFUSED" as const, reason: text, raw: storable(call) };
       const changes = await endRefused(client, this.row, [refusal], this.#runs);
       await moveOffset(client, this.row, { seq, call: recorded_call }, READER_LEASE_MS);
       return changes;
     });
-    const facts = { partition, run_id: runId, call, reason };
-    this.#log.error(facts, "a run that cannot be carried on ends as FAILED (STEP_REFUSED)");
     this.commanded = true;
     await this.#cleanUp(
       buildRecordBatch([], () => undefined),
@@ -334,8 +348,12 @@ export class Recorder {
   /** What waits for the record goes on, runs that are over go, then the journal behind the record. */
   async #cleanUp(batch: RecordBatch, left: LeftOut, recorded: number): Promise<void> {
     const finished = [...new Set([...batch.zeroHits.map(({ runId }) => runId), ...left.keys()])];
-    for (const child of await readEndedChildren(this.#database, finished)) await this.#wakeParent(child);
-    for (const { runId, ir } of batch.compensating) await compensateNext(this.#partition, runId, ir);
+    for (const child of await readEndedChildren(this.#database, finished)) {
+      await this.carryOn(child.parent_run_id, `wake for ${child.run_id}`, () => this.#wakeParent(child));
+    }
+    for (const { runId, ir } of batch.compensating) {
+      await this.carryOn(runId, "compensate", () => compensateNext(this.#partition, runId, ir));
+    }
     const blobs = new Map<string, string[]>(finished.map((runId) => [runId, [...(left.get(runId) ?? [])]]));
     if (finished.length > 0) {
       const { rows } = await this.#database.query<{ run_id: string; name: string }>(

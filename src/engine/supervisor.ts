@@ -28,7 +28,7 @@ import { RedisConnection } from "../redis/connection.ts";
 import { listReadyStreams, tidyStreams } from "../redis/function_streams.ts";
 import { FenceError, LAYOUT, type Meta, newNonce, Partition } from "../redis/partition.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
-import { fireTimers, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
+import { fireTimers, type OnRefused, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { CommandApplier } from "./command_applier.ts";
 import { IRCache } from "./ir_cache.ts";
@@ -43,6 +43,7 @@ import {
   UNCLAIMED_MS,
   UNOFFERED_TIMEOUT_MS,
 } from "./limits.ts";
+import { faultText } from "./own_fault.ts";
 import { HistoryLostError, type Pace, Recorder, startingPace } from "./recorder.ts";
 import { startRun } from "./start_run.ts";
 import { UnofferedClock } from "./unoffered.ts";
@@ -240,6 +241,9 @@ export class Supervisor {
       this.#limits,
     );
     await commands.takeOver();
+    const onRefused: OnRefused = async (runId, call, error) => {
+      if (runId !== undefined) await recorder.endRun(runId, call, faultText(error));
+    };
     const bell = new JournalBell(blocking, partition);
     const unoffered = new UnofferedClock(partition, database, irs, {
       readerId: this.id,
@@ -254,7 +258,7 @@ export class Supervisor {
     const goneMs = this.#options.unclaimedMs * GONE_UNCLAIMED;
     while (!this.#stopping.signal.aborted) {
       // Before what may take longer.
-      const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId));
+      const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId), onRefused);
       // Not `recorded === 0`: while runs go on there is always something to record.
       const { recorded, upToDate } = await recorder.recordNext();
       if (recorded > 0) health.interruptions = 0;
@@ -262,9 +266,9 @@ export class Supervisor {
       if (due) {
         sweptAt = performance.now();
         await renewLease(database, row.partition, row.term, READER_LEASE_MS);
-        await this.#reclaim(partition);
+        await this.#reclaim(partition, onRefused);
         await unoffered.look();
-        if (upToDate) await this.#startUnstarted(partition, irs, database);
+        if (upToDate) await this.#startUnstarted(partition, irs, recorder);
       }
       if (performance.now() - tidiedAt >= goneMs / 5) {
         tidiedAt = performance.now();
@@ -276,7 +280,7 @@ export class Supervisor {
       }
       await commands.bury();
       await commands.announceWithdrawn();
-      await this.#startChildren(partition, irs, recorder.children);
+      await this.#startChildren(partition, irs, recorder);
       if (due || bell.nudged || recorder.commanded) {
         bell.nudged = recorder.commanded = false;
         await commands.applyCommands();
@@ -292,11 +296,11 @@ export class Supervisor {
   }
 
   /** Tokens of workers that are lost are handed out again. */
-  async #reclaim(partition: Partition): Promise<void> {
-    const reclaimed = await reclaimExpired(partition);
+  async #reclaim(partition: Partition, onRefused: OnRefused): Promise<void> {
+    const reclaimed = await reclaimExpired(partition, onRefused);
     let unclaimed = 0;
     for (const stream of await listReadyStreams(partition))
-      unclaimed += await requeueUnclaimed(partition, stream, this.#options.unclaimedMs);
+      unclaimed += await requeueUnclaimed(partition, stream, this.#options.unclaimedMs, onRefused);
     if (reclaimed + unclaimed > 0) {
       this.#log.warn(
         { partition: partition.number, reclaimed, unclaimed },
@@ -306,39 +310,25 @@ export class Supervisor {
   }
 
   /** Runs that executions wait for. One that is missed here is started as an accepted run that never started. */
-  async #startChildren(partition: Partition, irs: IRCache, children: Recorder["children"]): Promise<void> {
+  async #startChildren(partition: Partition, irs: IRCache, recorder: Recorder): Promise<void> {
+    const { children } = recorder;
     for (let child = children.shift(); child; child = children.shift()) {
       const { runId, digest, input, paused } = child;
-      await startRun(partition, await irs.get(digest), {
-        runId,
-        generation: 1,
-        digest,
-        epoch: partition.epoch,
-        input,
-        paused,
-      });
+      const run = { runId, generation: 1, digest, epoch: partition.epoch, input, paused };
+      await recorder.carryOn(runId, "start", async () => startRun(partition, await irs.get(digest), run));
     }
   }
 
   /** The reader alone starts runs whose submitter did not get to it. */
-  async #startUnstarted(partition: Partition, irs: IRCache, database: Database): Promise<void> {
-    for (const run of await listUnstarted(
-      database,
-      partition.number,
-      START_GRACE_MS,
-      this.#limits.unstarted,
-    )) {
-      const ir = await irs.get(run.ir_digest);
-      const word = await startRun(partition, ir, {
-        runId: run.run_id,
-        generation: run.generation,
-        digest: run.ir_digest,
-        epoch: partition.epoch,
-        input: run.input,
-        paused: run.parent_paused,
-      });
-      if (word === "started")
-        this.#log.info({ run_id: run.run_id }, "an accepted run that never started is started");
+  async #startUnstarted(partition: Partition, irs: IRCache, recorder: Recorder): Promise<void> {
+    const database = this.#database as Database;
+    const { number, epoch } = partition;
+    for (const row of await listUnstarted(database, number, START_GRACE_MS, this.#limits.unstarted)) {
+      const { run_id: runId, generation, ir_digest: digest, input, parent_paused: paused } = row;
+      const run = { runId, generation, digest, epoch, input, paused };
+      const start = async () => startRun(partition, await irs.get(digest), run);
+      if ((await recorder.carryOn(runId, "start", start)) === "started")
+        this.#log.info({ run_id: runId }, "an accepted run that never started is started");
     }
   }
 }

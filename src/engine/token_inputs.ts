@@ -15,6 +15,8 @@ import type { ItemReader } from "./map_items.ts";
 export interface Origin {
   held: HeldExecution;
   output: StoredOutput;
+  /** It is the failure of an execution whose step was refused. */
+  refused?: boolean;
 }
 
 /** Repeats a call while Redis is away. @throws RedisAwayError when the worker gives up */

@@ -14,6 +14,7 @@ import { Bell, pause } from "../base/wait.ts";
 import { keepConnections } from "../handlers/http.ts";
 import { handlersOf } from "../handlers/load.ts";
 import type { Handler, Handlers } from "../handlers/types.ts";
+import { askToFail } from "../postgres/commands.ts";
 import { Database } from "../postgres/database.ts";
 import { listPartitions, readInstallation } from "../postgres/partitions.ts";
 import { heartbeat, signOff } from "../postgres/registry.ts";
@@ -27,16 +28,16 @@ import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import { type HandedToken, isPostponed } from "../redis/replies.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
-import { fatesOf, type Withdrawn } from "../redis/upkeep.ts";
+import { fatesOf, nudgeReader, type Withdrawn } from "../redis/upkeep.ts";
 import { forgetWorker, renewLeases } from "../redis/workers.ts";
 import { decodeToken, type ExecutionToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { watchEscapes } from "./escapes.ts";
-import { perform, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
+import { failed, perform, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
 import { claimTraits, type HeldExecution, isCompensation, lifelines, nodeOf, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
-import { type Answer, Lane } from "./lane.ts";
+import { type Answer, type Batch, Lane } from "./lane.ts";
 import {
   BLOCKED_GRACE_MS,
   DEFAULT_CONCURRENCY,
@@ -52,6 +53,7 @@ import {
 import { Liveness } from "./liveness.ts";
 import { ItemReader } from "./map_items.ts";
 import { Offers } from "./offers.ts";
+import { faultText } from "./own_fault.ts";
 import { ReadyStreams } from "./ready_streams.ts";
 import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
@@ -173,6 +175,7 @@ export class Worker {
             log: this.#log,
             onAnswer: (lane, answer) => this.#answered(lane, answer),
             onGivenUp: (lane, { finished, claims }) => this.#letGo(lane, finished, claims),
+            onRefused: (lane, batch, error) => void this.#refused(lane, batch, faultText(error)),
             stopping: this.#stopping.signal,
             abandoned: this.#abandoned.signal,
           }),
@@ -402,6 +405,40 @@ export class Worker {
       const origin = token.after === undefined ? undefined : origins[token.after];
       void this.#hold(lane, token, payloads, origin);
     }
+  }
+
+  /** An execution whose step is refused fails; if that is refused too, or there is no execution, its run is to end. */
+  async #refused(lane: Lane, { finished, claims }: Batch, reason: string): Promise<void> {
+    const { item } = (finished[0] ?? claims[0]) as FinishedEntry | ClaimEntry;
+    const origin = this.#origins.get(item);
+    const place = { partition: lane.partition.number, run_id: item.runId };
+    this.#log.error({ ...place, reason }, "the scripts refuse a step");
+    if (origin && !origin.refused && "detail" in item) {
+      const { held } = origin;
+      const fault = new HitzeroError("STEP_REFUSED", `its step is refused: ${reason}`);
+      const failure = failed(held, fault, {
+        workerId: this.id,
+        now: () => this.#now(),
+        log: this.#log,
+        lost: this.#abandoned.signal,
+        services: this.#servicesOf(lane),
+        mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
+      });
+      this.#origins.delete(item);
+      this.#origins.set(failure.item, { held, output: failure.item.output, refused: true });
+      lane.finish({ ir: held.ir, item: failure.item });
+      return;
+    }
+    const call = finished[0] ? "finish" : "claim";
+    const run = { runId: item.runId, partition: place.partition, by: this.id, fault: { call, reason } };
+    try {
+      await askToFail(this.#database as Database, run);
+      await nudgeReader(lane.partition);
+    } catch (error) {
+      // Its token is handed out again.
+      this.#log.warn({ ...place, error: String(error) }, "nobody could be asked to end a run");
+    }
+    this.#letGo(lane, finished, claims);
   }
 
   /** These are no longer this worker's. */

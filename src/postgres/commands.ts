@@ -20,7 +20,8 @@ export interface SignalContent {
 export interface OpenCommand extends Row {
   command_seq: number;
   run_id: string;
-  kind: UserCommand;
+  /** `fail` comes from a worker. */
+  kind: UserCommand | "fail";
   ir_digest: string;
   issued_at: Date;
   issued_by: string | null;
@@ -47,6 +48,25 @@ export async function acceptCommand(
       command.signal?.payload === undefined ? null : JSON.stringify(command.signal.payload),
       command.signal?.by ?? null,
     ],
+  );
+}
+
+/** A step that the scripts refuse. */
+export interface StepFault {
+  call: string;
+  reason: string;
+}
+
+/** Asks the reader to end a run that cannot be carried on, unless it was asked already. */
+export async function askToFail(
+  database: Queryable,
+  run: { runId: string; partition: number; by: string; fault: StepFault },
+): Promise<void> {
+  await database.query(
+    `insert into hitzero.commands (command_id, run_id, partition, kind, payload, issued_by)
+     select gen_random_uuid(), $1, $2, 'fail', $3, $4
+     where not exists (select 1 from hitzero.commands where run_id = $1 and kind = 'fail' and applied_at is null)`,
+    [run.runId, run.partition, JSON.stringify(run.fault), run.by],
   );
 }
 

@@ -2,9 +2,11 @@
  * Leases, timers and entries that nobody claimed: what a worker renews and a reader looks after. Each change is a script that
  * compares before it writes, so it matters neither who calls nor how often.
  */
-import { decodeKept } from "../token/token.ts";
+import { assert } from "../base/assert.ts";
+import { decodeKept, decodeToken } from "../token/token.ts";
 import { functionOf } from "../workflow/function_of.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
+import { callInHalves } from "./call_fault.ts";
 import { KeyList } from "./key_list.ts";
 import { controlChannel } from "./keys.ts";
 import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
@@ -21,11 +23,19 @@ import {
 import { stepCall, streamsOf } from "./step_call.ts";
 import { forgetDeadWorkers } from "./workers.ts";
 
+/** Told of a run that a script refuses to carry on, and by which call; undefined: it is not known which run it was. */
+export type OnRefused = (runId: string | undefined, call: string, error: unknown) => Promise<void>;
+
+const isNobodys: OnRefused = (_runId, _call, error) => Promise.reject(error);
+
 /** Hands tokens out again whose lease ran out; answers how many. */
-export async function reclaimExpired(partition: Partition): Promise<number> {
+export async function reclaimExpired(
+  partition: Partition,
+  onRefused: OnRefused = isNobodys,
+): Promise<number> {
   let reclaimed = 0;
   for (let calls = 0; calls < RECLAIM_CALLS; calls += 1) {
-    const part = await reclaimSome(partition);
+    const part = await reclaimSome(partition, onRefused);
     reclaimed += part.reclaimed;
     if (part.expired < partition.limits.executions) {
       await forgetDeadWorkers(partition);
@@ -37,13 +47,29 @@ export async function reclaimExpired(partition: Partition): Promise<number> {
 
 const RECLAIM_CALLS = 20;
 
-async function reclaimSome(partition: Partition): Promise<{ expired: number; reclaimed: number }> {
+async function reclaimSome(
+  partition: Partition,
+  onRefused: OnRefused,
+): Promise<{ expired: number; reclaimed: number }> {
   const { redis } = partition.connection;
   const now = partition.connection.now();
   const expired = await partition.orAway(
     redis.zrangebyscore(partition.keys.leases, "-inf", now, "LIMIT", 0, partition.limits.executions),
   );
-  if (expired.length === 0) return { expired: 0, reclaimed: 0 };
+  let reclaimed = 0;
+  const reclaim = async (part: readonly string[]) => {
+    reclaimed += await reclaimThese(partition, part);
+  };
+  if (expired.length > 0) {
+    await callInHalves(expired, reclaim, async (kept, error) => {
+      await onRefused(decodeKept(kept)?.token.runId, `reclaim ${kept}`, error);
+      await partition.orAway(redis.zrem(partition.keys.leases, kept));
+    });
+  }
+  return { expired: expired.length, reclaimed };
+}
+
+async function reclaimThese(partition: Partition, expired: readonly string[]): Promise<number> {
   const list = new KeyList([
     partition.keys.meta,
     partition.keys.journal(partition.epoch),
@@ -51,9 +77,9 @@ async function reclaimSome(partition: Partition): Promise<{ expired: number; rec
     partition.keys.workers,
     partition.keys.listings,
   ]);
-  const items = expired.flatMap((kept) => {
+  const items = expired.map((kept) => {
     const known = decodeKept(kept);
-    if (known?.token.kind !== "execution") return [];
+    assert(known?.token.kind === "execution", `${kept} is the lease of an execution`);
     const { runId, digest, generation, node, scope, attempt, delivery, nonce } = known.token;
     return {
       kept,
@@ -77,7 +103,7 @@ async function reclaimSome(partition: Partition): Promise<{ expired: number; rec
   );
   const json = { ...(await partition.fence(partition.epoch)), queues, expired: items };
   const { reclaimed } = await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply);
-  return { expired: expired.length, reclaimed };
+  return reclaimed;
 }
 
 /** Consumer that takes over what was never claimed. One name for all readers: each name would be kept for ever. */
@@ -88,6 +114,7 @@ export async function requeueUnclaimed(
   partition: Partition,
   { queue, functionName }: { queue: string; functionName?: string },
   idleMs: number,
+  onRefused: OnRefused = isNobodys,
 ): Promise<number> {
   const key = partition.keys.ready(queue, functionName);
   const [, entries] = (await partition.orAway(
@@ -103,8 +130,17 @@ export async function requeueUnclaimed(
     ),
   )) as [string, string[]];
   if (entries.length === 0) return 0;
-  const json = { ...(await partition.fence(partition.epoch)), entries };
-  await partition.call("requeue", [partition.keys.meta, key], [JSON.stringify(json)], okReply);
+  const requeue = async (part: readonly string[]) => {
+    const json = { ...(await partition.fence(partition.epoch)), entries: part };
+    await partition.call("requeue", [partition.keys.meta, key], [JSON.stringify(json)], okReply);
+  };
+  await callInHalves(entries, requeue, async (entry, error) => {
+    const { redis } = partition.connection;
+    const [found] = await partition.orAway(redis.xrange(key, entry, entry));
+    await onRefused(decodeToken(found?.[1][1] ?? "")?.runId, `requeue ${entry} of ${queue}`, error);
+    await partition.orAway(redis.xack(key, GROUP, entry));
+    await partition.orAway(redis.xdel(key, entry));
+  });
   return entries.length;
 }
 
@@ -337,6 +373,7 @@ export async function dropTimeLimits(
 export async function fireTimers(
   partition: Partition,
   onTimeOut: (runId: string) => Promise<void>,
+  onRefused: OnRefused = isNobodys,
 ): Promise<number | undefined> {
   const { redis } = partition.connection;
   for (;;) {
@@ -362,15 +399,21 @@ export async function fireTimers(
       await onTimeOut(kept.split("|")[2] as string);
       await partition.orAway(redis.zrem(partition.keys.timers, kept));
     }
-    const list = new KeyList([partition.keys.meta, partition.keys.timers]);
-    const kept = due.filter((member) => !member.startsWith("!"));
-    const queues = streamsOf(
-      list,
-      partition.keys,
-      kept.map((member) => member.slice(0, member.indexOf("|"))),
-    );
-    const json = { ...(await partition.fence(partition.epoch)), queues, due: kept };
-    await partition.call("fire", list.keys, [JSON.stringify(json)], fireReply);
+    const fire = async (kept: readonly string[]) => {
+      const list = new KeyList([partition.keys.meta, partition.keys.timers]);
+      const queues = streamsOf(
+        list,
+        partition.keys,
+        kept.map((member) => member.slice(0, member.indexOf("|"))),
+      );
+      const json = { ...(await partition.fence(partition.epoch)), queues, due: kept };
+      await partition.call("fire", list.keys, [JSON.stringify(json)], fireReply);
+    };
+    const tokens = due.filter((member) => !member.startsWith("!"));
+    await callInHalves(tokens, fire, async (kept, error) => {
+      await onRefused(decodeKept(kept)?.token.runId, `fire ${kept}`, error);
+      await partition.orAway(redis.zrem(partition.keys.timers, kept));
+    });
   }
 }
 
