@@ -18,7 +18,7 @@ import { functionOf } from "../workflow/function_of.ts";
 import type { IRNode } from "../workflow/ir.ts";
 import { performWatched } from "./escapes.ts";
 import { bareItem, finishedItem, type HandOver, type Performed } from "./finished_item.ts";
-import { type HeldExecution, nodeOf, viewOf } from "./held.ts";
+import { type HeldExecution, nodeOf, ownCopy, viewOf } from "./held.ts";
 import { MAX_DELIVERIES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES } from "./limits.ts";
 import { type Outcome, route } from "./routed.ts";
 import { beginWaiting, endWaiting, mustWait, type Parked, type WaitingServices } from "./waiting.ts";
@@ -114,13 +114,15 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   const node = nodeOf(held);
   const startedAt = options.now();
   const abort = new AbortController();
-  const execution = viewOf(held, abort.signal, logOf(held, options.log));
+  const log = logOf(held, options.log);
+  const runsHandler = functionOf(node) !== undefined;
+  const execution = viewOf(runsHandler ? ownCopy(held) : held, abort.signal, log);
   const produce = async (): Promise<{ text: string } | Parked> => {
     if (mustWait(node) && held.woken === undefined) return beginWaiting(execution, options.services);
     if (mustWait(node)) return endWaiting(held, execution, options.services);
     const value = await options.call(() => performNode(execution, options.handlers, options.connections));
     // What it left behind that has failed already is known when this turn of the event loop is over.
-    if (functionOf(node) !== undefined) await nextTurn();
+    if (runsHandler) await nextTurn();
     const limits = {
       maxBytes: MAX_OUTPUT_BYTES,
       maxDepth: MAX_JSON_DEPTH,
@@ -132,7 +134,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   let first: Outcome;
   try {
     if (held.delivery > MAX_DELIVERIES) throw deadLetter(held.delivery - 1);
-    const produced = await withTimeout(node, abort, { ...options, log: execution.log }, produce);
+    const produced = await withTimeout(node, abort, { ...options, log }, produce);
     if ("park" in produced) {
       const item = bareItem(held, "W", { ...detail(), ...produced.detail }, { park: produced.park });
       return { item, blobs: produced.blobs };
@@ -153,7 +155,9 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     if (due !== undefined) return { item: bareItem(held, "R", detail(error), { due }), blobs: [] };
     first = { error };
   }
-  return concluded(held, execution, first, detail, options);
+  // A handler may have changed what it was given; conditions see what is on record.
+  const seen = runsHandler ? viewOf(held, abort.signal, log) : execution;
+  return concluded(held, seen, first, detail, options);
 }
 
 /** What is needed where no handler is called. */

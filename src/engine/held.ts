@@ -152,6 +152,12 @@ function ancestorsOf(held: HeldExecution): Record<string, { output: unknown }> {
   return ancestors;
 }
 
+/** With an item that may be changed. The item itself is there once, for all executions of a worker that stand in it. */
+export function ownCopy(held: HeldExecution): HeldExecution {
+  const { item } = held;
+  return typeof item === "object" && item !== null ? { ...held, item: structuredClone(item) } : held;
+}
+
 /** The execution as node types and handlers see it. */
 export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Execution {
   const node = nodeOf(held);

@@ -16,10 +16,15 @@ interface Options {
   attempt?: number;
   condition?: string;
   lost?: AbortSignal;
+  /** Another execution. */
+  held?: Partial<HeldExecution>;
 }
 
 /** Performs the node `work` with this handler; @returns what it came to and what the worker's log says. */
-async function performed(handler: Handler, { retry, attempt = 1, condition, lost }: Options = {}) {
+async function performed(
+  handler: Handler,
+  { retry, attempt = 1, condition, lost, held: more }: Options = {},
+) {
   const work = {
     id: "work",
     type: "function",
@@ -40,6 +45,7 @@ async function performed(handler: Handler, { retry, attempt = 1, condition, lost
       hops: 0,
       since: 0,
     },
+    ...more,
   };
   const lines: Record<string, unknown>[] = [];
   const stream = new Writable({
@@ -115,6 +121,27 @@ test("a failed attempt is one WARN line with its place and what went wrong; the 
     },
   ]);
   expect(JSON.stringify(lines)).not.toContain("tell nobody");
+});
+
+test("a handler that changes what it was given changes nothing for conditions and for other executions", async () => {
+  const change = ({ data, input, item }: Parameters<Handler>[0]) => {
+    for (const value of [data, input, item])
+      if (value) Object.assign(value, { password: "changed", self: value });
+    return {};
+  };
+  const condition = 'data.password == "tell nobody" && input.password == "tell nobody"';
+  expect((await performed(change, { condition })).item).toMatchObject({ outcome: "C", arrivals: "=t" });
+
+  const body = { nodes: [{ id: "work", type: "function", config: { function_name: "work" } }], edges: [] };
+  const each = { id: "each", type: "map", config: { items: "input", body } };
+  const { ir } = compile({ name: "flow", nodes: [each], edges: [] });
+  const item = { password: "mine" };
+  const nodeIndex = ir.nodes.findIndex(({ id }) => id === "work");
+  const seen: unknown[] = [];
+  const note: Handler = (context) => seen.push(context.item, context.data) && change(context);
+  expect((await performed(note, { held: { ir, nodeIndex, scope: "each:0", item } })).item.outcome).toBe("C");
+  expect(seen).toMatchObject([{ password: "changed" }, { password: "changed" }]);
+  expect(item).toEqual({ password: "mine" });
 });
 
 test("a condition that cannot be evaluated is logged as a failed attempt; a success and a withdrawn execution are not", async () => {
