@@ -4,14 +4,15 @@
  */
 import { createHash } from "node:crypto";
 import { type FSWatcher, readFileSync, watch } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 
+const SOURCE = /\.(?:[cm]?[jt]sx?|json)$/;
 /** Editors, formatters and checkouts write several files one after another. */
 const SETTLE_MS = 100;
 
 interface FileWatchOptions {
-  /** Receives the files that changed; none: something else did in one of their folders. */
-  onChange: (files: readonly string[]) => void;
+  /** Receives the files that changed, and sources beside them in their folders that did. */
+  onChange: (files: readonly string[], beside: readonly string[]) => void;
   /** A folder that cannot be watched. */
   onError: (folder: string, error: unknown) => void;
 }
@@ -20,6 +21,8 @@ export class FileWatch {
   readonly #options: FileWatchOptions;
   readonly #digests = new Map<string, string>();
   readonly #folders = new Map<string, FSWatcher>();
+  /** Files of which something was heard since the last look. */
+  readonly #heard = new Set<string>();
   #settling: NodeJS.Timeout | undefined;
 
   constructor(options: FileWatchOptions) {
@@ -36,7 +39,7 @@ export class FileWatch {
     const folder = dirname(file);
     if (this.#folders.has(folder)) return;
     try {
-      const watcher = watch(folder, () => this.#stir());
+      const watcher = watch(folder, (_event, name) => this.#hear(join(folder, name ?? "")));
       watcher.on("error", (error) => this.#options.onError(folder, error));
       this.#folders.set(folder, watcher);
     } catch (error) {
@@ -50,7 +53,10 @@ export class FileWatch {
     this.#folders.clear();
   }
 
-  #stir(): void {
+  #hear(file: string): void {
+    // Logs and data may lie there, too.
+    if (!this.#digests.has(file) && !SOURCE.test(file)) return;
+    this.#heard.add(file);
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => this.#look(), SETTLE_MS);
   }
@@ -63,7 +69,9 @@ export class FileWatch {
       this.#digests.set(file, now);
       changed.push(file);
     }
-    this.#options.onChange(changed);
+    const beside = [...this.#heard].filter((file) => !this.#digests.has(file));
+    this.#heard.clear();
+    if (changed.length > 0 || beside.length > 0) this.#options.onChange(changed, beside);
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * Reloads the handlers of `up` when a file of theirs changes: the workers are replaced by new ones. What does not load leaves the
- * workers before it in place; the next change of anything in its folders is another try.
+ * workers before it in place; the next change of a source in its folders is another try.
  */
 import { relative } from "node:path";
 import { FileWatch } from "./file_watch.ts";
@@ -20,7 +20,7 @@ export class HandlerReload {
     this.#stack = stack;
     this.#tell = tell;
     this.#watch = new FileWatch({
-      onChange: (files) => this.#onChange(files),
+      onChange: (files, beside) => this.#onChange(files, beside),
       onError: (folder) => tell(`${folder} cannot be watched: changes there need a restart`),
     });
     stack.onModule = (file) => this.#watch.add(file);
@@ -37,9 +37,10 @@ export class HandlerReload {
     this.#watch.close();
   }
 
-  #onChange(files: readonly string[]): void {
-    for (const file of files) this.#changed.add(file);
-    if (!this.#reloading && (files.length > 0 || this.#isBroken)) void this.#reload();
+  #onChange(files: readonly string[], beside: readonly string[]): void {
+    // A file that was missing may be there now.
+    for (const file of this.#isBroken ? [...files, ...beside] : files) this.#changed.add(file);
+    if (!this.#reloading && this.#changed.size > 0) void this.#reload();
   }
 
   async #reload(): Promise<void> {
@@ -62,8 +63,6 @@ export class HandlerReload {
 }
 
 function namesOf(files: readonly string[]): string {
-  const [first = "something beside the handlers", ...more] = files.map((file) =>
-    relative(process.cwd(), file),
-  );
+  const [first = "", ...more] = files.map((file) => relative(process.cwd(), file));
   return more.length === 0 ? first : `${first} and ${plural(more.length, "other file")}`;
 }

@@ -1,4 +1,5 @@
 /** A worker's log line, which is JSON, for eyes. */
+import { dirname } from "node:path";
 import { z } from "zod";
 import { causeLines } from "./run_outcome.ts";
 import { placeOf } from "./scopes.ts";
@@ -28,8 +29,9 @@ const FailedAttempt = z.object({
     .optional(),
 });
 
-/** Frames shown of a stack. */
+/** Frames shown of a stack: the user's. */
 const FRAMES = 5;
+const OWN_FILES = dirname(import.meta.dirname);
 
 /** What to show of a line that a child printed. A line that is no log entry stays as it is. */
 export function readableLog(line: string, colors: Colors): string[] {
@@ -77,7 +79,10 @@ function failureText({
 function below({ stack = "", causes }: Failed): string[] {
   const frames = stack
     .split("\n")
-    .filter((frame) => /^\s+at /.test(frame) && !frame.includes("node:internal"))
+    .filter(
+      (frame) =>
+        /^\s+at /.test(frame) && !/node:internal|node:async/.test(frame) && !frame.includes(OWN_FILES),
+    )
     .slice(0, FRAMES);
   return [...causeLines(causes), ...frames.map((frame) => `  ${frame.trim()}`)];
 }

@@ -1,15 +1,16 @@
+import { resolve } from "node:path";
 import pc from "picocolors";
 import { expect, test } from "vitest";
 import { readableLog } from "../../../src/cli/log_line.ts";
 
 const shown = (entry: object | string) =>
   readableLog(typeof entry === "string" ? entry : JSON.stringify(entry), pc.createColors(false));
+const OWN = resolve(import.meta.dirname, "../../../src");
 const time = "2026-11-27T12:00:00.000Z";
 const place = { run_id: "run-1", workflow: "flow", node: "fetch", scope: "each:3", attempt: 1 };
 
 test("a failed attempt is told in a sentence, with its causes and where it was thrown below", () => {
-  const stack =
-    "TypeError: fetch failed\n    at node:internal/deps/undici\n    at get (/app/handlers.ts:3:9)";
+  const stack = `TypeError: fetch failed\n    at node:internal/deps/undici\n    at get (/app/handlers.ts:3:9)\n    at perform (${OWN}/engine/execute.ts:1:1)`;
   const causes = [{ depth: 1, code: "ECONNREFUSED", message: "connect ECONNREFUSED 127.0.0.1:1" }];
   const entry = {
     level: 40,
