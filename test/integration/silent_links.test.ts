@@ -1,13 +1,20 @@
 /** Connections that fall silent without closing, lead to a replica, or have a clock of their own. */
+
+import { Redis } from "ioredis";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { HitzeroError } from "../../src/base/errors.ts";
+import { examine } from "../../src/cli/doctor/examine.ts";
 import { Client } from "../../src/engine/client.ts";
+import { Supervisor } from "../../src/engine/supervisor.ts";
+import { Worker } from "../../src/engine/worker.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { createTestDatabase } from "../support/database.ts";
+import { startEngine } from "../support/engine.ts";
+import { fn } from "../support/flow.ts";
 import { type Direction, type Link, startLink } from "../support/link.ts";
-import { redisUrl, testNamespace } from "../support/redis.ts";
-import { until } from "../support/until.ts";
+import { redisUrl, startPrivateRedis, testNamespace } from "../support/redis.ts";
+import { until, withinLimit } from "../support/until.ts";
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
@@ -160,6 +167,86 @@ test("a client that is answered by nobody says so, and which server it is", asyn
     message: expect.stringContaining(name),
   });
   expect(answers).toEqual([unreachable("Redis"), unreachable("Postgres")]);
+});
+
+describe("a planned failover", () => {
+  /** Two servers, the second a replica that has caught up, and an address that leads to the first. */
+  async function pair() {
+    const first = await startPrivateRedis(["repl-diskless-sync-delay 0"]);
+    closers.push(() => first.stop());
+    const second = await startPrivateRedis();
+    closers.push(() => second.stop());
+    const [old, next] = [new Redis(first.url), new Redis(second.url)];
+    for (const one of [old, next]) closers.push(() => one.disconnect());
+    const { password } = new URL(first.url);
+    for (const one of [old, next]) await one.config("SET", "masterauth", password);
+    await next.config("SET", "requirepass", password);
+    await next.replicaof("127.0.0.1", String(first.port));
+    await until(
+      async () => /master_link_status:up/.test(await next.info("replication")),
+      "the replica follows",
+      20_000,
+    );
+    const replica = new URL(first.url);
+    replica.port = String(second.port);
+    const link = await linkTo(first.url);
+    return {
+      replicaUrl: replica.href,
+      link,
+      /** Sockets stay as they are: it is the address that leads elsewhere now. */
+      failOver: async () => {
+        await old.wait(1, 10_000);
+        await next.replicaof("NO", "ONE");
+        await old.replicaof("127.0.0.1", String(second.port));
+        link.leadTo(replica.href);
+      },
+    };
+  }
+
+  test("is followed by workers, supervisors, blocked reads and listeners, whose sockets stay open", async () => {
+    const { link, failOver } = await pair();
+    const gates: (() => void)[] = [];
+    const handlers = { gate: () => new Promise<void>((resolve) => gates.push(resolve)), echo: () => "done" };
+    const engine = await startEngine({ redisUrl: link.url, handlers, concurrency: 2 });
+    closers.push(() => engine.stop());
+    const { client } = engine;
+    const workflow = await client.register({
+      name: "failover",
+      nodes: [fn("hold", "gate"), fn("after", "echo")],
+      edges: [{ from: "hold", to: "after" }],
+    });
+    const [running] = (await client.submit(workflow)).runIds as [string];
+    await until(() => gates.length === 1, "a handler runs");
+    await failOver();
+    const [later] = (await client.submit(workflow)).runIds as [string];
+    await until(() => gates.length === 2, "the worker takes tokens from the new primary");
+    const cancelled = (await client.submit(workflow)).runIds[0] as string;
+    await client.cancel(cancelled);
+    for (const open of gates) open();
+    const ends = [running, later, cancelled].map((runId) => client.wait(runId, { signal: withinLimit() }));
+    expect((await Promise.all(ends)).map(({ status }) => status)).toEqual([
+      "COMPLETED",
+      "COMPLETED",
+      "CANCELLED",
+    ]);
+    const { checks } = await examine({ ...engine.settings, leaseMs: 10_000, drainTimeoutMs: 10_000 });
+    expect(checks.filter(({ area, status }) => area === "partitions" && status !== "ok")).toEqual([]);
+  });
+
+  test("a replica is refused by name at the start, and by doctor", async () => {
+    const { replicaUrl } = await pair();
+    const testDatabase = await createTestDatabase();
+    closers.push(testDatabase.drop);
+    const settings = { redisUrl: replicaUrl, databaseUrl: testDatabase.url, namespace: testNamespace() };
+    const refusal = { code: "REDIS_IS_REPLICA", exitCode: 3 };
+    await expect(new Worker({ ...settings, handlers: {} }).start()).rejects.toMatchObject(refusal);
+    await expect(new Supervisor(settings).start()).rejects.toMatchObject(refusal);
+    await expect(Client.connect(settings)).rejects.toMatchObject(refusal);
+    const { checks, away } = await examine({ ...settings, leaseMs: 10_000, drainTimeoutMs: 10_000 });
+    expect(away).toBe(true);
+    const redis = checks.filter(({ area }) => area === "redis");
+    expect(redis).toMatchObject([{ status: "fail", message: expect.stringContaining("is a replica") }]);
+  });
 });
 
 test("Redis's clock is known whatever happens to this machine's", async () => {
