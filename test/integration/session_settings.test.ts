@@ -1,6 +1,7 @@
 /** Roles and databases may set what each session begins with; behind a pooler nobody can set it back. Nothing here depends on it. */
 import { afterEach, expect, test } from "vitest";
 import { examine } from "../../src/cli/doctor/examine.ts";
+import { resolveSettings } from "../../src/engine/settings.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { edges, fn } from "../support/flow.ts";
 import { until, withinLimit } from "../support/until.ts";
@@ -84,12 +85,7 @@ test.each(["SQL, DMY", "German, DMY", "Postgres, MDY"])(
     isRecent(rows[0]?.started_at ?? null);
     const [listed] = await client.listWorkflows();
     isRecent(new Date(listed?.versions[0]?.created_at as string));
-    const { checks } = await examine({
-      ...settings,
-      leaseMs: 10_000,
-      drainTimeoutMs: 10_000,
-      unofferedTimeoutMs: 900_000,
-    });
+    const { checks } = await examine({ ...resolveSettings({}), ...settings });
     // The servers of tests are made for speed.
     const ofWork = checks.filter(({ area }) => area !== "redis" && area !== "postgres");
     expect(ofWork.filter(({ status }) => status === "fail")).toEqual([]);

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import type { HitzeroError } from "../../src/base/errors.ts";
 import { examine } from "../../src/cli/doctor/examine.ts";
 import { Client } from "../../src/engine/client.ts";
+import { resolveSettings } from "../../src/engine/settings.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { Database } from "../../src/postgres/database.ts";
@@ -229,7 +230,7 @@ describe("a planned failover", () => {
       "COMPLETED",
       "CANCELLED",
     ]);
-    const { checks } = await examine({ ...engine.settings, leaseMs: 10_000, drainTimeoutMs: 10_000 });
+    const { checks } = await examine({ ...resolveSettings({}), ...engine.settings });
     expect(checks.filter(({ area, status }) => area === "partitions" && status !== "ok")).toEqual([]);
   });
 
@@ -242,7 +243,7 @@ describe("a planned failover", () => {
     await expect(new Worker({ ...settings, handlers: {} }).start()).rejects.toMatchObject(refusal);
     await expect(new Supervisor(settings).start()).rejects.toMatchObject(refusal);
     await expect(Client.connect(settings)).rejects.toMatchObject(refusal);
-    const { checks, away } = await examine({ ...settings, leaseMs: 10_000, drainTimeoutMs: 10_000 });
+    const { checks, away } = await examine({ ...resolveSettings({}), ...settings });
     expect(away).toBe(true);
     const redis = checks.filter(({ area }) => area === "redis");
     expect(redis).toMatchObject([{ status: "fail", message: expect.stringContaining("is a replica") }]);
