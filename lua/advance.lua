@@ -11,7 +11,7 @@
 --          or with outcome W {…, detail, park w|s|m|c, due, signal, total, closes, stops, blobs}: it waits
 --          or {run, ir, parked, scopes, id, g, settle, stream, entry}
 --   claims:   {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, stream, entry, needs [[node, field]], waits, withdraws,
---              guarded, unless [[node, field]]}
+--              guarded, unless [[node, field]], alone (it is performed with nothing else in its process)}
 --          and, when the worker does not offer its function, {…, moves_to (stream), function (field)}
 -- reply JSON {word: ok, finished [{word}], claims [{word}], tokens [...]} then payloads (outputs, inputs), or refused. The worker reads by itself
 --   what a wide join ran on.
@@ -30,6 +30,7 @@
 --@include lib/withdraw.lua
 --@include lib/bodies.lua
 --@include lib/offers.lua
+--@include lib/losses.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -89,7 +90,7 @@ local function hand_out(token, needs, after, after_node)
     delivery = token.delivery, nonce = token.nonce, after = after, sources = #inputs > 0 and sources or nil,
     inputs = #inputs > 0 and inputs or nil, needs = #needed > 0 and needed or nil,
     input = after and 0 or run.input_payload, wide = token.sources.wide or nil,
-    woken = token.woken and payload(token.woken) or nil,
+    woken = token.woken and payload(token.woken) or nil, losses = token.losses,
   }
   leased[#leased + 1] = kept_token(token)
 end
@@ -129,6 +130,7 @@ local function put_off(item, run, field, rest, kind, attempt, more)
   run.events = first_event
   run.changed = true
   give_back_permits(step, run, item.guarded, item.node)
+  forget_losses(run, item)
   put_active(run, field, call.call, 1, attempt, '', sources)
   released[#released + 1] = kept_item(run, item)
   if item.blobs then for _, blob in ipairs(item.blobs) do persisted[#persisted + 1] = blob end end
@@ -214,6 +216,7 @@ local function finish(item, run, position)
   run.events = first_event
   count(run, is_undoing(run, item.scope, item.node) and '' or item.scope, -1)
   if item.unhandled and fail_unhandled(item, run) then step.halt = item.halt end
+  forget_losses(run, item)
   put(run, field, 'A') -- resolved below, when it is known what was handed over
   if item.keep then put(run, 'o' .. item.node .. at_scope(item.keep_at or item.scope), ARGV[item.output]) end
   if item.ends_item then put(run, 't' .. item.node .. at_scope(item.keep_at or item.scope), '1') end
@@ -286,6 +289,13 @@ local function claim(item, run)
   local attempt, holder, sources = parse_active(rest)
   if attempt ~= item.attempt or (holder ~= '' and holder ~= call.worker) then return 'stale' end
   if not is_alive(run, item.scope, item.node) then return 'stale' end
+  local losses = delivery > 1 and read_losses(run, item.node, item.scope)
+  if losses and losses.lost >= SUSPECT and not item.alone then -- it lay where all read, as after a pause
+    local step = step_of()
+    step.queued[1] = { run = run, queue = suspects_of(item.queue), node = item.node, scope = item.scope, attempt = attempt, delivery = delivery,
+      nonce = nonce }
+    return 'stale'
+  end
   run.changed = true
   local first_event = run.events + 1
   if is_stopping(run) then -- withdrawn instead of performed
@@ -329,7 +339,7 @@ local function claim(item, run)
   end
   put_active(run, field, nonce, delivery, attempt, call.worker, sources)
   hand_out({ run = run, node = item.node, scope = item.scope, attempt = attempt, delivery = delivery, nonce = nonce, sources = sources,
-    queue = item.queue, woken = woken }, item.needs, nil, nil)
+    queue = item.queue, woken = woken, losses = losses and losses.lost > 0 and losses or nil }, item.needs, nil, nil)
   if woken == 'w' and item.withdraws then -- its time has come
     local step = step_of()
     settle_and_count(step, run, { { item.node, item.scope, 1, 'W' } })

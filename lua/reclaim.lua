@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- Tokens whose lease ran out are handed out again, with the next delivery number. The attempt stays: losing a worker uses none up.
--- A worker that lives, but whose loop is blocked, keeps what it holds.
--- KEYS  1 meta · 2 journal · 3 leases · 4 workers · 5 listings · then runs, their parked lists, IRs and ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, queues, expired [{kept, run, ir, parked, id, g, queue, node, scope, attempt, delivery, nonce}]}
+-- A worker that lives, but whose loop is blocked, keeps what it holds. What several were lost with goes to the suspects of its queue.
+-- KEYS  1 meta · 2 journal · 3 leases · 4 workers · 5 listings · 6 last words · then runs, their parked lists, IRs, ready streams and those of suspects
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, queues, expired [{kept, run, ir, parked, id, g, queue, node, scope, attempt, delivery, nonce}],
+--         died {worker, words}?: this worker's process ended while it held these, and nothing else}
 -- reply {word: ok, reclaimed} | refused
 -- Journal: l, one for each token handed out again.
 --@include lib/fence.lua
@@ -16,6 +17,7 @@
 --@include lib/withdraw.lua
 --@include lib/bodies.lua
 --@include lib/workers.lua
+--@include lib/losses.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -23,7 +25,7 @@ local word = refusal(meta, call)
 if word then return refuse(word) end
 local runs, order, ended, journal, reclaimed = {}, {}, {}, {}, 0
 local step, now, spared = new_step(call), clock(), {}
-local workers = { workers = KEYS[4], listings = KEYS[5] }
+local workers = { workers = KEYS[4], listings = KEYS[5], last_words = KEYS[6] }
 
 local function reclaim(item, run, score)
   local field = 'n' .. item.node .. at_scope(item.scope)
@@ -32,26 +34,35 @@ local function reclaim(item, run, score)
   local attempt, worker, sources = parse_active(rest)
   if attempt ~= item.attempt or not is_held(worker) then return end
   if not is_alive(run, item.scope, item.node) then return end -- the reader withdraws it
-  local alive_until = is_blocked(workers, worker, now, score)
-  if alive_until then
-    spared[#spared + 1] = { item.kept, alive_until }
-    return
+  local loss
+  if call.died then
+    if worker ~= call.died.worker then return end
+    loss = { alone = true, words = call.died.words }
+  else
+    local alive_until = is_blocked(workers, worker, now, score)
+    if alive_until then
+      spared[#spared + 1] = { item.kept, alive_until }
+      return
+    end
+    loss = loss_of(workers, worker, now, item.kept)
   end
+  local losses = loss and add_loss(run, item.node, item.scope, loss) or read_losses(run, item.node, item.scope)
   put_active(run, field, nonce, delivery + 1, attempt, '', sources)
   take_back_permits(run, item.node, worker)
   run.events = run.events + 1
   run.changed = true
   reclaimed = reclaimed + 1
-  step.queued[#step.queued + 1] = { run = run, queue = item.queue, node = item.node, scope = item.scope, attempt = attempt,
+  step.queued[#step.queued + 1] = { run = run, queue = stream_for(losses, item.queue), node = item.node, scope = item.scope, attempt = attempt,
     delivery = delivery + 1, nonce = nonce }
   journal[#journal + 1] = 'l'
   journal[#journal + 1] = cjson.encode({ id = run.id, g = item.g, q = run.events, node = item.node, scope = item.scope,
-    attempt = attempt, delivery = delivery + 1 })
+    attempt = attempt, delivery = delivery + 1, lost = losses.lost > 0 and losses.lost or nil,
+    alone = losses.alone > 0 and losses.alone or nil, words = loss and loss.words or nil })
 end
 
 for _, item in ipairs(call.expired) do
   local score = redis.call('ZSCORE', KEYS[3], item.kept)
-  if score and tonumber(score) <= now then
+  if score and (call.died or tonumber(score) <= now) then
     ended[#ended + 1] = item.kept
     local run = runs[item.run]
     if not run then

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- A worker lists the tokens that it holds: their leases are renewed. One whose lease is no more was handed out again.
--- KEYS  1 meta · 2 leases · 3 workers · 4 listings · 5 last words
+-- KEYS  1 meta · 2 leases · 3 workers · 4 listings · 5 last words · then the streams of suspects of its queues
 -- ARGV  1 JSON {layout, epoch, timeline, worker, lease_ms, held [kept token], listing {age_ms, flags, alone}}: with the last part of a
 --         list, which began so long ago, or calls of which the worker does not know yet what they handed to it
--- reply {word: ok, lost [position from 0]} | refused
+-- reply {word: ok, lost [position from 0], suspects: how many wait} | refused
 --@include lib/fence.lua
 --@include lib/clock.lua
 --@include lib/writes.lua
@@ -29,4 +29,6 @@ if listing then
     { until_ms = now + call.lease_ms - listing.age_ms, flags = listing.flags, alone = listing.alone })
   write('HDEL', KEYS[5], call.worker)
 end
-return commit({ word = 'ok', lost = #lost > 0 and lost or nil })
+local suspects = 0
+for index = 6, #KEYS do suspects = suspects + redis.call('XLEN', KEYS[index]) end
+return commit({ word = 'ok', suspects = suspects, lost = #lost > 0 and lost or nil })

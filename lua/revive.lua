@@ -14,6 +14,7 @@
 --@include lib/waiting.lua
 --@include lib/withdraw.lua
 --@include lib/bodies.lua
+--@include lib/losses.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -45,8 +46,9 @@ local function in_reach(node, scope, state)
     delivery = state.delivery, nonce = state.nonce }
   local kept, text = kept_token(token), encode_token(token)
   if state.worker ~= '' then return redis.call('ZSCORE', KEYS[3], kept) end
+  local suspects = stream_of(call, suspects_of(node.queue))
   return redis.call('ZSCORE', KEYS[4], kept) or is_in(stream_of(call, node.queue), text)
-    or node.function_stream and is_in(KEYS[node.function_stream], text)
+    or node.function_stream and is_in(KEYS[node.function_stream], text) or suspects and is_in(suspects, text)
 end
 
 local function revive(node, scope)

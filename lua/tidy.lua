@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Ready streams are rid of consumers whose workers are gone, but never of one that holds entries: DELCONSUMER would throw these away. A queue
--- that nobody reads any more and that is empty goes with its last consumer. A worker that comes back makes both anew.
+-- that nobody reads any more and that is empty goes with its last consumer, and its suspects' stream, too. A worker that comes back makes both anew.
 -- KEYS  1 meta · 2 queues · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, gone_ms, most, streams [{stream, queue?}]}: a consumer that has not read for gone_ms is gone; so many
+-- ARGV  1 JSON {layout, epoch, timeline, gone_ms, most, streams [{stream, queue?, suspects?}]}: a consumer that has not read for gone_ms is gone; so many
 --       are removed at most; queue: its stream may go, too
 -- reply {word: ok, removed} | refused
 --@include lib/fence.lua
@@ -37,13 +37,14 @@ for _, one in ipairs(call.streams) do
       left = left + 1
     end
   end
-  if consumers and left == 0 and one.queue and redis.call('XLEN', stream) == 0 then
-    emptied[#emptied + 1] = { stream, one.queue }
+  if consumers and left == 0 and one.queue and redis.call('XLEN', stream) == 0 and redis.call('XLEN', KEYS[one.suspects]) == 0 then
+    emptied[#emptied + 1] = { stream, one.queue, KEYS[one.suspects] }
   end
 end
 for _, one in ipairs(removals) do write('XGROUP', 'DELCONSUMER', one[1], 'workers', one[2]) end
 for _, one in ipairs(emptied) do
   write('UNLINK', one[1])
+  write('UNLINK', one[3])
   write('SREM', KEYS[2], one[2])
 end
 return commit({ word = 'ok', removed = #removals })

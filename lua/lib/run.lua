@@ -10,6 +10,7 @@
 --                    `S:reason:origin` skipped · `X:nonce:delivery:` cancelled
 --   p<node><@scope>  an execution that waits: w for a time, s for a signal, m for its items, c for its child run; and once it was woken:
 --                    S<payload> by a signal, C<payload> by its child, M<how they ended> by its items, K<counts> to ask complete_when
+--   f<node><@scope>  workers that were lost with the execution (see losses.lua)
 --   a<node><@scope>  arrivals counted at a join: taken,not taken,failed, and with a failure: first failed edge, the node it stems from
 --   e<edge><@scope>  one arrival at a join: t, n, or f<index of the failed node>
 --   o<node><@scope>  output: j<JSON> or b<name of a blob>; a loop node's is kept one component further out

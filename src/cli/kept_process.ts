@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { HitzeroError } from "../base/errors.ts";
 import { pause } from "../base/wait.ts";
+import { LastWords } from "./last_words.ts";
 import type { ReadyMessage } from "./lifetime.ts";
 
 const FIRST_PAUSE_MS = 500;
@@ -17,7 +18,7 @@ const LONGEST_PAUSE_MS = 15_000;
 /** A child that lived this long has earned a short pause again. */
 const SETTLED_MS = 30_000;
 
-interface KeptProcessOptions {
+export interface KeptProcessOptions {
   /** For the user: `worker 1`. */
   name: string;
   /** Arguments of hitzero's own command line. */
@@ -32,6 +33,10 @@ interface KeptProcessOptions {
   onNotice: (line: string) => void;
   /** Receives the path or URL of each module that the child imports. */
   onModule?: (module: string) => void;
+  /** Pauses before restarts grow up to this, milliseconds. Default 15,000. */
+  longestPauseMs?: number;
+  /** Told when one that served ended by itself: its worker's id, and how it ended, with what it printed last. */
+  onDeath?: (worker: string, words: string) => void;
 }
 
 /** What Node says of modules. */
@@ -46,6 +51,8 @@ export class KeptProcess {
   readonly #stopping = new AbortController();
   #child: ChildProcess | undefined;
   #ended: Promise<void> = Promise.resolve();
+  #worker = "";
+  #words = new LastWords();
   #keeping: Promise<void> | undefined;
 
   constructor(options: KeptProcessOptions) {
@@ -104,13 +111,15 @@ export class KeptProcess {
     while (true) {
       const end = await ended;
       if (this.#stopping.signal.aborted) return;
+      const words = this.#words.text;
+      if (this.#worker !== "") this.#options.onDeath?.(this.#worker, words === "" ? end : `${end}: ${words}`);
       if (performance.now() - startedAt > SETTLED_MS) pauseMs = FIRST_PAUSE_MS;
       this.#options.onNotice(
         `${this.name} ended unexpectedly (${end}); it is started again in ${pauseMs / 1_000} s`,
       );
       await pause(pauseMs, this.#stopping.signal);
       if (this.#stopping.signal.aborted) return;
-      pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+      pauseMs = Math.min(pauseMs * 2, this.#options.longestPauseMs ?? LONGEST_PAUSE_MS);
       startedAt = performance.now();
       const next = this.#spawn();
       ended = next.ended;
@@ -131,14 +140,21 @@ export class KeptProcess {
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     this.#child = child;
+    this.#worker = "";
+    this.#words = new LastWords();
     for (const stream of [child.stdout, child.stderr]) {
-      createInterface({ input: stream as Readable }).on("line", (line) => onOutput(name, line));
+      createInterface({ input: stream as Readable }).on("line", (line) => {
+        this.#words.hear(line);
+        onOutput(name, line);
+      });
     }
     const ready = new Promise<ReadyMessage>((resolve) => {
       child.on("message", (message: Partial<ReadyMessage> & ModulesMessage) => {
-        if (message.ready) resolve(message as ReadyMessage);
         for (const module of [...(message["watch:import"] ?? []), ...(message["watch:require"] ?? [])])
           if (typeof module === "string") onModule?.(module);
+        if (!message.ready) return;
+        this.#worker = message.id ?? "";
+        resolve(message as ReadyMessage);
       });
     });
     const ended = new Promise<string>((resolve) => {

@@ -7,7 +7,7 @@
 import { resolve } from "node:path";
 import { plural } from "./format.ts";
 import type { Invocation } from "./invocation.ts";
-import { KeptProcess } from "./kept_process.ts";
+import { KeptProcess, type KeptProcessOptions } from "./kept_process.ts";
 import { hasParent, Lifetime, tellParent } from "./lifetime.ts";
 
 interface Flags {
@@ -55,33 +55,39 @@ export async function keepWorkers(invocation: Invocation<Flags>, queues: readonl
 }
 
 function childrenOf(invocation: Invocation<Flags>, queues: readonly string[]): KeptProcess[] {
-  const { flags, terminal } = invocation;
-  const { redisUrl, databaseUrl, namespace, handlers, leaseMs, drainTimeoutMs } = invocation.servers();
-  const { logLevel, concurrency, processes } = flags;
-  const args = [
-    "worker",
-    ...(handlers === undefined ? [] : ["--handlers", resolve(handlers)]),
-    ...["--concurrency", String(concurrency), "--queues", queues.join(","), "--lease-ms", String(leaseMs)],
-    ...["--drain-timeout-ms", String(drainTimeoutMs)],
-    ...(logLevel === undefined ? [] : ["--log-level", logLevel]),
-  ];
-  const env = {
-    HITZERO_REDIS_URL: redisUrl,
-    HITZERO_DATABASE_URL: databaseUrl,
-    HITZERO_NAMESPACE: namespace,
-  };
-  // Log lines stay JSON for whoever collects them; people see which worker speaks.
-  const tell = (name: string, line: string) =>
-    terminal.remark(process.stderr.isTTY ? `${terminal.remarkColors.dim(`${name} |`)} ${line}` : line);
+  const { concurrency, processes } = invocation.flags;
   return Array.from(
     { length: processes },
     (_, index) =>
-      new KeptProcess({
-        name: `worker ${index + 1}`,
-        args,
-        env,
-        onOutput: tell,
-        onNotice: (line) => terminal.remark(line),
-      }),
+      new KeptProcess({ name: `worker ${index + 1}`, ...workerProcess(invocation, queues, concurrency) }),
   );
+}
+
+/** A worker of the same settings, as a process. */
+export function workerProcess(
+  invocation: Invocation,
+  queues: readonly string[],
+  concurrency: number,
+): Omit<KeptProcessOptions, "name"> {
+  const { terminal } = invocation;
+  const { logLevel } = invocation.flags;
+  const { redisUrl, databaseUrl, namespace, handlers, leaseMs, drainTimeoutMs } = invocation.servers();
+  return {
+    args: [
+      "worker",
+      ...(handlers === undefined ? [] : ["--handlers", resolve(handlers)]),
+      ...["--concurrency", String(concurrency), "--queues", queues.join(","), "--lease-ms", String(leaseMs)],
+      ...["--drain-timeout-ms", String(drainTimeoutMs)],
+      ...(logLevel === undefined ? [] : ["--log-level", logLevel]),
+    ],
+    env: {
+      HITZERO_REDIS_URL: redisUrl,
+      HITZERO_DATABASE_URL: databaseUrl,
+      HITZERO_NAMESPACE: namespace,
+    },
+    // Log lines stay JSON for whoever collects them; people see which worker speaks.
+    onOutput: (name, line) =>
+      terminal.remark(process.stderr.isTTY ? `${terminal.remarkColors.dim(`${name} |`)} ${line}` : line),
+    onNotice: (line) => terminal.remark(line),
+  };
 }

@@ -7,14 +7,23 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 
-/** Receives what escapes from an execution. */
-type OnEscape = (error: unknown) => void;
+interface Context {
+  /** The execution, in words. */
+  name: string;
+  /** Receives what escapes from it. */
+  onEscape: (error: unknown) => void;
+}
 
-const contexts = new AsyncLocalStorage<OnEscape>();
+const contexts = new AsyncLocalStorage<Context>();
 
 /** Calls `work`; whatever escapes from it, also later, is given to `onEscape`. */
-export function performWatched<T>(onEscape: OnEscape, work: () => T): T {
-  return contexts.run(onEscape, work);
+export function performWatched<T>(context: Context, work: () => T): T {
+  return contexts.run(context, work);
+}
+
+/** Whose code runs now, in words; undefined: no execution's. */
+export function executionOf(): string | undefined {
+  return contexts.getStore()?.name;
 }
 
 /** Asked by listeners of `uncaughtException`: is the error an execution's, which then fails instead of the process? */
@@ -62,9 +71,9 @@ function onRejection(reason: unknown): void {
 }
 
 function attribute(error: unknown): boolean {
-  const onEscape = contexts.getStore();
-  if (onEscape) contexts.exit(() => onEscape(error));
-  return onEscape !== undefined;
+  const context = contexts.getStore();
+  if (context) contexts.exit(() => context.onEscape(error));
+  return context !== undefined;
 }
 
 /** Has it happen again as if nobody listened. */

@@ -12,6 +12,7 @@ import type { HttpConnections } from "../handlers/http_connections.ts";
 import { performNode } from "../handlers/node_types.ts";
 import { errorOf } from "../handlers/thrown.ts";
 import type { Execution, Handlers } from "../handlers/types.ts";
+import type { Losses } from "../redis/replies.ts";
 import { backoffMs } from "../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../token/journal.ts";
 import { functionOf } from "../workflow/function_of.ts";
@@ -19,7 +20,7 @@ import type { IRNode } from "../workflow/ir.ts";
 import { performWatched } from "./escapes.ts";
 import { bareItem, finishedItem, type HandOver, type Performed } from "./finished_item.ts";
 import { type HeldExecution, nodeOf, ownCopy, viewOf } from "./held.ts";
-import { MAX_DELIVERIES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES } from "./limits.ts";
+import { MAX_JSON_DEPTH, MAX_OUTPUT_BYTES, MOST_LOSSES } from "./limits.ts";
 import { type Outcome, route } from "./routed.ts";
 import { beginWaiting, endWaiting, mustWait, type Parked, type WaitingServices } from "./waiting.ts";
 
@@ -60,11 +61,14 @@ class Escape {
 
 /** Runs the handler under the node's timeout; the signal is aborted when it passes. Fails, too, by what escapes from the handler. */
 async function withTimeout<T>(
-  node: IRNode,
+  held: HeldExecution,
   abort: AbortController,
   { lost, log, workerId }: PerformOptions,
   work: () => Promise<T>,
 ): Promise<T> {
+  const node = nodeOf(held);
+  const place = held.scope === "" ? "" : ` in scope ${held.scope}`;
+  const name = `node ${node.id}${place} of run ${held.runId}`;
   let timer: NodeJS.Timeout | undefined;
   let over = false;
   let onEscape = (_error: unknown) => {};
@@ -98,7 +102,7 @@ async function withTimeout<T>(
     }, node.timeout_ms);
   });
   try {
-    return await Promise.race([performWatched(onEscape, work), timedOut, gone, escaped]);
+    return await Promise.race([performWatched({ name, onEscape }, work), timedOut, gone, escaped]);
   } finally {
     over = true;
     clearTimeout(timer);
@@ -133,8 +137,8 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   const detail = (error?: ExecutionError) => detailOf(held, startedAt, options, error);
   let first: Outcome;
   try {
-    if (held.delivery > MAX_DELIVERIES) throw deadLetter(held.delivery - 1);
-    const produced = await withTimeout(node, abort, { ...options, log }, produce);
+    if (held.losses && isDeadLetter(held.losses)) throw deadLetter(held.losses);
+    const produced = await withTimeout(held, abort, { ...options, log }, produce);
     if ("park" in produced) {
       const item = bareItem(held, "W", { ...detail(), ...produced.detail }, { park: produced.park });
       return { item, blobs: produced.blobs };
@@ -185,6 +189,7 @@ function detailOf(
     started_at: startedAt,
     ended_at: Math.max(startedAt, options.now()),
     from: [...held.sources],
+    ...(error?.code === "DEAD_LETTER" && held.losses ? { losses: held.losses } : {}),
     ...(error === undefined ? {} : { error }),
   };
 }
@@ -231,14 +236,14 @@ function noteFailure(
   log.warn({ ...placeOf(held), ...more, code, message, stack, causes }, "an attempt failed");
 }
 
-function deadLetter(deliveries: number): HitzeroError {
-  return new HitzeroError(
-    "DEAD_LETTER",
-    `handed out ${deliveries} times without an answer: each worker was lost with it`,
-    {
-      hint: "Does the handler kill its process or block it for longer than a lease?",
-    },
-  );
+/** Those that nobody explains may be of who starts workers again: they count half. */
+const isDeadLetter = ({ alone, unexplained }: Losses) => alone - unexplained / 2 >= MOST_LOSSES;
+
+function deadLetter({ alone, words }: Losses): HitzeroError {
+  const how = words === "" ? "" : `; the last: ${words}`;
+  return new HitzeroError("DEAD_LETTER", `${alone} workers died that performed it and nothing else${how}`, {
+    hint: "Does the handler end its process, crash it, use up its memory, or never come back?",
+  });
 }
 
 /** When the next attempt is due, if there is one. */

@@ -3,6 +3,7 @@ import type { Log } from "../base/log.ts";
 import type { Execution } from "../handlers/types.ts";
 import type { Need, RunTraits } from "../redis/calls.ts";
 import { PARKING } from "../redis/pack.ts";
+import type { Losses } from "../redis/replies.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
 import { itemIndexOf, iterationOf, scopePrefix, storageDepth } from "../workflow/scopes.ts";
 
@@ -33,6 +34,8 @@ export interface HeldExecution {
   item?: unknown;
   /** What woke it (field p of the run's state): it has waited. */
   woken?: string;
+  /** Workers that were lost with it. */
+  losses?: Losses;
   /** Tokens handed over in a row up to this one. */
   hops: number;
   /** When the first of them came, as `performance.now()`. */

@@ -67,13 +67,13 @@ export const BLOCKED_GRACE_MS = 30_000;
 /** Shorter leases are for tests: every pause of a process would look like its loss. */
 export const SHORTEST_LEASE_MS = 100;
 export const LONGEST_LEASE_MS = 600_000;
-/** A token that was handed out this often without an answer is a dead letter: its execution fails. */
-export const MAX_DELIVERIES = 5;
 /** A node fails whose function no live worker of its queue has offered for this long, ms (`unoffered_timeout_ms`). */
 export const UNOFFERED_TIMEOUT_MS = 900_000;
 export const LONGEST_UNOFFERED_TIMEOUT_MS = 30 * 86_400_000;
 /** A consumer that has not read for so many times UNCLAIMED_MS is of a worker that is gone. */
 export const GONE_UNCLAIMED = 30;
+/** An execution is a dead letter when so many workers died that performed it and nothing else. */
+export const MOST_LOSSES = 3;
 /** Entries that were delivered and not claimed for this long are put back. */
 export const UNCLAIMED_MS = 10_000;
 /** An execution that lasts longer is recorded as RUNNING. */

@@ -16,6 +16,8 @@ const TURN_MS = 250;
 const BLOCKED_MS = 1_000;
 /** As many executions are named at most when it is not known which of them blocked. */
 const MOST_NAMED = 10;
+/** A process that is about to end waits no longer for its last words to be written down. */
+const LAST_WORDS_MS = 3_500;
 /** A thread without workers is kept for so long: the next worker finds it. */
 const KEPT_MS = 5_000;
 
@@ -63,7 +65,7 @@ export class Liveness {
   /** Its call did not come back for long, since the loop last turned. */
   #culprit: HeldExecution | undefined;
   readonly #timer: NodeJS.Timeout;
-  readonly #leaveThread: () => void;
+  readonly #thread: { leave: () => void; say: (text: string, said: Int32Array) => void };
 
   constructor(options: LivenessOptions) {
     this.#options = options;
@@ -84,7 +86,7 @@ export class Liveness {
       textAt: TEXT_AT,
     };
     const watch = { url: redisUrl, workerId, keys, leaseMs, graceMs, table, layout };
-    this.#leaveThread = joinThread(watch, log);
+    this.#thread = joinThread(watch, log);
   }
 
   /** An execution begins; returns what is to be called when it is over. */
@@ -122,9 +124,16 @@ export class Liveness {
     this.#free.push(performed.slot);
   }
 
+  /** Has the thread write down how the process is about to end; returns when it has, or it takes too long. */
+  say(text: string): void {
+    const said = new Int32Array(new SharedArrayBuffer(4));
+    this.#thread.say(text, said);
+    Atomics.wait(said, 0, 0, LAST_WORDS_MS);
+  }
+
   close(): void {
     clearInterval(this.#timer);
-    this.#leaveThread();
+    this.#thread.leave();
   }
 
   #turn(): void {
@@ -154,14 +163,16 @@ let thread: Thread | undefined;
 let workers = 0;
 let ending: NodeJS.Timeout | undefined;
 
-/** Has the thread watch a worker until the returned function is called. */
-function joinThread(watch: { workerId: string }, log: Log): () => void {
+/** Has the thread watch a worker until that leaves. */
+function joinThread(watch: { workerId: string }, log: Log) {
   workers += 1;
   clearTimeout(ending);
   thread ??= startThread(log);
   const joined = thread;
   joined.postMessage({ watch });
-  return () => {
+  const say = (text: string, said: Int32Array) =>
+    joined.postMessage({ say: { workerId: watch.workerId, text, said } });
+  const leave = () => {
     joined.postMessage({ unwatch: watch.workerId });
     workers -= 1;
     if (workers > 0) return;
@@ -172,6 +183,7 @@ function joinThread(watch: { workerId: string }, log: Log): () => void {
       void idle?.terminate();
     }, KEPT_MS).unref();
   };
+  return { leave, say };
 }
 
 function startThread(log: Log): Thread {

@@ -139,7 +139,12 @@ class Watch {
 
 const watches = new Map();
 
-parentPort.on("message", ({ watch, unwatch }) => {
+parentPort.on("message", async ({ watch, unwatch, say }) => {
+  if (say) {
+    await watches.get(say.workerId)?.say(say.text);
+    Atomics.store(say.said, 0, 1);
+    Atomics.notify(say.said, 0);
+  }
   if (watch) watches.set(watch.workerId, new Watch(watch));
   watches.get(unwatch)?.close();
   watches.delete(unwatch);

@@ -34,6 +34,13 @@ export class ReadyStreams {
     return this.#streams;
   }
 
+  /** Those of suspects, which are read by themselves. */
+  ofSuspects(): readonly ReadyStream[] {
+    return this.#partitions.flatMap((partition) =>
+      this.#queues.map((queue) => ({ partition, queue, suspects: true })),
+    );
+  }
+
   async #of(partition: Partition): Promise<ReadyStream[]> {
     const functions = await listFunctionStreams(partition);
     return [

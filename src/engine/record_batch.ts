@@ -161,6 +161,8 @@ class EntryReader {
       this.#rows.batch.deadLetters.push({
         ...{ runId: step.id, nodeId: node.id, scope: step.scope },
         deliveries: step.delivery - 1,
+        losses: detail.losses?.alone ?? 0,
+        lastWords: presentable(detail.losses?.words ?? "") || null,
         workerId: worker,
         diedAt: detail.ended_at,
       });
@@ -217,6 +219,8 @@ class EntryReader {
     this.#rows.event(step.id, step.q, entry, "WARN", "node_redelivered", [id, step.scope], message, {
       attempt: step.attempt,
       delivery: step.delivery,
+      ...(step.lost === undefined ? {} : { workers_lost: step.lost, lost_alone: step.alone ?? 0 }),
+      ...(step.words === undefined ? {} : { last_words: presentable(step.words) }),
     });
   }
 

@@ -29,6 +29,7 @@ import { listReadyStreams, tidyStreams } from "../redis/function_streams.ts";
 import { FenceError, LAYOUT, type Meta, newNonce, Partition } from "../redis/partition.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
 import { fireTimers, type OnRefused, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
+import { grantLeases } from "../redis/workers.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { CommandApplier } from "./command_applier.ts";
 import { IRCache } from "./ir_cache.ts";
@@ -403,6 +404,7 @@ async function openPartition(
     const loss = await findLoss(row, partition, meta.seq);
     if (loss === undefined) {
       if (meta.timeline !== timeline) {
+        await grantLeases(partition);
         const word = await partition.open({
           epoch: meta.epoch,
           create: false,

@@ -101,6 +101,7 @@ export async function executionOf(
     input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
     ...(item === undefined ? {} : { item }),
     ...(token.woken === undefined ? {} : { woken: payloads[token.woken] as string }),
+    ...(token.losses === undefined ? {} : { losses: token.losses }),
     hops: origin ? origin.held.hops + 1 : 0,
     since: origin?.held.since ?? performance.now(),
     ...(follows === undefined ? {} : { follows }),

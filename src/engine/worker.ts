@@ -28,7 +28,7 @@ import { FenceError, newNonce, Partition } from "../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../redis/ready.ts";
 import { type HandedToken, isPostponed } from "../redis/replies.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
-import { fatesOf, nudgeReader, type Withdrawn } from "../redis/upkeep.ts";
+import { type Death, fatesOf, nudgeReader, reportDeath, type Withdrawn } from "../redis/upkeep.ts";
 import { forgetWorker, renewLeases } from "../redis/workers.ts";
 import { decodeToken, type ExecutionToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
@@ -55,6 +55,7 @@ import { ItemReader } from "./map_items.ts";
 import { Offers } from "./offers.ts";
 import { faultText } from "./own_fault.ts";
 import { ReadyStreams } from "./ready_streams.ts";
+import { type SuspectsPolicy, SuspectTurns } from "./suspects.ts";
 import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
 import type { WaitingServices } from "./waiting.ts";
@@ -74,6 +75,8 @@ export interface WorkerOptions {
   leaseMs?: number;
   /** `stop` lets handlers run on for this long, milliseconds; then their signals are aborted. Default 25,000. */
   drainTimeoutMs?: number;
+  /** For hitzero's own processes: who performs what workers were lost with. Default `here`: this worker, with nothing else under way. */
+  suspects?: SuspectsPolicy;
   log?: Log;
 }
 
@@ -101,6 +104,7 @@ export class Worker {
   readonly #claiming = new Set<string>();
   /** Kept form of every token held, from its arrival until its step is answered. */
   readonly #held = new Map<string, Lane>();
+  readonly #suspects: SuspectTurns;
   readonly #items: ItemReader;
   readonly #httpConnections = keepConnections();
   readonly #offers: Offers;
@@ -135,11 +139,13 @@ export class Worker {
       queues: ["default"],
       leaseMs: LEASE_MS,
       drainTimeoutMs: DRAIN_TIMEOUT_MS,
+      suspects: "here",
       ...options,
       handlers: options.handlers instanceof Map ? options.handlers : handlersOf({ ...options.handlers }),
     };
     this.#log = options.log ?? createLog("silent");
     this.#offers = new Offers(this.#options.handlers);
+    this.#suspects = new SuspectTurns(this.#options.suspects);
   }
 
   /**
@@ -230,6 +236,8 @@ export class Worker {
     // A stop may come while it still starts.
     await this.#started?.catch(() => {});
     void this.#unblock();
+    // Whatever it does not finish is nobody's fault from now on.
+    void this.#renew();
     let fetching = this.#fetching !== undefined;
     void this.#fetching?.finally(() => {
       fetching = false;
@@ -322,7 +330,7 @@ export class Worker {
     // After a lost reply the entries of that reply are still pending for this consumer.
     let pending = false;
     while (!stopping.aborted) {
-      const free = this.#options.concurrency - this.#taken;
+      const free = this.#suspects.room(this.#options.concurrency, this.#taken);
       if (free <= 0) {
         await this.#slotFreed.rung();
         continue;
@@ -340,10 +348,12 @@ export class Worker {
           for (const lane of this.#lanes.values()) await this.#list(lane);
           streams.forget();
         }
-        const entries = await readReady(blocking, await streams.list(), this.id, {
-          count: free,
-          pending,
-        });
+        const { alone } = this.#suspects;
+        // Others wait for their turn behind suspects that may be gone.
+        const wait = alone && !this.#suspects.hasParent ? { blockMs: 1 } : {};
+        const from = alone ? streams.ofSuspects() : await streams.list();
+        const entries = await readReady(blocking, from, this.id, { count: free, pending, ...wait });
+        if (alone && entries.length === 0) this.#suspects.none();
         pending = false;
         for (const entry of entries) await this.#take(entry);
       } catch (error) {
@@ -366,12 +376,14 @@ export class Worker {
     if (!ir) return;
     const { partition: _number, text: _text, ...position } = entry;
     const common = { ...token, ...position };
+    const unoffered = token.kind === "settle" ? undefined : this.#offers.unoffered(ir, token.node);
+    // It is put back after a while, for a worker that offers it.
+    if (position.suspects && unoffered !== undefined) return;
     this.#taken += 1;
     this.#claiming.add(key);
     if (token.kind === "settle") {
       lane.finish({ ir, item: { ...common, ...traitsOf(ir), work: token.work } });
     } else {
-      const unoffered = this.#offers.unoffered(ir, token.node);
       const item = { ...common, ...token, ...claimTraits(ir, token.node, token.scope) };
       lane.claim({ ir, item: unoffered === undefined ? item : { ...item, unoffered } });
     }
@@ -468,6 +480,10 @@ export class Worker {
       const { partition } = lane;
       const { signal } = this.#abandoned;
       const held = await executionOf(token, payloads, ir, origin, partition, this.#items, signal);
+      if (this.#suspects.alone) {
+        this.#suspects.performed = kept;
+        await whileAway(signal, () => this.#list(lane));
+      }
       if (this.#late) throw new RedisAwayError("the worker stops");
       this.#runnable.push({ held, kept, lane });
       this.#runNext();
@@ -513,7 +529,8 @@ export class Worker {
       lost: running.lost.signal,
       services: this.#servicesOf(lane),
       mayHandOver: () => {
-        const next = !this.#stopping.signal.aborted && held.hops < this.#limits.handOvers;
+        const next =
+          !this.#stopping.signal.aborted && !this.#suspects.alone && held.hops < this.#limits.handOvers;
         const items = next && performance.now() - held.since < ITEMS_HANDED_MS;
         return { next, items, unoffered: this.#offers.unofferedOf(held.ir) };
       },
@@ -592,18 +609,33 @@ export class Worker {
     });
   }
 
+  /** The process that performs the suspects ended: what it performed is charged with that. */
+  async reportDeath(death: Death): Promise<void> {
+    const { signal } = this.#abandoned;
+    for (const { partition } of this.#lanes.values())
+      await whileAway(signal, () => reportDeath(partition, death)).catch(() => {});
+  }
+
+  /** Names what the process is about to end by; waits, while nothing else runs, until that is written down. */
+  sayLastWords(text: string): void {
+    this.#liveness?.say(text);
+  }
+
   /** Lists what is held of a partition; returns what is held no more. */
-  #list({ partition, since }: Lane): Promise<string[]> {
+  async #list({ partition, since }: Lane): Promise<string[]> {
     const held = [...this.#held].flatMap(([kept, lane]) => (lane.partition === partition ? [kept] : []));
-    return renewLeases(partition, {
+    const { lost, suspects } = await renewLeases(partition, {
       worker: this.id,
       leaseMs: this.#options.leaseMs,
       held,
+      queues: this.#options.queues,
       since,
       leaves: this.#stopping.signal.aborted,
-      hasParent: false,
-      alone: "",
+      hasParent: this.#suspects.hasParent,
+      alone: this.#suspects.performed,
     });
+    this.#suspects.listed(partition.number, suspects);
+    return lost;
   }
 
   /** Renews the leases of all tokens held. An execution whose lease is gone was given to another: its handler is told to stop. */
@@ -647,8 +679,8 @@ const stopping = () => new HitzeroError(WORKER_STOPS, "the worker stops; this ex
 const withdrawn = () => new HitzeroError("WITHDRAWN", "this execution is no longer wanted");
 
 /** Where an entry lies. */
-function lieOf({ partition }: Lane, { queue, functionName, entry }: StreamPosition): string {
-  return `${partition.keys.ready(queue, functionName)} ${entry}`;
+function lieOf({ partition }: Lane, position: StreamPosition): string {
+  return `${partition.keys.stream(position)} ${position.entry}`;
 }
 
 function keptForm(ir: IR, token: Omit<ExecutionToken, "kind">): string {

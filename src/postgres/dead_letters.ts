@@ -1,4 +1,4 @@
-/** Dead letters: executions that were handed out too often without an answer, and what somebody decided about them. */
+/** Dead letters: executions whose workers died with them and nothing else, and what somebody decided about them. */
 import { HitzeroError } from "../base/errors.ts";
 import type { RunStatus } from "../token/lifecycle.ts";
 import type { Database, Queryable, Row } from "./database.ts";
@@ -21,6 +21,10 @@ export interface DeadLetterRow extends Row {
   run_status: RunStatus;
   /** How often it was handed out. */
   deliveries: number;
+  /** How many workers died that performed it and nothing else. */
+  losses: number;
+  /** What is known of the last of these deaths. */
+  last_words: string | null;
   worker_id: string | null;
   died_at: Date;
   error: { code: string; message: string } | null;
@@ -39,7 +43,7 @@ export interface DeadLetterFilter {
 
 const MOMENTS = ["died_at", "resolved_at"] as const;
 const SELECT = `select d.run_id, d.node_id, d.scope, r.workflow_name, r.workflow_version, r.status as run_status, d.deliveries,
-    d.worker_id, ${momentOf("d.died_at")}, e.error, d.resolution, ${momentOf("d.resolved_at")}, d.redriven_as
+    d.losses, d.last_words, d.worker_id, ${momentOf("d.died_at")}, e.error, d.resolution, ${momentOf("d.resolved_at")}, d.redriven_as
   from hitzero.dead_letters d join hitzero.runs r using (run_id)
   left join hitzero.node_executions e using (run_id, node_id, scope)`;
 

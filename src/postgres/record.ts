@@ -205,6 +205,8 @@ export interface DeadLetterRecord {
   nodeId: string;
   scope: string;
   deliveries: number;
+  losses: number;
+  lastWords: string | null;
   workerId: string;
   diedAt: number;
 }
@@ -215,9 +217,10 @@ export async function recordDeadLetters(
 ): Promise<void> {
   if (records.length === 0) return;
   await client.query(
-    `insert into hitzero.dead_letters (run_id, node_id, scope, deliveries, worker_id, died_at)
-     select "runId", "nodeId", scope, deliveries, "workerId", to_timestamp("diedAt" / 1000)
-     from json_to_recordset($1::json) as new ("runId" uuid, "nodeId" text, scope text, deliveries int, "workerId" text,
+    `insert into hitzero.dead_letters (run_id, node_id, scope, deliveries, losses, last_words, worker_id, died_at)
+     select "runId", "nodeId", scope, deliveries, losses, "lastWords", "workerId", to_timestamp("diedAt" / 1000)
+     from json_to_recordset($1::json) as new ("runId" uuid, "nodeId" text, scope text, deliveries int,
+       losses int, "lastWords" text, "workerId" text,
        "diedAt" double precision)
      on conflict (run_id, node_id, scope) do nothing`,
     [JSON.stringify(records)],

@@ -5,7 +5,7 @@
 import type { QueuedFunction } from "../workflow/function_of.ts";
 import type { RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
-import { controlChannel, functionField, parseFunctionField, SETTLE_QUEUE } from "./keys.ts";
+import { controlChannel, functionField, parseFunctionField, SETTLE_QUEUE, type StreamPlace } from "./keys.ts";
 import type { Partition } from "./partition.ts";
 import type { ReadyEntry } from "./ready.ts";
 import { countReply, tidyReply } from "./replies.ts";
@@ -85,21 +85,28 @@ export async function readWaiting(
   }));
 }
 
-/** All ready streams of a partition: of the queues that have had a worker, and of functions. */
-export async function listReadyStreams(
-  partition: Partition,
-): Promise<{ queue: string; functionName?: string }[]> {
+/** All streams of tokens of a partition: of the queues that have had a worker, of their suspects, and of functions. */
+export async function listReadyStreams(partition: Partition): Promise<StreamPlace[]> {
   const queues = await partition.queues();
-  return [...queues.map((queue) => ({ queue })), ...(await listFunctionStreams(partition))];
+  const suspects = queues.filter((queue) => queue !== SETTLE_QUEUE);
+  return [
+    ...queues.map((queue) => ({ queue })),
+    ...suspects.map((queue) => ({ queue, suspects: true })),
+    ...(await listFunctionStreams(partition)),
+  ];
 }
 
 /** Removes consumers that have not read for `goneMs` and hold nothing, and empty queues that nobody reads; returns how many consumers. */
 export async function tidyStreams(partition: Partition, goneMs: number): Promise<number> {
   const list = new KeyList([partition.keys.meta, partition.keys.queues]);
-  const streams = (await listReadyStreams(partition)).map(({ queue, functionName }) => ({
-    stream: list.position(partition.keys.ready(queue, functionName)),
-    queue: functionName === undefined && !KEPT_QUEUES.has(queue) ? queue : undefined,
-  }));
+  const streams = (await listReadyStreams(partition)).map((place) => {
+    const { queue, functionName, suspects } = place;
+    const isQueue = functionName === undefined && !suspects && !KEPT_QUEUES.has(queue);
+    return {
+      stream: list.position(partition.keys.stream(place)),
+      ...(isQueue ? { queue, suspects: list.position(partition.keys.suspects(queue)) } : {}),
+    };
+  });
   const json = {
     ...(await partition.fence(partition.epoch)),
     gone_ms: goneMs,

@@ -3,6 +3,13 @@
 /** Settle tokens lie in a queue of their own, which each worker reads whatever its others are. No node's queue is named so. */
 export const SETTLE_QUEUE = "~settle";
 
+/** Which stream of tokens: a queue's, that of a function of it, or that of its suspects. */
+export interface StreamPlace {
+  queue: string;
+  functionName?: string;
+  suspects?: boolean;
+}
+
 export class PartitionKeys {
   readonly namespace: string;
   readonly partition: number;
@@ -57,6 +64,13 @@ export class PartitionKeys {
   /** hash: the function streams that exist, by `functionField` (lua/lib/offers.lua) */
   get functions(): string {
     return `${this.#base}:functions`;
+  }
+  /** stream: tokens of this queue that are performed with nothing else in their process */
+  suspects(queue: string): string {
+    return `${this.#base}:suspects:${queue}`;
+  }
+  stream({ queue, functionName, suspects }: StreamPlace): string {
+    return suspects ? this.suspects(queue) : this.ready(queue, functionName);
   }
   /** hash: one run's state (fields: lua/lib/run.lua) */
   run(runId: string): string {

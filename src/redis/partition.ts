@@ -16,7 +16,7 @@ import { functionField, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
 import { packIR } from "./pack.ts";
 import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
 import { runScript, type ScriptName } from "./scripts.ts";
-import { stepCall } from "./step_call.ts";
+import { stepCall, suspectStreamsOf } from "./step_call.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
 export const LAYOUT = "4";
@@ -158,13 +158,15 @@ export class Partition {
   async ensureQueues(names: readonly string[]): Promise<void> {
     const queues = [SETTLE_QUEUE, ...names];
     await this.orAway(this.connection.redis.sadd(this.keys.queues, ...queues));
-    for (const queue of queues) {
+    const { keys } = this;
+    for (const stream of [
+      ...queues.map((queue) => keys.ready(queue)),
+      ...names.map((queue) => keys.suspects(queue)),
+    ]) {
       await this.orAway(
-        this.connection.redis
-          .xgroup("CREATE", this.keys.ready(queue), GROUP, "0", "MKSTREAM")
-          .catch((error: Error) => {
-            if (!error.message.startsWith("BUSYGROUP")) throw error;
-          }),
+        this.connection.redis.xgroup("CREATE", stream, GROUP, "0", "MKSTREAM").catch((error: Error) => {
+          if (!error.message.startsWith("BUSYGROUP")) throw error;
+        }),
       );
     }
   }
@@ -213,16 +215,20 @@ export class Partition {
     ]);
     const args = [""];
     const push = (value: string) => args.push(value);
+    const step = stepCall(
+      list,
+      this,
+      [...call.finished, ...call.claims].map(({ ir }) => ir),
+    );
+    // What was handed out again may be suspect.
+    const again = call.claims.flatMap(({ item }) => (item.delivery > 1 ? [item.queue] : []));
     const json = {
       ...(await this.fence(this.epoch)),
       worker: call.worker,
       lease_ms: call.leaseMs,
       take: call.take,
-      ...stepCall(
-        list,
-        this,
-        [...call.finished, ...call.claims].map(({ ir }) => ir),
-      ),
+      ...step,
+      queues: { ...step.queues, ...suspectStreamsOf(list, this.keys, again) },
       reads: Object.fromEntries(call.reads.map((queue) => [queue, true])),
       finished: call.finished.map(({ item }) => this.#finished(list, push, item)),
       claims: call.claims.map(({ item }) => this.#claim(list, item)),
@@ -424,8 +430,9 @@ export class Partition {
       delivery: item.delivery,
       nonce: item.nonce,
       queue: item.queue,
-      stream: list.position(this.keys.ready(item.queue, item.functionName)),
+      stream: list.position(this.keys.stream(item)),
       entry: item.entry,
+      alone: item.suspects || undefined,
       ...(item.unoffered !== undefined && {
         moves_to: list.position(this.keys.ready(item.queue, item.unoffered)),
         function: functionField(item.queue, item.unoffered),

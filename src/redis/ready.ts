@@ -4,11 +4,12 @@ import type { StreamPosition } from "./calls.ts";
 import { isAway, LONGEST_BLOCK_MS, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { FenceError, GROUP, type Partition } from "./partition.ts";
 
-/** A stream of tokens for workers of a queue; with a function, for those of them that offer it. */
+/** A stream of tokens for workers of a queue; with a function, for those of them that offer it. Or that of the queue's suspects. */
 export interface ReadyStream {
   partition: Partition;
   queue: string;
   functionName?: string;
+  suspects?: boolean;
 }
 
 /** A token as it lies in a ready stream. */
@@ -27,9 +28,7 @@ export async function readReady(
   consumer: string,
   options: { count: number; blockMs?: number; pending?: boolean },
 ): Promise<ReadyEntry[]> {
-  const names = streams.map(({ partition, queue, functionName }) =>
-    partition.keys.ready(queue, functionName),
-  );
+  const names = streams.map(({ partition, ...place }) => partition.keys.stream(place));
   const position = options.pending ? "0" : ">";
   try {
     const reply = (await connection.redis.call(

@@ -15,7 +15,11 @@ export const openReply = z.object({
 export const startReply = z.object({ word: z.enum(["started", "exists", "gone", "late", "ir_missing"]) });
 
 export const fireReply = z.object({ word: z.literal("ok"), fired: z.number() });
-export const renewReply = z.object({ word: z.literal("ok"), lost: z.array(z.number()).default([]) });
+export const renewReply = z.object({
+  word: z.literal("ok"),
+  lost: z.array(z.number()).default([]),
+  suspects: z.number(),
+});
 export const commandReply = z.object({
   word: z.enum([
     "applied",
@@ -48,6 +52,10 @@ export const tidyReply = z.object({ word: z.literal("ok"), removed: z.number() }
 
 export const okReply = z.object({ word: z.literal("ok") });
 
+/** Workers whose processes died while they performed an execution (lua/lib/losses.lua). */
+const losses = z.object({ lost: z.number(), alone: z.number(), unexplained: z.number(), words: z.string() });
+export type Losses = z.infer<typeof losses>;
+
 const token = z.object({
   id: z.string(),
   g: z.number(),
@@ -70,6 +78,8 @@ const token = z.object({
   input: z.number(),
   /** Payload: what it waits for, or what woke it (field p of the run's state). */
   woken: z.number().optional(),
+  /** Workers that were lost with it. */
+  losses: losses.optional(),
 });
 
 export const advanceReply = z.object({

@@ -23,6 +23,15 @@ export function streamsOf(
   return Object.fromEntries([...queues].map((queue) => [queue, list.position(keys.ready(queue))]));
 }
 
+/** The same of the streams of their suspects, by the names that scripts give them (lua/lib/losses.lua). */
+export function suspectStreamsOf(
+  list: KeyList,
+  keys: PartitionKeys,
+  queues: Iterable<string>,
+): Record<string, number> {
+  return Object.fromEntries([...queues].map((queue) => [`!${queue}`, list.position(keys.suspects(queue))]));
+}
+
 export function stepCall(list: KeyList, { keys, limits }: StepPlace, irs: Iterable<IR>) {
   const queues = new Set([SETTLE_QUEUE, ...[...new Set(irs)].flatMap(queuesOf)]);
   const { edges, part, rest, results, entries, earlySignals, deadWaiters, aside } = limits;

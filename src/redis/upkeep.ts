@@ -8,7 +8,8 @@ import { functionOf } from "../workflow/function_of.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
 import { callInHalves } from "./call_fault.ts";
 import { KeyList } from "./key_list.ts";
-import { controlChannel } from "./keys.ts";
+import { controlChannel, type StreamPlace } from "./keys.ts";
+import { queuesOf } from "./pack.ts";
 import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
 import {
   commandReply,
@@ -20,8 +21,8 @@ import {
   sweepReply,
   wakeReply,
 } from "./replies.ts";
-import { stepCall, streamsOf } from "./step_call.ts";
-import { forgetDeadWorkers } from "./workers.ts";
+import { stepCall, streamsOf, suspectStreamsOf } from "./step_call.ts";
+import { forgetDeadWorkers, forgetWorker } from "./workers.ts";
 
 /** Told of a run that a script refuses to carry on, and by which call; undefined: it is not known which run it was. */
 export type OnRefused = (runId: string | undefined, call: string, error: unknown) => Promise<void>;
@@ -57,11 +58,11 @@ async function reclaimSome(
     redis.zrangebyscore(partition.keys.leases, "-inf", now, "LIMIT", 0, partition.limits.executions),
   );
   let reclaimed = 0;
-  const reclaim = async (part: readonly string[]) => {
-    reclaimed += await reclaimThese(partition, part);
+  const reclaimThese = async (part: readonly string[]) => {
+    reclaimed += await reclaim(partition, part);
   };
   if (expired.length > 0) {
-    await callInHalves(expired, reclaim, async (kept, error) => {
+    await callInHalves(expired, reclaimThese, async (kept, error) => {
       await onRefused(decodeKept(kept)?.token.runId, `reclaim ${kept}`, error);
       await partition.orAway(redis.zrem(partition.keys.leases, kept));
     });
@@ -69,15 +70,40 @@ async function reclaimSome(
   return { expired: expired.length, reclaimed };
 }
 
-async function reclaimThese(partition: Partition, expired: readonly string[]): Promise<number> {
+/** How the process of a worker ended. */
+export interface Death {
+  worker: string;
+  words: string;
+}
+
+/**
+ * A worker's process ended, as its parent saw: the suspect that it performed by itself, if it did, is handed out again, and the loss is
+ * charged to it.
+ */
+export async function reportDeath(partition: Partition, died: Death): Promise<void> {
+  const { redis } = partition.connection;
+  const { listings, lastWords } = partition.keys;
+  const [listing, said] = await partition.orAway(
+    Promise.all([redis.hget(listings, died.worker), redis.hget(lastWords, died.worker)]),
+  );
+  const alone = listing?.split("|").slice(3).join("|");
+  const { text } = JSON.parse(said ?? "{}") as { text?: string };
+  const words = text === undefined ? died.words : `${text} (${died.words})`;
+  if (alone) await reclaim(partition, [alone], { ...died, words });
+  await forgetWorker(partition, died.worker);
+}
+
+/** Hands these out again; returns how many there were. */
+async function reclaim(partition: Partition, held: readonly string[], died?: Death): Promise<number> {
   const list = new KeyList([
     partition.keys.meta,
     partition.keys.journal(partition.epoch),
     partition.keys.leases,
     partition.keys.workers,
     partition.keys.listings,
+    partition.keys.lastWords,
   ]);
-  const items = expired.map((kept) => {
+  const items = held.map((kept) => {
     const known = decodeKept(kept);
     assert(known?.token.kind === "execution", `${kept} is the lease of an execution`);
     const { runId, digest, generation, node, scope, attempt, delivery, nonce } = known.token;
@@ -96,27 +122,26 @@ async function reclaimThese(partition: Partition, expired: readonly string[]): P
       nonce,
     };
   });
-  const queues = streamsOf(
-    list,
-    partition.keys,
-    items.map(({ queue }) => queue),
-  );
-  const json = { ...(await partition.fence(partition.epoch)), queues, expired: items };
-  const { reclaimed } = await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply);
-  return reclaimed;
+  const names = items.map(({ queue }) => queue);
+  const queues = {
+    ...streamsOf(list, partition.keys, names),
+    ...suspectStreamsOf(list, partition.keys, names),
+  };
+  const json = { ...(await partition.fence(partition.epoch)), queues, expired: items, died };
+  return (await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply)).reclaimed;
 }
 
 /** Consumer that takes over what was never claimed. One name for all readers: each name would be kept for ever. */
 const REQUEUER = "reader";
 
-/** Puts entries of a ready stream back that were delivered at least `idleMs` ago and never claimed; answers how many. */
+/** Puts entries of a stream back that were delivered at least `idleMs` ago and never claimed; answers how many. */
 export async function requeueUnclaimed(
   partition: Partition,
-  { queue, functionName }: { queue: string; functionName?: string },
+  place: StreamPlace,
   idleMs: number,
   onRefused: OnRefused = isNobodys,
 ): Promise<number> {
-  const key = partition.keys.ready(queue, functionName);
+  const key = partition.keys.stream(place);
   const [, entries] = (await partition.orAway(
     partition.connection.redis.xautoclaim(
       key,
@@ -137,7 +162,7 @@ export async function requeueUnclaimed(
   await callInHalves(entries, requeue, async (entry, error) => {
     const { redis } = partition.connection;
     const [found] = await partition.orAway(redis.xrange(key, entry, entry));
-    await onRefused(decodeToken(found?.[1][1] ?? "")?.runId, `requeue ${entry} of ${queue}`, error);
+    await onRefused(decodeToken(found?.[1][1] ?? "")?.runId, `requeue ${entry} of ${place.queue}`, error);
     await partition.orAway(redis.xack(key, GROUP, entry));
     await partition.orAway(redis.xdel(key, entry));
   });
@@ -264,6 +289,7 @@ export async function reviveRun(partition: Partition, run: KnownRun) {
   const { keys } = partition;
   const first = [keys.meta, keys.journal(partition.epoch), keys.leases, keys.timers];
   const { list, common } = await runCall(partition, run, first);
+  const suspects = suspectStreamsOf(list, keys, queuesOf(run.ir));
   const total = { revived: 0, alive: 0 };
   for await (const { nodes, ...part } of partsOf(partition, run)) {
     const placed = nodes.map((one) => {
@@ -274,7 +300,9 @@ export async function reviveRun(partition: Partition, run: KnownRun) {
     });
     const reply = await partition.withIR(run.digest, run.ir, async () => {
       const looked_through = partition.limits.lookedThrough;
-      const json = JSON.stringify({ ...(await common()), looked_through, ...part, nodes: placed });
+      const call = await common();
+      const queues = { ...call.queues, ...suspects };
+      const json = JSON.stringify({ ...call, queues, looked_through, ...part, nodes: placed });
       return partition.call("revive", list.keys, [json], reviveReply);
     });
     total.revived += reply.revived;
@@ -348,9 +376,9 @@ export async function compensateNext(partition: Partition, runId: string, ir: IR
 export async function countQueued(partition: Partition): Promise<number> {
   const { redis } = partition.connection;
   const queues = await partition.queues();
-  const lengths = await partition.orAway(
-    Promise.all(queues.map((queue) => redis.xlen(partition.keys.ready(queue)))),
-  );
+  const { keys } = partition;
+  const streams = queues.flatMap((queue) => [keys.ready(queue), keys.suspects(queue)]);
+  const lengths = await partition.orAway(Promise.all(streams.map((stream) => redis.xlen(stream))));
   return lengths.reduce((total, length) => total + length, 0);
 }
 

@@ -8,6 +8,8 @@ export interface Listing {
   leaseMs: number;
   /** Kept tokens. */
   held: readonly string[];
+  /** Queues that it reads. */
+  queues: readonly string[];
   /** Since when it may have been handed tokens that it does not know of, by `performance.now()`. */
   since: number;
   /** It is told to stop: what it does not finish is nobody's fault. */
@@ -18,9 +20,14 @@ export interface Listing {
   alone: string;
 }
 
-/** Lists what a worker holds: its leases are renewed. Returns the tokens that are held no more. */
-export async function renewLeases(partition: Partition, listing: Listing): Promise<string[]> {
-  const { worker, leaseMs, held, since, leaves, hasParent, alone } = listing;
+/** Lists what a worker holds: its leases are renewed. Returns the tokens that are held no more, and how many suspects wait in its queues. */
+export async function renewLeases(
+  partition: Partition,
+  listing: Listing,
+): Promise<{ lost: string[]; suspects: number }> {
+  const { worker, leaseMs, held, queues, since, leaves, hasParent, alone } = listing;
+  const streams = queues.map((queue) => partition.keys.suspects(queue));
+  let suspects = 0;
   const { meta, leases, workers, listings, lastWords } = partition.keys;
   const atOnce = partition.limits.members;
   const lost: string[] = [];
@@ -31,11 +38,12 @@ export async function renewLeases(partition: Partition, listing: Listing): Promi
     const flags = `${leaves ? "l" : ""}${hasParent ? "p" : ""}`;
     const said = { age_ms: Math.ceil(performance.now() - since), flags, alone };
     const json = { ...fence, worker, lease_ms: leaseMs, held: part, ...(isLast ? { listing: said } : {}) };
-    const keys = [meta, leases, workers, listings, lastWords];
+    const keys = [meta, leases, workers, listings, lastWords, ...streams];
     const reply = await partition.call("renew", keys, [JSON.stringify(json)], renewReply);
     lost.push(...reply.lost.map((position) => part[position] as string));
+    suspects = reply.suspects;
   }
-  return lost;
+  return { lost, suspects };
 }
 
 /** A worker that stops is known no more. */
@@ -59,3 +67,27 @@ export async function forgetDeadWorkers(partition: Partition): Promise<void> {
 
 /** Longer than it takes to hand out the last token of a dead worker again. */
 const DEAD_MS = 60_000;
+
+/**
+ * The partition was closed for a while: what ran out meanwhile is nobody's loss. Workers and tokens have a full term from now, of
+ * the longest lease among them.
+ */
+export async function grantLeases(partition: Partition): Promise<void> {
+  const { redis } = partition.connection;
+  const { workers, listings, leases } = partition.keys;
+  const known = await partition.orAway(redis.zrange(workers, 0, -1));
+  if (known.length === 0) return;
+  const listed = await partition.orAway(redis.hmget(listings, ...known));
+  const term = Math.max(...listed.map((listing) => Number(listing?.split("|")[2] ?? 0)));
+  const until = (await partition.readTime()) + term;
+  const extend = (key: string, members: readonly string[]) =>
+    partition.orAway(redis.zadd(key, "XX", ...members.flatMap((member) => [until, member])));
+  await extend(workers, known);
+  for (;;) {
+    const some = await partition.orAway(
+      redis.zrangebyscore(leases, "-inf", `(${until}`, "LIMIT", 0, partition.limits.members),
+    );
+    if (some.length === 0) return;
+    await extend(leases, some);
+  }
+}

@@ -94,7 +94,13 @@ const retrying = z.object({
   /** When the next attempt is due. */
   due: z.number(),
 });
-const redelivered = retrying.omit({ due: true });
+const redelivered = retrying.omit({ due: true }).extend({
+  /** Workers that died while they performed it, and of these, those that performed nothing else. */
+  lost: z.number().optional(),
+  alone: z.number().optional(),
+  /** What is known of the death. */
+  words: z.string().optional(),
+});
 const parked = step.extend({
   node: z.number(),
   scope: z.string(),
@@ -139,6 +145,8 @@ const executionDetail = z.object({
   /** Nodes whose arrivals it ran on. */
   from: z.array(z.number()).default([]),
   error: executionError.optional(),
+  /** Workers that were lost with a dead letter. */
+  losses: z.object({ alone: z.number(), words: z.string() }).optional(),
   /** Conditions of failure edges that could not be evaluated. */
   faults: z.array(z.object({ edge: z.number(), message: z.string() })).optional(),
   /** Of one that waits: name of the signal, number of items and the blobs that hold them, or the child run. */

@@ -1,10 +1,22 @@
-/** A handler that kills its worker until `input.mended` exists. */
+/** Handlers that end their process until `input.mended` exists, and one beside them. */
 import { existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 
-export async function deadly({ input }) {
+const ENDS = {
+  exit: () => process.exit(3),
+  kill: () => process.kill(process.pid, "SIGKILL"),
+  abort: () => process.abort(),
+};
+
+export async function deadly({ input, params }) {
   if (!existsSync(input.mended)) {
-    process.kill(process.pid, "SIGKILL");
+    ENDS[params.how]();
     await new Promise(() => {});
   }
   return { survived: true };
+}
+
+export async function innocent() {
+  await sleep(100);
+  return { innocent: true };
 }

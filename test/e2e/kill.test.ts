@@ -109,7 +109,7 @@ test("Redis holds nothing of them but tombstones", async () => {
       const keys = await connection.redis.keys(`{${engine.env.HITZERO_NAMESPACE}:*`);
       return [...new Set(keys.map((key) => key.split(":")[2] as string))].sort();
     };
-    const expected = ["gone", "ir", "journal", "listings", "meta", "queues", "ready", "workers"];
+    const expected = ["gone", "ir", "journal", "listings", "meta", "queues", "ready", "suspects", "workers"];
     await until(async () => (await left()).join() === expected.join(), "all runs are cleared away").catch(
       async () => expect(await left()).toEqual(expected),
     );

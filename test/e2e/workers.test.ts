@@ -179,24 +179,28 @@ test.each([
   expect(result.stderr).toContain(tells);
 });
 
-/** Ten workers die one after the other, each parent's pause longer than the last. */
+/** Ten processes die one after the other, with a pause before each next one. */
 const DEADLY_LIMIT_MS = 150_000;
 
 test(
-  "a node that kills its workers becomes a dead letter; redrive repeats its run, discard settles it",
+  "a node that kills its workers becomes a dead letter, named; innocents complete; redrive repeats its run, discard settles it",
   async () => {
     const mended = join(folder, "mended");
     const file = join(folder, "deadly.json");
-    const deadly = (id: string) => ({
-      id,
-      type: "function",
-      queue: "deadly",
-      config: { function_name: "deadly" },
+    const node = (id: string, function_name: string, how?: string) => ({
+      ...{ id, type: "function", queue: "deadly", config: { function_name, params: { how } } },
     });
-    writeFileSync(file, JSON.stringify({ name: "deadly", nodes: [deadly("one"), deadly("two")], edges: [] }));
-    const { parent } = await processes(
-      ...([3, "--handlers", DEADLY, "--queues", "deadly", "--lease-ms", "300"] as const),
-    );
+    const innocents = Array.from({ length: 20 }, (_, index) => `innocent_${index}`);
+    const nodes = [
+      ...innocents.slice(0, 4).map((id) => node(id, "innocent")),
+      node("one", "deadly", "exit"),
+      ...innocents.slice(4, 10).map((id) => node(id, "innocent")),
+      node("two", "deadly", "kill"),
+      ...innocents.slice(10).map((id) => node(id, "innocent")),
+    ];
+    writeFileSync(file, JSON.stringify({ name: "deadly", nodes, edges: [] }));
+    const flags = ["--handlers", DEADLY, "--queues", "deadly", "--lease-ms", "400", "--concurrency", "8"];
+    const { parent } = await processes(2, ...flags);
     engine.processes.push(parent);
     const submitted = await engine.here([
       "submit",
@@ -218,9 +222,21 @@ test(
       [run_id, "one"],
       [run_id, "two"],
     ]);
-    expect(dead_letters[0]).toMatchObject({ workflow_name: "deadly", deliveries: 5, resolution: null });
+    const byNode = Object.fromEntries(
+      dead_letters.map((letter: { node_id: string }) => [letter.node_id, letter]),
+    );
+    expect(byNode.one).toMatchObject({
+      ...{ workflow_name: "deadly", losses: 3, resolution: null },
+      last_words: `node one of run ${run_id} called process.exit(3) (exit code 3)`,
+    });
+    expect(byNode.two).toMatchObject({ losses: 3, last_words: "SIGKILL" });
+    const show = await json("run", "show", run_id);
+    const completed = show.nodes.filter(({ status }: { status: string }) => status === "COMPLETED");
+    expect(completed).toHaveLength(innocents.length);
+    for (const innocent of completed)
+      expect(innocent).toMatchObject({ attempt: 1, output: { innocent: true } });
     const shown = await engine.run(["dead-letter", "show", run_id, "one"]);
-    expect(shown.stdout).toContain("handed out 5 times");
+    expect(shown.stdout).toContain("called process.exit(3)");
     expect(shown.stdout).toContain("error DEAD_LETTER:");
     expect(shown.stdout).toContain(`npx hitzero dead-letter redrive ${run_id} one`);
 
@@ -230,7 +246,10 @@ test(
     expect(redriven.stdout).toContain("1 more dead letter of the old run is open");
     const next = /run (\S+) repeats run/.exec(redriven.stdout)?.[1] as string;
     const watched = await json("run", "watch", next);
-    expect(watched).toMatchObject({ status: "COMPLETED", output: { one: { survived: true } } });
+    expect(watched).toMatchObject({
+      status: "COMPLETED",
+      output: { one: { survived: true }, innocent_0: { innocent: true } },
+    });
     expect(await json("dead-letter", "show", run_id, "one")).toMatchObject({
       resolution: "redriven",
       redriven_as: next,

@@ -149,6 +149,7 @@ export const list = ({ partition }: Game, more: Partial<Listing> = {}) =>
     worker: WORKER,
     leaseMs: 10_000,
     held: [],
+    queues: ["default"],
     since: performance.now(),
     leaves: false,
     hasParent: false,

@@ -1,12 +1,14 @@
 /** Leases and the workers that hold them: what is handed out again, and what a blocked worker keeps. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { reclaimExpired } from "../../src/redis/upkeep.ts";
-import { encodeKept } from "../../src/token/token.ts";
+import { readReady } from "../../src/redis/ready.ts";
+import { applyCommand, reclaimExpired, reportDeath, sweepRun } from "../../src/redis/upkeep.ts";
+import { grantLeases } from "../../src/redis/workers.ts";
+import { decodeToken, type ExecutionToken, encodeKept } from "../../src/token/token.ts";
 import { compile } from "../../src/workflow/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
-import { beginGame, type Game, list, WORKER } from "./game.ts";
+import { beginGame, claim, type Game, list, state, type Waiting, WORKER } from "./game.ts";
 import { Play } from "./play.ts";
 
 let connection: RedisConnection;
@@ -83,6 +85,22 @@ describe("a worker whose loop is blocked, while its process lives", () => {
   });
 });
 
+test("what ran out while the partition was closed is nobody's loss: all have a full term when it is open again", async () => {
+  const run = await playOf("a", "b");
+  await run.claims("a");
+  await list(run.game);
+  const { workers, leases } = run.game.partition.keys;
+  await connection.redis.zadd(workers, "XX", 1, WORKER);
+  await connection.redis.zadd(leases, "XX", 1, encodeKept("default", run.token("a")));
+  await grantLeases(run.game.partition);
+  expect(await handedOut(run)).toEqual({ reclaimed: 0, came: [] });
+  const terms = await Promise.all(
+    [workers, leases].map((key) => connection.redis.zrange(key, 0, 0, "WITHSCORES")),
+  );
+  const now = await run.game.partition.readTime();
+  for (const [, until] of terms) expect(Math.abs(Number(until) - now - LEASE_MS)).toBeLessThan(5_000);
+});
+
 test("a worker that lists keeps nothing that it does not list", async () => {
   const run = await playOf("a");
   await run.claims("a", { leaseMs: -1 });
@@ -101,4 +119,137 @@ test("nothing is left of workers that are gone", async () => {
   expect(await connection.redis.zrange(workers, 0, -1)).toEqual([WORKER]);
   expect(await connection.redis.hkeys(listings)).toEqual([WORKER]);
   expect(await connection.redis.exists(lastWords)).toBe(0);
+});
+
+describe("losses", () => {
+  const kept = (token: ExecutionToken) => encodeKept("default", token);
+
+  /** The worker's process is gone, and with it the leases of what it held. */
+  async function dies({ partition }: Game, ...held: ExecutionToken[]): Promise<number> {
+    await connection.redis.zadd(partition.keys.workers, 1, WORKER);
+    for (const token of held) await connection.redis.zadd(partition.keys.leases, "XX", 1, kept(token));
+    return reclaimExpired(partition);
+  }
+
+  const lossesOf = (run: Play, node = 0) => state(run.game, `f${node}`);
+
+  async function suspects({ partition }: Game): Promise<Waiting[]> {
+    await partition.ensureQueues(["default"]);
+    const stream = { partition, queue: "default", suspects: true };
+    const entries = await readReady(connection, [stream], WORKER, { count: 10, blockMs: 1 });
+    return entries.map(({ text, ...place }) => ({ ...(decodeToken(text) as ExecutionToken), ...place }));
+  }
+
+  /** Its token after two workers were lost with it. */
+  async function suspect(): Promise<{ run: Play; token: Waiting }> {
+    const run = await playOf("a");
+    for (let losses = 1; losses <= 2; losses += 1) {
+      await run.claims("a");
+      await list(run.game, { held: [kept(run.token("a"))] });
+      expect(await dies(run.game, run.token("a"))).toBe(1);
+      await run.came();
+    }
+    const [token] = await suspects(run.game);
+    return { run, token: token as Waiting };
+  }
+
+  /** Performed alone, and lost: as its parent saw, or found out when its lease ended. */
+  async function diesAlone(
+    run: Play,
+    token: Waiting,
+    how: "seen" | "found" | "seen by nobody",
+  ): Promise<Waiting> {
+    await claim(run.game, [token]);
+    await list(run.game, { held: [kept(token)], alone: kept(token), hasParent: how !== "found" });
+    const death = { worker: WORKER, words: "exit code 3" };
+    if (how === "seen") await reportDeath(run.game.partition, death);
+    else await dies(run.game, token);
+    return (await suspects(run.game))[0] as Waiting;
+  }
+
+  test("what two workers were lost with is suspect: it is not handed to those that read all", async () => {
+    const run = await playOf("a", "b");
+    await run.takesUp();
+    await run.claims("a");
+    await run.claims("b");
+    await list(run.game);
+    expect(await dies(run.game, run.token("a"), run.token("b"))).toBe(2);
+    expect(await run.came()).toEqual(["a", "b"]);
+    expect([await lossesOf(run), run.token("a").delivery]).toEqual(["1,0,0,", 2]);
+    await run.claims("a");
+    await run.claims("b");
+    await run.ends("b");
+    expect(await lossesOf(run, 1)).toBeNull();
+    await list(run.game);
+    expect(await dies(run.game, run.token("a"))).toBe(1);
+    expect(await run.came()).toEqual([]);
+    expect(await suspects(run.game)).toMatchObject([{ node: 0, attempt: 1, delivery: 3 }]);
+    expect(await lossesOf(run)).toBe("2,0,0,");
+  });
+
+  test.each(["seen", "found"] as const)(
+    "alone, as %s, count; the token tells how many there were",
+    async (how) => {
+      const { run, token } = await suspect();
+      let next = token;
+      for (let losses = 1; losses <= 3; losses += 1) next = await diesAlone(run, next, how);
+      const words = how === "seen" ? "exit code 3" : "";
+      const unexplained = how === "seen" ? 0 : 3;
+      expect(await lossesOf(run)).toBe(`5,3,${unexplained},${words}`);
+      const { reply } = await claim(run.game, [next]);
+      expect(reply.tokens).toMatchObject([
+        { delivery: 6, losses: { lost: 5, alone: 3, unexplained, words } },
+      ]);
+    },
+  );
+
+  test("nobody saw are of parent and child: no one is charged, however often", async () => {
+    const { run, token } = await suspect();
+    let next = token;
+    for (let losses = 1; losses <= 5; losses += 1) next = await diesAlone(run, next, "seen by nobody");
+    expect(await lossesOf(run)).toBe("7,0,0,");
+  });
+
+  test("are none for what had not begun, as its worker or thread wrote down", async () => {
+    const run = await playOf("a", "b");
+    await run.claims("a");
+    await run.claims("b");
+    await list(run.game);
+    const words = JSON.stringify({ text: "the end", begun: [kept(run.token("b"))] });
+    await connection.redis.hset(run.game.partition.keys.lastWords, WORKER, words);
+    expect(await dies(run.game, run.token("a"), run.token("b"))).toBe(2);
+    expect([await lossesOf(run, 0), await lossesOf(run, 1)]).toEqual([null, "1,0,0,"]);
+  });
+
+  test.each<[string, (game: Game) => Promise<unknown>]>([
+    ["that was to stop", (game) => list(game, { leaves: true })],
+    ["that left in order", async () => {}],
+  ])("are none of a worker %s", async (_who, before) => {
+    const run = await playOf("a");
+    await run.claims("a");
+    await before(run.game);
+    await connection.redis.zadd(run.game.partition.keys.workers, "XX", 1, WORKER);
+    await connection.redis.zadd(run.game.partition.keys.leases, 1, kept(run.token("a")));
+    expect(await handedOut(run)).toEqual({ reclaimed: 1, came: ["a"] });
+    expect(await lossesOf(run)).toBeNull();
+  });
+
+  test("are forgotten with the first answer", async () => {
+    const { run, token } = await suspect();
+    await claim(run.game, [token]);
+    const retried = { outcome: "R", arrivals: "", due: 1 } as const;
+    expect(await run.endsAs(token, retried)).toBe("done");
+    expect(await lossesOf(run)).toBeNull();
+  });
+
+  test("a suspect that comes to the others after a pause is moved to its own", async () => {
+    const { run, token } = await suspect();
+    await applyCommand(run.game.partition, run.game.runId, "pause", 1);
+    const { reply } = await claim(run.game, [token]);
+    expect(reply.claims).toEqual([{ word: "parked" }]);
+    await applyCommand(run.game.partition, run.game.runId, "resume", 2);
+    await sweepRun(run.game.partition, run.game);
+    expect(await run.takesUp()).toEqual({ a: "stale" });
+    expect(await suspects(run.game)).toMatchObject([{ node: 0, delivery: 3 }]);
+  });
 });

@@ -57,8 +57,12 @@ export class Play {
     return reply.claims[0]?.word as string;
   }
 
-  async ends(key: string, how: Partial<FinishedItem> = {}): Promise<string> {
-    return words(await advance(this.game, [finished(this.game, this.token(key), how)]))[0] as string;
+  ends(key: string, how: Partial<FinishedItem> = {}): Promise<string> {
+    return this.endsAs(this.token(key), how);
+  }
+
+  async endsAs(token: Waiting, how: Partial<FinishedItem> = {}): Promise<string> {
+    return words(await advance(this.game, [finished(this.game, token, how)]))[0] as string;
   }
 
   /** Claims all that came, in one call. */

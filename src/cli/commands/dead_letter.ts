@@ -17,7 +17,7 @@ const EXAMPLE = "0190a6a2-7b5c-7c3e-9d43-5a1f0c2b7e11 extract";
 export function addDeadLetter(program: Command, act: Act): void {
   const deadLetter = program
     .command("dead-letter")
-    .description("look at executions that were given up after too many lost workers, and decide about them");
+    .description("look at executions that killed their workers, and decide about them");
   deadLetter
     .command("list")
     .description("list dead letters that nobody decided about, newest first")
@@ -27,8 +27,8 @@ export function addDeadLetter(program: Command, act: Act): void {
     .addHelpText(
       "after",
       `
-An execution whose workers were lost five times in a row is put aside: it may be what kills them. Its node FAILED with the
-code DEAD_LETTER.
+An execution with which two workers died is performed with nothing else in its process. When three more die with it, it is
+put aside: its node FAILED with the code DEAD_LETTER.
 
 Examples:
   npx hitzero dead-letter list
@@ -81,13 +81,13 @@ async function list(invocation: Invocation<ListFlags>): Promise<number> {
     terminal.print(flags.all ? "no dead letters" : "no dead letters wait for a decision");
   else {
     const scoped = letters.some(({ scope }) => scope !== "");
-    const head = ["RUN", "NODE", ...(scoped ? ["SCOPE"] : []), "WORKFLOW", "DELIVERIES", "DIED", "DECISION"];
+    const head = ["RUN", "NODE", ...(scoped ? ["SCOPE"] : []), "WORKFLOW", "LOSSES", "DIED", "DECISION"];
     const rows = letters.map((letter) => [
       letter.run_id,
       letter.node_id,
       ...(scoped ? [letter.scope] : []),
       letter.workflow_name,
-      String(letter.deliveries),
+      String(letter.losses),
       moment(letter.died_at),
       letter.resolution ?? "",
     ]);
@@ -112,6 +112,8 @@ function print(letter: DeadLetterRow, terminal: Terminal): void {
     ["node", node_id],
     ...(scope === "" ? [] : ([["scope", scope]] as [string, string][])),
     ["died", `${moment(letter.died_at)}, after it was handed out ${plural(letter.deliveries, "time")}`],
+    ["losses", `${plural(letter.losses, "worker")} died with it and nothing else`],
+    ...(letter.last_words === null ? [] : ([["last", letter.last_words]] as [string, string][])),
     ["aside by", letter.worker_id ?? ""],
     [
       "decision",

@@ -1,5 +1,7 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
+import { pause } from "../../base/wait.ts";
+import { nameExits } from "../../engine/exits.ts";
 import {
   DEFAULT_CONCURRENCY,
   DRAIN_TIMEOUT_MS,
@@ -14,13 +16,15 @@ import { plural } from "../format.ts";
 import { type Invocation, wholeNumber } from "../invocation.ts";
 import { hasParent, Lifetime, tellParent } from "../lifetime.ts";
 import type { Act } from "../program.ts";
-import { keepWorkers } from "../worker_processes.ts";
+import { SuspectProcess } from "../suspect_process.ts";
+import { keepWorkers, workerProcess } from "../worker_processes.ts";
 
 interface Flags {
   handlers?: string;
   concurrency: number;
   processes: number;
   queues: string;
+  suspects?: boolean;
 }
 
 const MOST_PROCESSES = 256;
@@ -51,6 +55,8 @@ export function addWorker(program: Command, act: Act): void {
       `a stop lets nodes that run go on for this long (env HITZERO_DRAIN_TIMEOUT_MS; default ${DRAIN_TIMEOUT_MS})`,
       wholeNumber(0, LONGEST_DRAIN_MS),
     )
+    // For the process that a worker starts for its suspects.
+    .addOption(new Option("--suspects").hideHelp())
     .addHelpText(
       "after",
       `
@@ -78,7 +84,10 @@ Examples:
 async function work(invocation: Invocation<Flags>, queues: readonly string[]): Promise<number> {
   const { flags, terminal } = invocation;
   const { concurrency } = flags;
-  const lifetime = new Lifetime();
+  const suspects = flags.suspects
+    ? undefined
+    : suspectsOf(invocation, queues, (death) => worker.reportDeath(death));
+  const lifetime = new Lifetime({ onSecond: () => suspects?.kill() });
   const [{ Worker }, { importHandlers }, { addresses }] = await Promise.all([
     import("../../engine/worker.ts"),
     import("../import_watch.ts"),
@@ -92,7 +101,14 @@ async function work(invocation: Invocation<Flags>, queues: readonly string[]): P
   const handlers = await Promise.race([importing, lifetime.end]);
   if (typeof handlers === "string") return 0;
   const log = invocation.log("info");
-  const worker = new Worker({ ...servers, handlers, concurrency, queues, log });
+  const worker = new Worker({
+    ...{ ...servers, handlers, concurrency, queues, log },
+    suspects: suspects ? () => suspects.start() : "only",
+  });
+  nameExits((text) => {
+    log.error(text);
+    worker.sayLastWords(text);
+  });
   await worker.start();
   const functions = [...handlers.keys()].sort();
   tellParent({ ready: true, id: worker.id, functions });
@@ -107,8 +123,27 @@ async function work(invocation: Invocation<Flags>, queues: readonly string[]): P
   }
   await lifetime.end;
   if (!hasParent()) terminal.remark("stopping: nodes that run may end (a second signal ends them at once)");
-  await worker.stop();
+  await Promise.all([worker.stop(), suspects?.stop()]);
   return 0;
+}
+
+/** Whoever kills a group of processes, or their machine, kills parent and child within moments: then it is nobody's fault. */
+const SURVIVED_MS = 200;
+
+function suspectsOf(
+  invocation: Invocation<Flags>,
+  queues: readonly string[],
+  report: (death: { worker: string; words: string }) => Promise<void>,
+): SuspectProcess {
+  const like = workerProcess(invocation, queues, 1);
+  return new SuspectProcess({
+    ...like,
+    name: "the process for suspects",
+    args: [...like.args, "--suspects"],
+    // A suspect ends it three times at most.
+    longestPauseMs: 1_000,
+    onDeath: (worker, words) => void pause(SURVIVED_MS).then(() => report({ worker, words })),
+  });
 }
 
 function queuesOf(text: string): string[] {

@@ -40,9 +40,8 @@ test.each(ESCAPES)("%s is attributed to its own execution among several", async 
   process.on("uncaughtException", observe);
   const errors = ["first", "second"].map((name) => new Error(name));
   for (const error of errors) {
-    performWatched(
-      (thrown) => escaped.push([error.message, thrown]),
-      () => leak(error),
+    performWatched({ name: error.message, onEscape: (thrown) => escaped.push([error.message, thrown]) }, () =>
+      leak(error),
     );
   }
   await until(() => escaped.length === 2, "both are attributed");

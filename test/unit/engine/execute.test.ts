@@ -155,3 +155,23 @@ test("a condition that cannot be evaluated is logged as a failed attempt; a succ
   });
   expect(withdrawn).toMatchObject({ item: { outcome: "X" }, lines: [] });
 });
+
+test.each([
+  [{ alone: 2, unexplained: 0 }, false],
+  [{ alone: 3, unexplained: 0 }, true],
+  [{ alone: 3, unexplained: 1 }, false],
+  [{ alone: 5, unexplained: 5 }, false],
+  [{ alone: 6, unexplained: 6 }, true],
+])("after workers were lost with %j it is a dead letter: %s", async (counts, isDead) => {
+  const calls: number[] = [];
+  const losses = { lost: 7, words: "exit code 3", ...counts };
+  const { item } = await performed(() => calls.push(1), { held: { losses } });
+  expect(calls).toHaveLength(isDead ? 0 : 1);
+  const { error, losses: recorded } = JSON.parse(item.detail);
+  if (!isDead) return expect([error, recorded]).toEqual([undefined, undefined]);
+  expect(error).toMatchObject({
+    code: "DEAD_LETTER",
+    message: `${counts.alone} workers died that performed it and nothing else; the last: exit code 3`,
+  });
+  expect(recorded).toMatchObject({ alone: counts.alone, words: "exit code 3" });
+});
