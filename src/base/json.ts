@@ -21,7 +21,7 @@ export class NotJsonError extends HitzeroError {
 
   constructor(what: string, path: string, reason: string) {
     super("OUTPUT_NOT_JSON", `${what}: ${path} ${reason}`, {
-      hint: "Return plain JSON: strings, finite numbers, booleans, null, lists and objects.",
+      hint: "Give plain JSON: strings (of large integers, too), finite numbers, booleans, null, lists and objects.",
     });
     this.path = path;
   }

@@ -59,6 +59,8 @@ export async function importHandlers(
     return await loadHandlers(file, limitMs);
   } finally {
     process.off("exit", onExit);
+    // Said what `up` wanted to know. Processes that a handler forks are to tell it nothing of theirs.
+    delete process.env.WATCH_REPORT_DEPENDENCIES;
     void thread.terminate();
   }
 }

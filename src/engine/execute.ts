@@ -160,8 +160,13 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     first = { error };
   }
   // A handler may have changed what it was given; conditions see what is on record.
-  const seen = runsHandler ? viewOf(held, abort.signal, log) : execution;
+  const seen = runsHandler && hasConditions(held) ? viewOf(held, abort.signal, log) : execution;
   return concluded(held, seen, first, detail, options);
+}
+
+function hasConditions(held: HeldExecution): boolean {
+  const { loop, out } = nodeOf(held);
+  return loop !== undefined || out.some((edge) => held.ir.edges[edge]?.condition !== undefined);
 }
 
 /** What is needed where no handler is called. */
