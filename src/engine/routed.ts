@@ -1,5 +1,6 @@
 /** From what a node came to, to the arrivals that it sends: conditions are evaluated here, before the step. */
 import { HitzeroError } from "../base/errors.ts";
+import { presentable } from "../base/text.ts";
 import { budgetOf } from "../handlers/execution.ts";
 import { errorOf } from "../handlers/thrown.ts";
 import type { Execution } from "../handlers/types.ts";
@@ -64,7 +65,9 @@ function conditionEvaluator(execution: Execution, outcome: Outcome): (edge: numb
       if (typeof value === "boolean") return { ok: true, value };
       return { ok: false, message: "the condition is not true or false" };
     } catch (thrown) {
-      return { ok: false, message: thrown instanceof Error ? thrown.message : String(thrown) };
+      // It may quote what it stumbled over, and is recorded.
+      const message = presentable(thrown instanceof Error ? thrown.message : String(thrown));
+      return { ok: false, message };
     }
   };
 }

@@ -15,7 +15,7 @@ import { programsOf } from "../workflow/programs.ts";
 import { timeOf } from "../workflow/time_text.ts";
 import { childRunId } from "./child_runs.ts";
 import type { HeldExecution } from "./held.ts";
-import { type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH, MAX_RUN_DEPTH } from "./limits.ts";
+import { type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES, MAX_RUN_DEPTH } from "./limits.ts";
 import { firstItems, gatherResults, type ItemParts, type MapEnd, moreItems } from "./map_items.ts";
 
 /** What is needed of the servers. */
@@ -192,22 +192,27 @@ export async function endWaiting(
   return { text: await outputOf(execution, woken, services) };
 }
 
+/** What waited may come to more than a node may give: the outputs of many, or that of a whole run. */
+function outputText(value: unknown, nodeId: string): string {
+  const what = `the output of node ${nodeId}`;
+  return encodeJson(value ?? null, { maxBytes: MAX_OUTPUT_BYTES, maxDepth: MAX_JSON_DEPTH, what });
+}
+
 async function outputOf(execution: Execution, woken: string, services: WaitingServices): Promise<string> {
   const told = woken.slice(1);
   const { id, type, config } = execution.node;
   switch (woken[0]) {
     case "w":
-      return JSON.stringify(execution.data ?? null);
+      return outputText(execution.data, id);
     case "M":
       return gatherResults(execution, JSON.parse(told) as MapEnd, services);
     case "S": {
       const { payload, by, at } = JSON.parse(told) as { payload: unknown; by: string | null; at: string };
-      if (type === "signal") return JSON.stringify(payload ?? null);
-      return JSON.stringify({ ...(payload as object | null), by, at });
+      return outputText(type === "signal" ? payload : { ...(payload as object | null), by, at }, id);
     }
     case "C": {
       const end = JSON.parse(told) as ChildEnd;
-      if (end.status === "COMPLETED") return JSON.stringify(end.output ?? null);
+      if (end.status === "COMPLETED") return outputText(end.output, id);
       const code = end.status === "FAILED" ? "CHILD_FAILED" : "CHILD_CANCELLED";
       const why = end.error === null ? "" : `: ${end.error.code}: ${end.error.message}`;
       throw new HitzeroError(code, `run ${end.run_id} of node ${id} is ${end.status}${why}`);

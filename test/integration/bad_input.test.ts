@@ -293,6 +293,22 @@ describe("fails its node, and nothing else:", () => {
     for (const [index, code] of codes.entries()) expect(found[`each:${index}`], String(index)).toMatch(code);
   });
 
+  test.each<[string, string]>([
+    ["cuts a character in half", "input.text.substring(0, 1)"],
+    ["holds NUL", '"a\\u0000b"'],
+    ["has a key with NUL", '{"a\\u0000b": 1}'],
+  ])("an output of the workflow that %s: the run, as its nodes are done", async (_what, output) => {
+    const document = file({ name: "output", nodes: [node("a")], edges: [], output });
+    const { runIds } = await engine.client.submit(await engine.client.register(document), {
+      input: { text: "\u{1f600}" },
+    });
+    expect(await engine.client.wait(runIds[0] as string)).toMatchObject({
+      status: "FAILED",
+      output: null,
+      error: { code: "OUTPUT_NOT_JSON" },
+    });
+  });
+
   test("a RetryAfterError with any delay: the others go on, what lies too far ahead waits as long as a node may", async () => {
     const body = (id: string) => node(id, "retry_after", { retry: { max_attempts: 2, backoff_ms: 1 } });
     const document = {

@@ -311,6 +311,37 @@ describe("entries with every field hostile", () => {
   });
 });
 
+test("what is announced was a change from what is on record", async () => {
+  const [runId] = (await journal.accept(DOCUMENT, 1)) as [string];
+  const listener = await journal.connection.duplicate();
+  const heard: string[] = [];
+  listener.redis.on("message", (_channel, text) => {
+    const { node_id, previous_state, new_state } = JSON.parse(text) as StateChange;
+    heard.push(`${node_id ?? "run"} ${previous_state} ${new_state}`);
+  });
+  await listener.redis.subscribe(stateChannel(runId));
+  const own = { id: runId, g: 1, ...HANDED };
+  const running = event("n", { ...own, worker: "w", started_at: 5 });
+  const retrying = event("r", { ...own, q: 2, due: 99 }, ...["d", json(DETAIL), "o", ""]);
+  const waiting = event("p", { ...own, q: 3, park: "w", due: 99 }, ...["d", json(DETAIL), "o", ""]);
+  await journal.append([started(runId), running]);
+  await journal.append([retrying]);
+  await journal.drain();
+  // Another reader knows no more than what is on record.
+  await journal.takeOver();
+  await journal.append([waiting]);
+  await journal.drain();
+  await journal.append([completed(runId, 4, 0, "j1", {})]);
+  await journal.append([completed(runId, 5)]);
+  await journal.drain();
+  await until(() => heard.at(-1)?.startsWith("run RUNNING"), "its end is announced");
+  expect(heard).toEqual([
+    ...["run PENDING RUNNING", "a PENDING RUNNING", "a RUNNING RETRYING", "a RETRYING WAITING"],
+    ...["a WAITING COMPLETED", "b PENDING COMPLETED", "run RUNNING COMPLETED"],
+  ]);
+  listener.close();
+});
+
 describe("a batch", () => {
   test("takes as many entries as their large outputs allow, and records the rest with the next", async () => {
     const runIds = await journal.accept(DOCUMENT, 3);
