@@ -5,7 +5,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 const ENDS = {
   exit: () => process.exit(3),
   kill: () => process.kill(process.pid, "SIGKILL"),
-  abort: () => process.abort(),
 };
 
 export async function deadly({ input, params }) {
