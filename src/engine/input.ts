@@ -1,19 +1,9 @@
 /** A run's input: checked before the run is accepted. */
-import { type Schema, Validator } from "@cfworker/json-schema";
 import { type Fault, InvalidInputError } from "../base/errors.ts";
-import { encodeJson } from "../base/json.ts";
+import { encodeJson, pathText } from "../base/json.ts";
 import type { IR } from "../workflow/ir.ts";
+import { misfitsOf, type ValueSchema } from "../workflow/value_schema.ts";
 import { MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
-
-const FAULTS_SHOWN = 20;
-
-/** `#/a/0` -> `$.a[0]` */
-function pathOf(location: string): string {
-  return location
-    .split("/")
-    .slice(1)
-    .reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : `${path}.${part}`), "$");
-}
 
 /**
  * The JSON text of an input that the workflow accepts.
@@ -26,17 +16,14 @@ export function encodeInput(ir: IR, input: unknown): string {
     what: "the run's input",
   });
   if (ir.input_schema === undefined) return text;
-  const result = new Validator(ir.input_schema as Schema, "2020-12", false).validate(JSON.parse(text));
-  if (result.valid) return text;
-  const leaves = result.errors.filter(
-    (error) => !/^(properties|items|allOf|anyOf|oneOf|\$ref)$/.test(error.keyword),
-  );
-  const faults = (leaves.length > 0 ? leaves : result.errors).slice(0, FAULTS_SHOWN).map(
-    (error): Fault => ({
+  const misfits = misfitsOf(ir.input_schema as ValueSchema, JSON.parse(text));
+  if (misfits.length === 0) return text;
+  const faults = misfits.map(
+    ({ path, keyword, message }): Fault => ({
       code: "INPUT_SCHEMA",
-      path: pathOf(error.instanceLocation),
-      message: error.error,
-      hint: `The workflow's input_schema asks for it (${error.keywordLocation}).`,
+      path: pathText(path),
+      message,
+      hint: `The workflow's input_schema asks for it (${keyword}).`,
     }),
   );
   throw new InvalidInputError("the run's input", faults);

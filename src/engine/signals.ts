@@ -1,8 +1,9 @@
 /** Signals that users give to runs: who may give which, checked before they are accepted. */
-import { type Schema, Validator } from "@cfworker/json-schema";
 import { HitzeroError } from "../base/errors.ts";
+import { pathText } from "../base/json.ts";
 import type { SignalContent } from "../postgres/commands.ts";
 import type { IR, NodeType } from "../workflow/ir.ts";
+import { misfitsOf, type ValueSchema } from "../workflow/value_schema.ts";
 
 export function isSignalled(type: NodeType): boolean {
   return type === "signal" || type === "approval" || type === "map";
@@ -51,10 +52,9 @@ export function checkSignal(ir: IR, { name, payload = null, by }: SignalContent)
       continue;
     }
     if (config.schema === undefined) return;
-    const result = new Validator(config.schema as Schema, "2020-12", false).validate(payload);
-    if (result.valid) return;
-    const last = result.errors.at(-1);
-    faults.push(`node ${id}: ${last?.instanceLocation ?? "#"}: ${last?.error}`);
+    const [misfit] = misfitsOf(config.schema as ValueSchema, payload);
+    if (misfit === undefined) return;
+    faults.push(`node ${id}: ${pathText(misfit.path)}: ${misfit.message} (${misfit.keyword})`);
   }
   if (faults.length > 0) {
     throw new HitzeroError(

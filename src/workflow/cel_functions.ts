@@ -77,8 +77,8 @@ function whole(value: Numeric, what: string): number {
 }
 
 function registerStrings(environment: Registrar): void {
-  environment.registerFunction("string.matchesLinear(string): bool", matches, SYNC);
-  environment.registerFunction("matchesLinear(string, string): bool", matches, SYNC);
+  environment.registerFunction("string.matchesLinear(string): bool", matchesPattern, SYNC);
+  environment.registerFunction("matchesLinear(string, string): bool", matchesPattern, SYNC);
   environment.registerFunction(
     "string.splitBounded(string): list<string>",
     (text: string, separator: string) => split(text, separator, -1),
@@ -160,7 +160,8 @@ export function compilePattern(source: string): RE2JS {
   return pattern;
 }
 
-function matches(text: string, source: string): boolean {
+/** Does a part of the text match? Its cost is spent. @throws CelFault as `compilePattern` */
+export function matchesPattern(text: string, source: string): boolean {
   if (!patterns.has(source)) spend(PATTERN_COMPILE_WORK);
   const pattern = compilePattern(source);
   spend(text.length * (1 + pattern.programSize() / 32));

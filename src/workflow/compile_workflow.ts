@@ -22,6 +22,7 @@ import { toPlainJson } from "./plain_json.ts";
 import { compensationOf } from "./schema.ts";
 import { checkSoundness } from "./soundness.ts";
 import { checkSupported } from "./supported.ts";
+import { checkValueSchema } from "./value_schema_check.ts";
 import { findWithdrawals } from "./withdrawals.ts";
 
 export interface Compiled {
@@ -63,6 +64,7 @@ export function compileWorkflow(document: unknown, { defaultName }: CompileOptio
   const unless = bodies && findUnless(draft, checked, checked.order as number[], bodies, faults);
   checkSupported(draft, faults);
   checkSizes(draft, faults);
+  checkSchemas(draft, { faults, warnings });
   graphWarnings(draft, warnings);
   if (faults.isEmpty) checkSoundness(draft, checked, needs, { faults, warnings });
   faults.throwIfAny(what);
@@ -75,7 +77,18 @@ function workflowName(name: unknown): string {
   return typeof name === "string" ? `workflow ${quote(name)}` : "the workflow";
 }
 
+/** The JSON Schemas that a workflow states. */
+function checkSchemas({ header, nodes }: Draft, findings: { faults: Faults; warnings: Faults }): void {
+  if (header?.input_schema !== undefined) checkValueSchema(header.input_schema, "$.input_schema", findings);
+  for (const { parsed, path } of nodes) {
+    if (parsed?.type !== "signal" && parsed?.type !== "approval") continue;
+    const { schema } = parsed.config as { schema?: unknown };
+    if (schema !== undefined) checkValueSchema(schema, `${path}.config.schema`, findings);
+  }
+}
+
 function checkSizes(draft: Draft, faults: Faults): void {
+  checkSize(draft.header?.input_schema, "input_schema", LIMITS.configBytes, "$.input_schema", faults);
   checkSize(draft.header?.vars, "vars", LIMITS.varsBytes, "$.vars", faults);
   for (const { parsed, path } of draft.nodes) {
     checkSize(parsed?.config, "config", LIMITS.configBytes, `${path}.config`, faults);
