@@ -119,9 +119,8 @@ export class Recorder {
     const { entries, upToDate } = await this.#readNext();
     if (entries.length === 0) return { recorded: 0, upToDate: true };
     const startedAt = performance.now();
-    const { partition, term } = this.row;
     // A batch may last longer than the lease. Who lost it finds out by the batch itself.
-    const renew = () => void renewLease(this.#database, partition, term, READER_LEASE_MS).catch(() => {});
+    const renew = () => void renewLease(this.#database, this.row, READER_LEASE_MS).catch(() => {});
     const renewal = setInterval(renew, READER_LEASE_MS / 4);
     let recorded: number;
     try {

@@ -66,6 +66,8 @@ export interface SupervisorOptions {
 
 /** How often an idle reader looks for accepted runs that never started, and renews its lease. */
 const SWEEP_MS = 1_000;
+/** A supervisor that is told to stop waits for the servers for so long. */
+const STOP_LIMIT_MS = 5_000;
 /** Between tries to get the lease of a partition and to open it. */
 const LEASE_TRIES_MS = 500;
 /** A reader that is interrupted, by a call that was lost for instance, is soon back; when nothing comes of it, twice as late each time. */
@@ -98,6 +100,8 @@ export class Supervisor {
   #database: Database | undefined;
   #installation = "";
   #readers: Promise<void>[] = [];
+  /** Connections of those that read. */
+  readonly #reading = new Set<RedisConnection>();
   #timer: NodeJS.Timeout | undefined;
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
@@ -125,7 +129,11 @@ export class Supervisor {
   }
 
   async #start(): Promise<void> {
-    this.#database = new Database(this.#options.databaseUrl, { settings: READER_SETTINGS, size: 8 });
+    this.#database = new Database(this.#options.databaseUrl, {
+      settings: READER_SETTINGS,
+      size: 8,
+      limitMs: READER_LEASE_MS,
+    });
     try {
       const partitions = await listPartitions(this.#database);
       this.#installation = await readInstallation(this.#database);
@@ -147,10 +155,17 @@ export class Supervisor {
       // A stop may come while it still starts.
       await this.#started?.catch(() => {});
       clearInterval(this.#timer);
+      // Servers that do not answer hold nobody up: the leases run out by themselves.
+      const late = setTimeout(() => {
+        for (const connection of this.#reading) connection.close();
+        void this.#database?.close();
+      }, STOP_LIMIT_MS);
       await Promise.all(this.#readers);
-      if (!this.#database) return;
-      await signOff(this.#database, this.id).catch(() => {});
-      await this.#database.close();
+      if (this.#database) {
+        await signOff(this.#database, this.id).catch(() => {});
+        await this.#database.close();
+      }
+      clearTimeout(late);
     })();
     return this.#stopped;
   }
@@ -189,19 +204,17 @@ export class Supervisor {
     const database = this.#database as Database;
     const health: Health = { said: "", interruptions: 0, pace: startingPace() };
     while (!stopping.aborted) {
-      let connections: RedisConnection[] = [];
       let row: PartitionRow | undefined;
       let nextTryMs = LEASE_TRIES_MS;
       try {
         row = await takeLease(database, number, this.id, READER_LEASE_MS);
         if (row) {
-          const connection = await RedisConnection.open(this.#options.redisUrl);
-          connections = [connection];
-          connections.push(await connection.duplicate());
-          const opened = await this.#open(row, connection);
-          nextTryMs = Math.min(INTERRUPTED_MS * 2 ** health.interruptions, LEASE_TRIES_MS);
-          health.interruptions += 1;
-          await this.#read(opened, connections[1] as RedisConnection, health);
+          await this.#whileHeld(row, async (connection, blocking) => {
+            const opened = await this.#open(row as PartitionRow, connection);
+            nextTryMs = Math.min(INTERRUPTED_MS * 2 ** health.interruptions, LEASE_TRIES_MS);
+            health.interruptions += 1;
+            await this.#read(opened, blocking, health);
+          });
         }
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
@@ -210,10 +223,52 @@ export class Supervisor {
           this.#log[level]({ partition: number, error: text }, "reading is interrupted");
         health.said = text;
       } finally {
-        for (const connection of connections) connection.close();
         if (row) await releaseLease(database, number, row.term).catch(() => {});
       }
       await pause(nextTryMs, stopping);
+    }
+  }
+
+  /** Lends connections to Redis for as long as the lease is renewed: whose lease is over writes nothing any more. */
+  async #whileHeld(
+    row: PartitionRow,
+    work: (connection: RedisConnection, blocking: RedisConnection) => Promise<void>,
+  ): Promise<void> {
+    const connections: RedisConnection[] = [];
+    const close = () => {
+      for (const connection of connections) connection.close();
+    };
+    let renewing: Promise<void> | undefined;
+    let isOver = false;
+    const watch = setInterval(() => {
+      const leftMs = row.held_until - performance.now();
+      if (leftMs > 0) {
+        if (leftMs > READER_LEASE_MS / 2 || renewing) return;
+        // Also while the reader is at something that lasts. That the lease is another's by now it finds out by itself.
+        renewing = renewLease(this.#database as Database, row, READER_LEASE_MS)
+          .catch(() => {})
+          .finally(() => {
+            renewing = undefined;
+          });
+        return;
+      }
+      if (!isOver)
+        this.#log.warn({ partition: row.partition }, "the lease was not renewed in time: its reader lets go");
+      isOver = true;
+      close();
+    }, LEASE_TRIES_MS);
+    try {
+      for (let count = 0; count < 2; count += 1) {
+        const connection = await (connections[0]?.duplicate() ??
+          RedisConnection.open(this.#options.redisUrl));
+        connections.push(connection);
+        this.#reading.add(connection);
+      }
+      await work(connections[0] as RedisConnection, connections[1] as RedisConnection);
+    } finally {
+      clearInterval(watch);
+      close();
+      for (const connection of connections) this.#reading.delete(connection);
     }
   }
 
@@ -266,7 +321,7 @@ export class Supervisor {
       const due = performance.now() - sweptAt >= SWEEP_MS;
       if (due) {
         sweptAt = performance.now();
-        await renewLease(database, row.partition, row.term, READER_LEASE_MS);
+        await renewLease(database, row, READER_LEASE_MS);
         await this.#reclaim(partition, onRefused);
         await unoffered.look();
         if (upToDate) await this.#startUnstarted(partition, irs, recorder);

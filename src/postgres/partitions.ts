@@ -9,6 +9,8 @@ export interface PartitionRow extends Row {
   recorded_seq: number;
   recorded_call: string;
   term: number;
+  /** Until then this process may count on the lease, as `performance.now()`: from before the call that took or renewed it. */
+  held_until: number;
 }
 
 /** The lease is another's, or the partition's epoch moved on: whoever gets this must stop reading. */
@@ -43,6 +45,7 @@ export async function takeLease(
   readerId: string,
   leaseMs: number,
 ): Promise<PartitionRow | undefined> {
+  const heldUntil = performance.now() + leaseMs;
   const { rows } = await database.query<PartitionRow>(
     `update hitzero.partitions p
      set term = p.term + 1, reader_id = $2, lease_expires_at = now() + $3 * interval '1 millisecond'
@@ -50,22 +53,19 @@ export async function takeLease(
      where p.partition = free.partition returning ${COLUMNS.replaceAll(/\w+/g, "p.$&")}`,
     [partition, readerId, leaseMs],
   );
-  return rows[0];
+  return rows[0] && { ...rows[0], held_until: heldUntil };
 }
 
 /** @throws LeaseLostError */
-export async function renewLease(
-  database: Queryable,
-  partition: number,
-  term: number,
-  leaseMs: number,
-): Promise<void> {
+export async function renewLease(database: Queryable, row: PartitionRow, leaseMs: number): Promise<void> {
+  const heldUntil = performance.now() + leaseMs;
   const { rowCount } = await database.query(
     `update hitzero.partitions set lease_expires_at = now() + $3 * interval '1 millisecond'
      where partition = $1 and term = $2`,
-    [partition, term, leaseMs],
+    [row.partition, row.term, leaseMs],
   );
-  if (rowCount !== 1) throw new LeaseLostError(partition);
+  if (rowCount !== 1) throw new LeaseLostError(row.partition);
+  row.held_until = Math.max(row.held_until, heldUntil);
 }
 
 /** Gives the lease back, so that another may take it at once. */
@@ -84,7 +84,7 @@ export async function beginEpoch(database: Queryable, row: PartitionRow): Promis
     [row.partition, row.term, row.epoch],
   );
   if (!rows[0]) throw new LeaseLostError(row.partition);
-  return rows[0];
+  return Object.assign(row, rows[0]);
 }
 
 /** Notes that the partition was opened (or, with a reason, why it cannot be). */
