@@ -11,6 +11,7 @@ import {
   MAX_CONCURRENCY,
   SHORTEST_LEASE_MS,
 } from "../../engine/limits.ts";
+import type { Worker as EngineWorker } from "../../engine/worker.ts";
 import type { Handler } from "../../handlers/types.ts";
 import { plural } from "../format.ts";
 import { type Invocation, wholeNumber } from "../invocation.ts";
@@ -101,7 +102,7 @@ async function work(invocation: Invocation<Flags>, queues: readonly string[]): P
   const handlers = await Promise.race([importing, lifetime.end]);
   if (typeof handlers === "string") return 0;
   const log = invocation.log("info");
-  const worker = new Worker({
+  const worker: EngineWorker = new Worker({
     ...{ ...servers, handlers, concurrency, queues, log },
     suspects: suspects ? () => suspects.start() : "only",
   });
