@@ -410,7 +410,7 @@ export class Client {
     return listStarts(this.#database, runId, nodeIds);
   }
 
-  /** Executions that were given up after too many deliveries, newest first; those that nobody decided about. */
+  /** Executions that were given up after workers died with them, newest first; those that nobody decided about. */
   listDeadLetters(filter: DeadLetterFilter = {}): Promise<DeadLetterRow[]> {
     return listDeadLetters(this.#database, filter);
   }

@@ -54,7 +54,7 @@ export interface RecordBatch {
   commands: number[];
   /** Runs whose waiting executions must be brought in line: halted or resumed. */
   sweeps: { runId: string; halted: boolean }[];
-  /** Executions given up after too many deliveries. */
+  /** Executions given up after workers died with them. */
   deadLetters: DeadLetterRecord[];
   /** Large outputs, whose content is to be read from Redis. */
   blobs: Omit<BlobRecord, "content">[];

@@ -54,7 +54,8 @@ test("nothing of a finished run stays in Redis but its tombstone", async () => {
     const keys = await connection.redis.keys(`{${engine.settings.namespace}:*`);
     const kinds = new Set(keys.map((key) => key.split(":")[2]));
     // Blobs of a run vanish by themselves, and so do leases of what was withdrawn.
-    for (const kind of ["nudge", "blob", "leases"]) kinds.delete(kind);
+    for (const kind of ["nudge", "blob", "leases", "workers", "listings", "last_words", "suspects"])
+      kinds.delete(kind);
     expect([...kinds].sort()).toEqual(["gone", "ir", "journal", "meta", "queues", "ready"]);
     const ready = keys.find((key) => key.includes(":ready:")) as string;
     expect(await connection.redis.xlen(ready)).toBe(0);

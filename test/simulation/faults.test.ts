@@ -69,7 +69,18 @@ test("nothing of a finished run stays in Redis but its tombstone, and blobs that
       ...new Set(all.filter((_key, index) => ttls[index] === -1).map((key) => key.split(":")[2] as string)),
     ];
   };
-  const expected = ["ir", "journal", "meta", "nudge", "queues", "ready"];
+  const expected = [
+    "ir",
+    "journal",
+    "last_words",
+    "listings",
+    "meta",
+    "nudge",
+    "queues",
+    "ready",
+    "suspects",
+    "workers",
+  ];
   await until(
     async () => (await leftOver()).every((kind) => expected.includes(kind)),
     "runs are cleared away",

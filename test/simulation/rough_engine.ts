@@ -189,8 +189,8 @@ export class RoughEngine {
       leaseMs: this.#leaseMs,
       log: log(),
     };
-    const service = new Worker(options, this.#limits);
-    await this.faults.inNameOf(party, () => this.#untilStarted(service));
+    const hire = () => this.#untilStarted(() => new Worker(options, this.#limits));
+    const service = await this.faults.inNameOf(party, hire);
     this.#workers.push({ party, service });
   }
 
@@ -198,17 +198,18 @@ export class RoughEngine {
     this.#hired += 1;
     const party = new Party(`supervisor ${this.#hired}`);
     const options = { ...this.#settings, unclaimedMs: UNCLAIMED_MS, log: log() };
-    const service = new Supervisor(options, this.#limits);
-    await this.faults.inNameOf(party, () => this.#untilStarted(service));
+    const hire = () => this.#untilStarted(() => new Supervisor(options, this.#limits));
+    const service = await this.faults.inNameOf(party, hire);
     this.#supervisors.push({ party, service });
   }
 
   /** A connection may be cut while a service starts, which it is not made to outlive: whoever started it tries again. */
-  async #untilStarted(service: { start(): Promise<void> }): Promise<void> {
+  async #untilStarted<Service extends { start(): Promise<void> }>(make: () => Service): Promise<Service> {
     for (let tries = 1; ; tries += 1) {
       try {
+        const service = make();
         await service.start();
-        return;
+        return service;
       } catch (error) {
         if (tries === 5) throw error;
         await sleep(20);
