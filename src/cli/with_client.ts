@@ -3,14 +3,25 @@ import type { Client } from "../engine/client.ts";
 import type { Invocation } from "./invocation.ts";
 import { Lifetime } from "./lifetime.ts";
 
+/** Connects; says when a call waits for a server that went away, until `signal` is aborted. @throws HitzeroError when a server cannot be used */
+export async function connect(invocation: Invocation, signal?: AbortSignal): Promise<Client> {
+  const servers = invocation.servers();
+  const { Client } = await import("../engine/client.ts");
+  return Client.connect({
+    ...servers,
+    log: invocation.log("silent"),
+    onAway: ({ message }) => invocation.terminal.remark(`${message}: waiting for it`),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
 /** Connects, works, closes. @throws HitzeroError when a server cannot be used */
 export async function withClient<T>(
   invocation: Invocation,
   work: (client: Client) => Promise<T>,
+  signal?: AbortSignal,
 ): Promise<T> {
-  const servers = invocation.servers();
-  const { Client } = await import("../engine/client.ts");
-  const client = await Client.connect({ ...servers, log: invocation.log("silent") });
+  const client = await connect(invocation, signal);
   try {
     return await work(client);
   } finally {
@@ -25,7 +36,7 @@ export async function withWaitingClient<T>(
 ): Promise<T> {
   const lifetime = new Lifetime();
   try {
-    return await withClient(invocation, (client) => work(client, lifetime));
+    return await withClient(invocation, (client) => work(client, lifetime), lifetime.signal);
   } finally {
     lifetime.release();
   }

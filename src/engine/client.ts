@@ -13,7 +13,7 @@ import {
   type SignalContent,
   type UserCommand,
 } from "../postgres/commands.ts";
-import { Database } from "../postgres/database.ts";
+import { Database, type Queryable } from "../postgres/database.ts";
 import {
   acceptRedrive,
   type DeadLetterFilter,
@@ -30,7 +30,7 @@ import {
   listStarts,
   type StartRow,
 } from "../postgres/events.ts";
-import { listPartitions, readInstallation } from "../postgres/partitions.ts";
+import { listOpen, listPartitions, readInstallation } from "../postgres/partitions.ts";
 import { countLive, type LiveProcesses } from "../postgres/registry.ts";
 import {
   acceptRuns,
@@ -68,6 +68,7 @@ import type { StateChange } from "./record_types.ts";
 import { checkSignal } from "./signals.ts";
 import { startRun } from "./start_run.ts";
 import { findUnserved, findWaiting, type Unserved, type WaitingNode } from "./unserved.ts";
+import { whileAway } from "./while_away.ts";
 
 export interface ClientOptions {
   redisUrl: string;
@@ -75,6 +76,10 @@ export interface ClientOptions {
   /** Default `hitzero`. */
   namespace?: string;
   log?: Log;
+  /** Told when Postgres goes away during a call, which waits for it. */
+  onAway?: (error: HitzeroError) => void;
+  /** Aborted: no call waits any more for a server that is away. */
+  signal?: AbortSignal;
 }
 
 /** A workflow that can be submitted. */
@@ -106,6 +111,8 @@ const ACCEPT_BATCH = 1_000;
 /** Largest `count`. */
 const MAX_COUNT = 100_000;
 const STARTS_AT_ONCE = 16;
+/** A call waits for Postgres for so long: a restart takes seconds, a failover of a managed one up to two minutes. */
+const AWAY_LIMIT_MS = 150_000;
 
 const stateChange: z.ZodType<StateChange> = z.looseObject({
   instance_id: z.string(),
@@ -126,6 +133,10 @@ export interface NodeSummary {
 
 export class Client {
   readonly #database: Database;
+  /** The same for single statements, each of which may be repeated. */
+  readonly #record: Queryable;
+  readonly #whileAway: <T>(call: () => Promise<T>) => Promise<T>;
+  readonly #closed = new AbortController();
   readonly #redis: RedisConnection;
   readonly #partitions: readonly Partition[];
   readonly #log: Log;
@@ -134,12 +145,17 @@ export class Client {
     database: Database,
     redis: RedisConnection,
     partitions: readonly Partition[],
-    log: Log,
+    options: ClientOptions,
   ) {
     this.#database = database;
     this.#redis = redis;
     this.#partitions = partitions;
-    this.#log = log;
+    this.#log = options.log ?? createLog("silent");
+    const { onAway, signal } = options;
+    signal?.addEventListener("abort", () => this.#closed.abort(), { once: true });
+    const waiting = { signal: this.#closed.signal, limitMs: AWAY_LIMIT_MS, ...(onAway ? { onAway } : {}) };
+    this.#whileAway = (call) => whileAway(waiting, call);
+    this.#record = { query: (sql, values) => this.#whileAway(() => database.query(sql, values)) };
   }
 
   /** Connects. @throws HitzeroError (exit code 3) when a server cannot be used */
@@ -157,7 +173,7 @@ export class Client {
         (number) => new Partition(connection, namespace, number, installation, limits),
       );
       for (const partition of partitions) await partition.checkOwner();
-      return new Client(database, connection, partitions, options.log ?? createLog("silent"));
+      return new Client(database, connection, partitions, options);
     } catch (error) {
       redis?.close();
       await database.close();
@@ -168,12 +184,13 @@ export class Client {
   /** Compiles and registers a workflow file (or IR). @throws InvalidInputError with all faults */
   async register(document: unknown, options?: CompileOptions): Promise<RegisteredWorkflow> {
     const { ir, digest, warnings } = compile(document, options);
-    return { ...(await registerVersion(this.#database, ir, digest, document)), ir, warnings };
+    const version = await this.#whileAway(() => registerVersion(this.#database, ir, digest, document));
+    return { ...version, ir, warnings };
   }
 
   /** Finds a registered workflow. @throws HitzeroError WORKFLOW_NOT_FOUND */
   async find(name: string, version?: number): Promise<RegisteredWorkflow> {
-    return { ...(await findVersion(this.#database, name, version)), warnings: [] };
+    return { ...(await findVersion(this.#record, name, version)), warnings: [] };
   }
 
   /**
@@ -184,18 +201,20 @@ export class Client {
     { workflowName, version }: Pick<WorkflowVersion, "workflowName" | "version">,
     options: { first?: boolean } = {},
   ): Promise<number | null> {
-    return activateVersion(this.#database, workflowName, version, options.first === true);
+    return this.#whileAway(() =>
+      activateVersion(this.#database, workflowName, version, options.first === true),
+    );
   }
 
   /** The registered workflows by name. */
   listWorkflows(): Promise<WorkflowRow[]> {
-    return listWorkflows(this.#database);
+    return listWorkflows(this.#record);
   }
 
   /** What the workflow asks for and no live worker has. */
   unserved(ir: IR): Promise<Unserved> {
     const queues = [...new Set(ir.nodes.map(({ queue }) => queue))];
-    return findUnserved(this.#database, queues, functionsOf(ir));
+    return findUnserved(this.#record, queues, functionsOf(ir));
   }
 
   /** Executions of a run that wait for a worker, since no live one reads their queue or offers their function. */
@@ -206,12 +225,12 @@ export class Client {
   }
 
   async liveProcesses(): Promise<LiveProcesses> {
-    return countLive(this.#database);
+    return countLive(this.#record);
   }
 
   /**
    * Submits runs. When this returns they are in Postgres and will reach a final status.
-   * @throws HitzeroError BAD_COUNT, IDEMPOTENCY_CONFLICT, or for an input that the workflow does not accept
+   * @throws HitzeroError BAD_COUNT, IDEMPOTENCY_CONFLICT, PARTITION_CLOSED, or for an input that the workflow does not accept
    */
   async submit(workflow: RegisteredWorkflow, options: SubmitOptions = {}): Promise<Submission> {
     const { count = 1, idempotencyKey, tags = [] } = options;
@@ -228,25 +247,26 @@ export class Client {
     const input = encodeInput(workflow.ir, options.input);
     const submission: Submission = { runIds: [], existing: false, waiting: 0 };
     for (let first = 0; first < count; first += ACCEPT_BATCH) {
-      const runs = Array.from({ length: Math.min(ACCEPT_BATCH, count - first) }, () => this.#newRun(input));
-      const accepted = await acceptRuns(this.#database, {
+      const epochs = await listOpen(
+        this.#record,
+        this.#partitions.map(({ number }) => number),
+      );
+      const size = Math.min(ACCEPT_BATCH, count - first);
+      const runs = Array.from({ length: size }, () => newRun(input, [...epochs.keys()]));
+      const acceptance = {
         workflow,
         runs,
         tags,
         ...(idempotencyKey === undefined
           ? {}
           : { idempotencyKey, inputDigest: digestOfInput(workflow.digest, input) }),
-      });
+      };
+      const accepted = await this.#whileAway(() => acceptRuns(this.#database, acceptance));
       submission.runIds.push(...accepted.runIds);
       submission.existing = accepted.existing;
-      if (!accepted.existing) submission.waiting += await this.#startAll(workflow, runs, accepted.epochs);
+      if (!accepted.existing) submission.waiting += await this.#startAll(workflow, runs, epochs);
     }
     return submission;
-  }
-
-  #newRun(input: string) {
-    const partition = this.#partitions[Math.floor(Math.random() * this.#partitions.length)] as Partition;
-    return { runId: uuidv7(), partition: partition.number, input };
   }
 
   /** Starts accepted runs; answers how many are left to the supervisor. */
@@ -304,7 +324,7 @@ export class Client {
     signalId: string = uuidv7(),
   ): Promise<{ commandId: string }> {
     const { workflow_name, workflow_version } = await this.getRun(runId);
-    const { ir } = await findVersion(this.#database, workflow_name, workflow_version);
+    const { ir } = await findVersion(this.#record, workflow_name, workflow_version);
     encodeJson(signal.payload, {
       maxBytes: MAX_INPUT_BYTES,
       maxDepth: MAX_JSON_DEPTH,
@@ -321,12 +341,12 @@ export class Client {
     const run = await this.getRun(runId);
     if (isFinalRunStatus(run.status)) {
       // Given again under its id after it took effect, as by somebody who did not hear the answer.
-      if ((await commandOutcome(this.#database, command.commandId)) === "applied") return command;
+      if ((await commandOutcome(this.#record, command.commandId)) === "applied") return command;
       throw new HitzeroError("RUN_FINAL", `run ${runId} is over: it is ${run.status}`, {
         hint: "A final status never changes.",
       });
     }
-    await acceptCommand(this.#database, { ...command, runId, partition: run.partition });
+    await acceptCommand(this.#record, { ...command, runId, partition: run.partition });
     const partition = this.#partitions.find(({ number }) => number === run.partition);
     // The reader finds the row by itself within a second; this only saves the wait.
     if (partition) await nudgeReader(partition).catch(() => {});
@@ -354,7 +374,7 @@ export class Client {
     options: { signal?: AbortSignal; pollMs?: number } = {},
   ): Promise<string | undefined> {
     for (;;) {
-      const outcome = await commandOutcome(this.#database, commandId);
+      const outcome = await commandOutcome(this.#record, commandId);
       if (outcome !== undefined || options.signal?.aborted) return outcome;
       await pause(options.pollMs ?? 50, options.signal);
     }
@@ -362,21 +382,21 @@ export class Client {
 
   /** What a command that took effect did, in words: to whom a signal was given, or that it is kept. */
   commandEffect(commandId: string): Promise<string | undefined> {
-    return commandEffect(this.#database, commandId);
+    return commandEffect(this.#record, commandId);
   }
 
   /** @throws HitzeroError RUN_NOT_FOUND */
   getRun(runId: string): Promise<RunRow> {
-    return getRun(this.#database, runId);
+    return getRun(this.#record, runId);
   }
 
   listRuns(filter: RunFilter = {}): Promise<RunRow[]> {
-    return listRuns(this.#database, filter);
+    return listRuns(this.#record, filter);
   }
 
   /** The executions of a run in order of time. A run over a large map has very many: see `summarizeNodes`. */
   listNodes(runId: string, filter: NodeFilter = {}): Promise<NodeExecutionRow[]> {
-    return listNodes(this.#database, runId, filter);
+    return listNodes(this.#record, runId, filter);
   }
 
   /**
@@ -384,14 +404,14 @@ export class Client {
    * without outputs; with them how many each node has in each status.
    */
   async summarizeNodes(runId: string, most: number): Promise<NodeSummary> {
-    const counts = await countNodes(this.#database, runId);
+    const counts = await countNodes(this.#record, runId);
     const total = (id: string) => Object.values(counts.get(id) ?? {}).reduce((sum, count) => sum + count, 0);
     const ids = [...counts.keys()];
     const few = { outputs: false, nodeIds: ids.filter((id) => total(id) <= most) };
     const rows = [
-      ...(await listNodes(this.#database, runId, few)),
+      ...(await listNodes(this.#record, runId, few)),
       ...(await listFirst(
-        this.#database,
+        this.#record,
         runId,
         ids.filter((id) => total(id) > most),
       )),
@@ -402,22 +422,22 @@ export class Client {
 
   /** Events of a run in order. Starts of executions are not among them: see `listStarts`. */
   listEvents(runId: string, filter: EventFilter = {}): Promise<EventRow[]> {
-    return listEvents(this.#database, runId, filter);
+    return listEvents(this.#record, runId, filter);
   }
 
   /** When executions of these nodes, and of all nodes that run now, began. */
   listStarts(runId: string, nodeIds: readonly string[]): Promise<StartRow[]> {
-    return listStarts(this.#database, runId, nodeIds);
+    return listStarts(this.#record, runId, nodeIds);
   }
 
   /** Executions that were given up after workers died with them, newest first; those that nobody decided about. */
   listDeadLetters(filter: DeadLetterFilter = {}): Promise<DeadLetterRow[]> {
-    return listDeadLetters(this.#database, filter);
+    return listDeadLetters(this.#record, filter);
   }
 
   /** @throws HitzeroError DEAD_LETTER_NOT_FOUND */
   getDeadLetter(id: DeadLetterId): Promise<DeadLetterRow> {
-    return getDeadLetter(this.#database, id);
+    return getDeadLetter(this.#record, id);
   }
 
   /**
@@ -425,10 +445,14 @@ export class Client {
    * @throws HitzeroError DEAD_LETTER_NOT_FOUND, DEAD_LETTER_DECIDED
    */
   async redrive(id: DeadLetterId): Promise<{ runId: string; openBesides: number }> {
-    const { runId, partition } = this.#newRun("");
+    const open = await listOpen(
+      this.#record,
+      this.#partitions.map(({ number }) => number),
+    );
+    const { runId, partition } = newRun("", [...open.keys()]);
     const accepted = await acceptRedrive(this.#database, id, { runId, partition });
     const { workflowName, workflowVersion, digest, input, epoch, openBesides } = accepted;
-    const { ir } = await findVersion(this.#database, workflowName, workflowVersion);
+    const { ir } = await findVersion(this.#record, workflowName, workflowVersion);
     await this.#startAll({ ir, digest }, [{ runId, partition, input }], new Map([[partition, epoch]]));
     return { runId, openBesides };
   }
@@ -447,13 +471,11 @@ export class Client {
     options: { onChange?: (change: StateChange) => void; signal?: AbortSignal } = {},
   ): Promise<RunRow> {
     const bell = new Bell();
-    const listener = await this.#redis.duplicate();
+    const listener = await this.#hear(runId, (change) => {
+      options.onChange?.(change);
+      if (change.node_id === undefined) bell.ring();
+    });
     try {
-      await listener.subscribe(stateChannel(runId), (message) => {
-        const change = stateChange.safeParse(JSON.parse(message));
-        if (change.success) options.onChange?.(change.data);
-        if (change.success && change.data.node_id === undefined) bell.ring();
-      });
       for (;;) {
         const run = await this.getRun(runId);
         if (isFinalRunStatus(run.status) || options.signal?.aborted) return run;
@@ -461,7 +483,24 @@ export class Client {
         await bell.rungWithin(1_000, options.signal);
       }
     } finally {
-      listener.close();
+      listener?.close();
+    }
+  }
+
+  /** Hears of a run's changes, on a connection of its own; undefined while Redis is away. */
+  async #hear(runId: string, hear: (change: StateChange) => void): Promise<RedisConnection | undefined> {
+    let listener: RedisConnection | undefined;
+    try {
+      listener = await this.#redis.duplicate();
+      await listener.subscribe(stateChannel(runId), (message) => {
+        const change = stateChange.safeParse(JSON.parse(message));
+        if (change.success) hear(change.data);
+      });
+      return listener;
+    } catch (error) {
+      listener?.close();
+      if ((error as HitzeroError).exitCode === 3) return undefined;
+      throw error;
     }
   }
 
@@ -471,7 +510,7 @@ export class Client {
     options: { onProgress?: (final: number) => void; signal?: AbortSignal; pollMs?: number } = {},
   ): Promise<Record<string, number>> {
     for (;;) {
-      const counts = await countFinal(this.#database, runIds);
+      const counts = await countFinal(this.#record, runIds);
       const final = Object.values(counts).reduce((total, count) => total + count, 0);
       options.onProgress?.(final);
       if (final === runIds.length || options.signal?.aborted) return counts;
@@ -480,9 +519,15 @@ export class Client {
   }
 
   async close(): Promise<void> {
+    this.#closed.abort();
     this.#redis.close();
     await this.#database.close();
   }
+}
+
+function newRun(input: string, partitions: readonly number[]) {
+  const partition = partitions[Math.floor(Math.random() * partitions.length)] as number;
+  return { runId: uuidv7(), partition, input };
 }
 
 function digestOfInput(irDigest: string, input: string): string {

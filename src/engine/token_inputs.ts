@@ -2,7 +2,6 @@
 import { assert } from "../base/assert.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
-import { RedisAwayError } from "../redis/connection.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { HandedToken } from "../redis/replies.ts";
 import type { IR, IREdge, IRNode } from "../workflow/ir.ts";
@@ -10,6 +9,7 @@ import type { Performed } from "./finished_item.ts";
 import { type HeldExecution, needOf, type StoredOutput, stateOfFormerItem } from "./held.ts";
 import { BLOB_TTL_MS } from "./limits.ts";
 import type { ItemReader } from "./map_items.ts";
+import { whileAway } from "./while_away.ts";
 
 /** The execution whose step brought a handed-over token: its output and the run's input need not come back. */
 export interface Origin {
@@ -19,19 +19,6 @@ export interface Origin {
   refused?: boolean;
 }
 
-/** Repeats a call while Redis is away. @throws RedisAwayError when the worker gives up */
-export async function whileAway<T>(abandoned: AbortSignal, call: () => Promise<T>): Promise<T> {
-  for (let tries = 0; !abandoned.aborted; tries += 1) {
-    try {
-      return await call();
-    } catch (error) {
-      if (!(error instanceof RedisAwayError)) throw error;
-      await pause(Math.min(50 * 2 ** Math.min(tries, 5), 1_000), abandoned);
-    }
-  }
-  throw new RedisAwayError("the worker stops");
-}
-
 /** @throws RedisAwayError when the worker gives up */
 export async function readStoredBlob(
   partition: Partition,
@@ -39,7 +26,7 @@ export async function readStoredBlob(
   name: string,
   abandoned: AbortSignal,
 ): Promise<string> {
-  const blob = await whileAway(abandoned, () => partition.readBlob(runId, name));
+  const blob = await whileAway({ signal: abandoned }, () => partition.readBlob(runId, name));
   assert(blob !== null, `blob ${name} of run ${runId} is gone`);
   return blob;
 }
@@ -78,7 +65,7 @@ export async function executionOf(
     load(position === -1 ? origin?.output : position === 0 ? undefined : payloads[position]);
   const wide = token.wide
     ? await readWideJoin(token, ir, (fields) =>
-        whileAway(abandoned, () => partition.readFields(token.id, fields)),
+        whileAway({ signal: abandoned }, () => partition.readFields(token.id, fields)),
       )
     : undefined;
   const needs = token.needs.map(async ([node, at]) => [node, await read(at)] as const);

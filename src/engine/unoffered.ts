@@ -27,7 +27,8 @@ import { claimTraits } from "./held.ts";
 import type { IRCache } from "./ir_cache.ts";
 import { LEASE_MS, type Limits } from "./limits.ts";
 import { ItemReader } from "./map_items.ts";
-import { executionOf, whileAway } from "./token_inputs.ts";
+import { executionOf } from "./token_inputs.ts";
+import { whileAway } from "./while_away.ts";
 
 /** A reader that looked away for longer does not know what happened meanwhile. */
 const LONGEST_LOOK_MS = 5_000;
@@ -123,7 +124,7 @@ export class UnofferedClock {
       services: this.#options,
       mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
     });
-    await whileAway(stopping, () =>
+    await whileAway({ signal: stopping }, () =>
       this.#advance(ir, token.digest, { finished: [{ ir, item: performed.item }] }),
     );
   }

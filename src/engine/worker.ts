@@ -56,9 +56,10 @@ import { Offers } from "./offers.ts";
 import { faultText } from "./own_fault.ts";
 import { ReadyStreams } from "./ready_streams.ts";
 import { type SuspectsPolicy, SuspectTurns } from "./suspects.ts";
-import { executionOf, type Origin, readStoredBlob, storeOutput, whileAway } from "./token_inputs.ts";
+import { executionOf, type Origin, readStoredBlob, storeOutput } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
 import type { WaitingServices } from "./waiting.ts";
+import { whileAway } from "./while_away.ts";
 
 export interface WorkerOptions {
   redisUrl: string;
@@ -482,7 +483,7 @@ export class Worker {
       const held = await executionOf(token, payloads, ir, origin, partition, this.#items, signal);
       if (this.#suspects.alone) {
         this.#suspects.performed = kept;
-        await whileAway(signal, () => this.#list(lane));
+        await whileAway({ signal }, () => this.#list(lane));
       }
       if (this.#late) throw new RedisAwayError("the worker stops");
       this.#runnable.push({ held, kept, lane });
@@ -562,7 +563,7 @@ export class Worker {
     return {
       limits: this.#limits,
       now: () => this.#now(),
-      readFields: (runId, fields) => whileAway(signal, () => partition.readFields(runId, fields)),
+      readFields: (runId, fields) => whileAway({ signal }, () => partition.readFields(runId, fields)),
       readBlob: (runId, name) => readStoredBlob(partition, runId, name, signal),
       findWorkflow: (name, version) => findVersion(database, name, version),
       depthOf: (runId) => runDepth(database, runId),
@@ -613,7 +614,7 @@ export class Worker {
   async reportDeath(death: Death): Promise<void> {
     const { signal } = this.#abandoned;
     for (const { partition } of this.#lanes.values())
-      await whileAway(signal, () => reportDeath(partition, death)).catch(() => {});
+      await whileAway({ signal }, () => reportDeath(partition, death)).catch(() => {});
   }
 
   /** Names what the process is about to end by; waits, while nothing else runs, until that is written down. */

@@ -132,6 +132,11 @@ export function postgresFault(error: unknown, url: string): HitzeroError {
   );
 }
 
+/** Is this error of a server that cannot be reached now, so that the call may be repeated? It may have taken effect. */
+export function isPostgresAway(error: unknown): error is HitzeroError {
+  return error instanceof HitzeroError && error.code === "SERVER_UNREACHABLE";
+}
+
 /** Code and message of a caught value; of several tried addresses the first one's. */
 function codeAndMessage(error: unknown): { code: string; message: string } {
   if (error instanceof AggregateError && error.errors.length > 0) return codeAndMessage(error.errors[0]);

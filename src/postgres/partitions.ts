@@ -1,5 +1,6 @@
 /** The partitions' rows: the reader's lease (term, expiry by Postgres's clock) and how far the record has come. */
 import { HitzeroError } from "../base/errors.ts";
+import { closedHint } from "./closed_partition.ts";
 import type { Queryable, Row } from "./database.ts";
 
 export interface PartitionRow extends Row {
@@ -34,6 +35,31 @@ export async function readInstallation(database: Queryable): Promise<string> {
     "select installation_id from hitzero.installation",
   );
   return (rows[0] as { installation_id: string }).installation_id;
+}
+
+/**
+ * Those of these partitions that take runs, with their epochs: all but those that their supervisor found unfit and closed. While nobody has opened them
+ * yet, or their reader is away, they take runs, which then wait.
+ * @throws HitzeroError PARTITION_CLOSED when none does
+ */
+export async function listOpen(
+  database: Queryable,
+  partitions: readonly number[],
+): Promise<Map<number, string>> {
+  const { rows } = await database.query<{ partition: number; epoch: string; closed_reason: string | null }>(
+    `select partition, epoch::text as epoch, closed_reason from hitzero.partitions
+     where partition = any ($1::int[]) order by partition`,
+    [partitions],
+  );
+  const open = rows.filter(({ closed_reason }) => closed_reason === null);
+  if (open.length > 0) return new Map(open.map(({ partition, epoch }) => [partition, epoch]));
+  const first = rows[0];
+  const others = rows.length > 1 ? `, and so are the ${rows.length - 1} others` : "";
+  throw new HitzeroError(
+    "PARTITION_CLOSED",
+    `no run can be accepted: partition ${first?.partition} is closed (${first?.closed_reason})${others}`,
+    { hint: closedHint(first?.closed_reason ?? ""), exitCode: 3 },
+  );
 }
 
 const COLUMNS = "partition, epoch, timeline, recorded_seq, recorded_call, term";

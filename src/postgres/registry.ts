@@ -76,7 +76,7 @@ export interface LiveProcesses {
   supervisors: number;
 }
 
-export async function countLive(database: Database): Promise<LiveProcesses> {
+export async function countLive(database: Queryable): Promise<LiveProcesses> {
   const { rows } = await database.query<{ kind: string; count: number }>(
     `select kind, count(*) from hitzero.worker_registry
      where stopped_at is null and heartbeat_at > now() - $1 * interval '1 millisecond' group by kind`,

@@ -24,25 +24,26 @@ export interface Acceptance {
 }
 
 /**
- * Accepts runs: once this returns, each is promised a final status. With a key that was used before, answers the run that
- * the key made.
+ * Accepts runs: once this returns, each is promised a final status. With a key that was used before, returns the run that
+ * the key made. May be repeated with the same runs when its reply was lost.
  * @throws HitzeroError IDEMPOTENCY_CONFLICT when the key came with another workflow or input
  */
 export async function acceptRuns(
   database: Database,
   acceptance: Acceptance,
-): Promise<{ runIds: string[]; existing: boolean; epochs: Map<number, string> }> {
+): Promise<{ runIds: string[]; existing: boolean }> {
   return database.transaction(async (client) => {
     const { idempotencyKey } = acceptance;
     if (idempotencyKey !== undefined) {
       const known = await claimKey(client, acceptance, idempotencyKey);
-      if (known) return { runIds: [known], existing: true, epochs: new Map() };
+      if (known) return { runIds: [known], existing: true };
     }
     const { workflow, runs } = acceptance;
     await client.query(
       `insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, idempotency_key)
        select id, partition, $4, $5, $6, input, $7, $8
-       from unnest($1::uuid[], $2::int[], $3::jsonb[]) as new (id, partition, input)`,
+       from unnest($1::uuid[], $2::int[], $3::jsonb[]) as new (id, partition, input)
+       on conflict (run_id) do nothing`,
       [
         runs.map((run) => run.runId),
         runs.map((run) => run.partition),
@@ -54,14 +55,7 @@ export async function acceptRuns(
         idempotencyKey ?? null,
       ],
     );
-    const epochs = await client.query<{ partition: number; epoch: number }>(
-      "select partition, epoch from hitzero.partitions",
-    );
-    return {
-      runIds: runs.map((run) => run.runId),
-      existing: false,
-      epochs: new Map(epochs.rows.map((row) => [row.partition, String(row.epoch)])),
-    };
+    return { runIds: runs.map((run) => run.runId), existing: false };
   });
 }
 
@@ -77,6 +71,8 @@ async function claimKey(client: Queryable, acceptance: Acceptance, key: string):
     [key],
   );
   const existing = rows[0];
+  // This very run: its acceptance is repeated.
+  if (existing?.run_id === acceptance.runs[0]?.runId) return undefined;
   if (existing && existing.input_digest === acceptance.inputDigest) return existing.run_id;
   throw new HitzeroError(
     "IDEMPOTENCY_CONFLICT",

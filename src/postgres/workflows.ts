@@ -49,7 +49,7 @@ export async function registerVersion(
  * @throws HitzeroError WORKFLOW_NOT_FOUND
  */
 export async function findVersion(
-  database: Database,
+  database: Queryable,
   name: string,
   version?: number,
 ): Promise<WorkflowVersion & { ir: IR }> {

@@ -44,6 +44,7 @@ export const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   smembers: [KEY],
   srem: [KEY, "v"],
   sscan: [KEY, "0"],
+  strlen: [KEY],
   subscribe: [CHANNEL],
   time: [],
   unlink: [KEY],

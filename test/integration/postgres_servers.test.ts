@@ -3,15 +3,20 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import pg from "pg";
-import { expect, test } from "vitest";
-import { Client } from "../../src/engine/client.ts";
+import { v7 as uuidv7 } from "uuid";
+import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { readRunEvents } from "../../src/cli/run_events.ts";
+import { Client, type RegisteredWorkflow, type Submission } from "../../src/engine/client.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
+import { startPostgresServer } from "../../src/local/postgres_server.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { migrate } from "../../src/postgres/migrate.ts";
-import { createEmptyDatabase, createTestDatabase } from "../support/database.ts";
+import { acceptRuns } from "../../src/postgres/runs.ts";
+import { createEmptyDatabase, createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { startPooler } from "../support/pooler.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
+import { until } from "../support/until.ts";
 
 /** What docs/operations.md says to grant to a role that runs hitzero and does not migrate. */
 const GRANTS = `GRANT USAGE ON SCHEMA hitzero TO hitzero_run;
@@ -102,4 +107,119 @@ test("a database that takes no writes is named by whoever writes", async () => {
     await client.close();
     await database.drop();
   }
+});
+
+test("whoever waits, follows or submits while Postgres restarts does not notice but for the time it takes", async () => {
+  const dir = join(inject("runFolder"), `restarted-${randomBytes(4).toString("hex")}`);
+  let server = await startPostgresServer({ dir, durable: false });
+  await migrate(server.url);
+  const settings = { redisUrl: redisUrl(), databaseUrl: server.url, namespace: testNamespace() };
+  const gates: (() => void)[] = [];
+  const gate = () => new Promise<string>((resolve) => gates.push(() => resolve("open")));
+  const supervisor = new Supervisor(settings);
+  const worker = new Worker({ ...settings, handlers: { gate, quick: () => "done" } });
+  await supervisor.start();
+  await worker.start();
+  const told: string[] = [];
+  const client = await Client.connect({ ...settings, onAway: ({ code }) => told.push(code) });
+  try {
+    const [gated, quick] = await Promise.all(
+      ["gate", "quick"].map((name) => {
+        const nodes = [{ id: "a", type: "function", config: { function_name: name } }];
+        return client.register({ name, nodes, edges: [] });
+      }),
+    );
+    const [runId] = (await client.submit(gated as RegisteredWorkflow)).runIds as [string];
+    await until(() => gates.length === 1, "the handler is at its gate");
+    const events: (string | null)[] = [];
+    const follow = async () => {
+      const options = { level: "INFO", follow: true, signal: new AbortController().signal } as const;
+      for await (const page of readRunEvents(client, runId, options))
+        events.push(...page.map((one) => one.event_type));
+    };
+    const waits = [client.wait(runId), client.waitAll([runId]), follow()] as const;
+    const submits: Promise<Submission>[] = [];
+    const submit = (index: number) =>
+      submits.push(client.submit(quick as RegisteredWorkflow, { idempotencyKey: `order-${index}` }));
+    submit(1);
+    const stopped = server.stop();
+    submit(2);
+    await stopped;
+    submit(3);
+    await until(() => told.length > 0, "somebody waits for Postgres");
+    server = await startPostgresServer({ dir, durable: false });
+    expect(server.url).toBe(settings.databaseUrl);
+    gates[0]?.();
+    const [run, counts] = await Promise.all(waits);
+    expect(run).toMatchObject({ status: "COMPLETED", output: "open" });
+    expect(counts).toEqual({ COMPLETED: 1 });
+    expect(events.at(-1)).toBe("run_completed");
+    const submissions = await Promise.all(submits);
+    const runIds = submissions.flatMap((submission) => submission.runIds);
+    expect(new Set(runIds).size).toBe(3);
+    expect(await client.waitAll(runIds)).toEqual({ COMPLETED: 3 });
+    expect(await client.listRuns({ workflow: "quick" })).toHaveLength(3);
+    expect(new Set(told)).toEqual(new Set(["SERVER_UNREACHABLE"]));
+  } finally {
+    await client.close();
+    await worker.stop();
+    await supervisor.stop();
+    await server.stop();
+  }
+});
+
+describe("what is submitted", () => {
+  let database: TestDatabase;
+  let client: Client;
+  let sql: Database;
+  let workflow: RegisteredWorkflow;
+  beforeEach(async () => {
+    database = await createTestDatabase();
+    sql = new Database(database.url);
+    await sql.query("insert into hitzero.partitions (partition) values (1)");
+    const settings = { redisUrl: redisUrl(), databaseUrl: database.url, namespace: testNamespace() };
+    client = await Client.connect(settings);
+    workflow = await client.register({ name: "one", nodes: [{ id: "a", type: "parallel" }], edges: [] });
+  });
+  afterEach(async () => {
+    await client.close();
+    await sql.close();
+    await database.drop();
+  });
+  const partitionsOfRuns = async () =>
+    (await sql.query<{ partition: number }>("select partition from hitzero.runs")).rows.map(
+      (row) => row.partition,
+    );
+
+  test("goes to partitions that are open; is refused by name when none is, with nothing on record", async () => {
+    const close = (partition: number) =>
+      sql.query("update hitzero.partitions set closed_reason = $2 where partition = $1", [
+        partition,
+        "HISTORY_LOST: its journal ends at 3, the record at 9",
+      ]);
+    await close(0);
+    await client.submit(workflow, { count: 20 });
+    expect(await partitionsOfRuns()).toEqual(Array(20).fill(1));
+    await close(1);
+    await expect(client.submit(workflow, { idempotencyKey: "k" })).rejects.toMatchObject({
+      code: "PARTITION_CLOSED",
+      exitCode: 3,
+      message: expect.stringContaining("partition 0 is closed (HISTORY_LOST: its journal ends at 3"),
+      hint: expect.stringContaining("The record in Postgres is intact"),
+    });
+    expect(await partitionsOfRuns()).toHaveLength(20);
+    expect((await sql.query("select 1 from hitzero.idempotency_keys")).rows).toEqual([]);
+    await sql.query("update hitzero.partitions set closed_reason = null");
+    await client.submit(workflow, { idempotencyKey: "k" });
+  });
+
+  test("is accepted once, also when its acceptance is repeated as the reply was lost", async () => {
+    const run = { runId: uuidv7(), partition: 0, input: "1" };
+    const acceptance = { workflow, tags: [], runs: [run], idempotencyKey: "k", inputDigest: "d" };
+    for (let times = 0; times < 2; times += 1)
+      expect(await acceptRuns(sql, acceptance)).toEqual({ runIds: [run.runId], existing: false });
+    const other = { ...acceptance, runs: [{ ...run, runId: uuidv7() }] };
+    expect(await acceptRuns(sql, other)).toEqual({ runIds: [run.runId], existing: true });
+    expect(await partitionsOfRuns()).toEqual([0]);
+  });
 });

@@ -8,6 +8,7 @@ import { collected, type Invocation, wholeNumber } from "../invocation.ts";
 import { exitCodeOf, Lifetime } from "../lifetime.ts";
 import type { Act } from "../program.ts";
 import type { Terminal } from "../terminal.ts";
+import { connect } from "../with_client.ts";
 
 interface Flags {
   input?: string;
@@ -54,14 +55,10 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
   const input = flags.input === undefined ? undefined : readInput(flags.input);
   const document = "file" in source ? readDocument(source.file) : undefined;
   const compiled = "file" in source ? compileDocument(document, source.file) : undefined;
-  const servers = invocation.servers();
-  const [{ Client }, { encodeInput }] = await Promise.all([
-    import("../../engine/client.ts"),
-    import("../../engine/input.ts"),
-  ]);
+  const { encodeInput } = await import("../../engine/input.ts");
   if (compiled !== undefined) encodeInput(compiled.ir, input);
-  const client = await Client.connect({ ...servers, log: invocation.log("silent") });
   const lifetime = new Lifetime();
+  const client = await connect(invocation, lifetime.signal);
   try {
     const workflow =
       "file" in source

@@ -1,4 +1,6 @@
 /** Does the work go on: partitions, processes, and what waits for whom? */
+
+import { closedHint, FOREIGN_HINT } from "../../postgres/closed_partition.ts";
 import type { PartitionHealth, ProcessHealth, WorkHealth } from "../../postgres/health.ts";
 import type { Meta } from "../../redis/partition.ts";
 import { duration, plural } from "../format.ts";
@@ -7,19 +9,6 @@ import { type Check, checksOf } from "./check.ts";
 /** Journal entries behind the record; a reader takes some thousands a second. */
 const LAGGING = 10_000;
 const DEAD_SHOWN = 3;
-
-const FOREIGN_HINT =
-  "Point HITZERO_REDIS_URL and HITZERO_DATABASE_URL at servers of one installation, or set another HITZERO_NAMESPACE. " +
-  "If that other database is gone for good: npx hitzero clear-redis";
-
-/** What to do about a partition that cannot be opened, by the code of its `closed_reason`. */
-const CLOSED_HINTS: Record<string, string> = {
-  HISTORY_LOST:
-    "Was Redis flushed, restored from a copy, or run without append-only file? The record in Postgres is intact.",
-  PARTITION_FENCED:
-    "Another release of hitzero filled this namespace: run one release, or give this one another HITZERO_NAMESPACE.",
-  REDIS_FOREIGN: FOREIGN_HINT,
-};
 
 /** A partition as both servers have it; `meta` undefined: Redis did not answer. */
 export interface PartitionView {
@@ -55,12 +44,7 @@ function partitionFault(view: PartitionView): Check | undefined {
   const { row, meta, identity, installation } = view;
   const name = `partition ${row.partition}`;
   if (row.closed_reason !== null) {
-    const code = row.closed_reason.split(":", 1)[0] as string;
-    return fail(
-      name,
-      `${name} is closed: ${row.closed_reason}`,
-      CLOSED_HINTS[code] ?? "The log of the supervisor says more.",
-    );
+    return fail(name, `${name} is closed: ${row.closed_reason}`, closedHint(row.closed_reason));
   }
   if (meta !== undefined && meta.installation !== null && meta.installation !== installation)
     return fail(name, `Redis holds ${name} of another database (${meta.installation})`, FOREIGN_HINT);
