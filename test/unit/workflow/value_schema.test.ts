@@ -129,6 +129,7 @@ describe("a value", () => {
     [{ anyOf: [{ minimum: 5 }, { maximum: 2 }] }, 1, 3],
     [{ oneOf: [{ minimum: 1 }, { minimum: 2 }] }, 1, 2],
     [{ not: { type: "string" } }, 1, "a"],
+    // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema
     [{ if: { minimum: 5 }, then: { multipleOf: 5 }, else: { maximum: 2 } }, 10, 6],
     [{ $ref: "#a", $defs: { x: { $anchor: "a", type: "string" } } }, "a", 1],
     [{ $ref: "#/$defs/a~1b%25", $defs: { "a/b%": { type: "string" } } }, "a", 1],
