@@ -76,11 +76,9 @@ end
 if run.exists and run.status == 'R' then
   if redis.call('HEXISTS', KEYS[6], 'complete') == 0 then return commit({ word = 'ir_missing' }) end
   for _, base in ipairs(call.scopes) do
-    if is_alive(run, base, -1) then
-      for _, node in ipairs(call.nodes) do
-        local scope = live_scope(run, base, node.loops or {})
-        if scope then revive(node, scope) end
-      end
+    for _, node in ipairs(call.nodes) do
+      local scope = live_scope(run, base, node.loops or {})
+      if scope and is_alive(run, scope, node.node) then revive(node, scope) end
     end
   end
   if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end

@@ -13,10 +13,10 @@ local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
 
--- XINFO CONSUMERS as tables by name of the fact; nil: there is no such stream or group.
+-- XINFO CONSUMERS as tables by name of the fact; none when there is no such stream or group.
 local function consumers_of(stream)
   local list = redis.pcall('XINFO', 'CONSUMERS', stream, 'workers')
-  if list.err then return nil end
+  if list.err then return {} end
   local consumers = {}
   for position, facts in ipairs(list) do
     consumers[position] = {}
@@ -28,16 +28,15 @@ end
 local removals, emptied = {}, {}
 for _, one in ipairs(call.streams) do
   local stream = KEYS[one.stream]
-  local consumers = consumers_of(stream)
   local left = 0
-  for _, consumer in ipairs(consumers or {}) do
+  for _, consumer in ipairs(consumers_of(stream)) do
     if consumer.pending == 0 and consumer.idle >= call.gone_ms and #removals < call.most then
       removals[#removals + 1] = { stream, consumer.name }
     else
       left = left + 1
     end
   end
-  if consumers and left == 0 and one.queue and redis.call('XLEN', stream) == 0 and redis.call('XLEN', KEYS[one.suspects]) == 0 then
+  if left == 0 and one.queue and redis.call('XLEN', stream) == 0 and redis.call('XLEN', KEYS[one.suspects]) == 0 then
     emptied[#emptied + 1] = { stream, one.queue, KEYS[one.suspects] }
   end
 end

@@ -19,8 +19,10 @@ import {
   announceHalt,
   announceWithdrawn,
   applyCommand,
-  countQueued,
+  compensateNext,
   giveSignal,
+  hasRest,
+  type KnownRun,
   reviveRun,
   sweepRun,
 } from "../redis/upkeep.ts";
@@ -44,6 +46,8 @@ export class CommandApplier {
   readonly #namespace: string;
   readonly #log: Log;
   readonly #limits: Limits;
+  /** The quiet run that was looked at last in this round. */
+  #lastQuiet: string | null = null;
 
   constructor(
     partition: Partition,
@@ -127,26 +131,34 @@ export class CommandApplier {
     );
   }
 
-  /** Runs without activity: what lies nowhere is handed out again; one of which nothing is left fails. */
-  async reviveQuiet(quietMs: number): Promise<void> {
-    for (const { run_id } of await listQuiet(
-      this.#database,
-      this.#partition.number,
-      quietMs,
-      this.#limits.quiet,
-    )) {
-      const reach = await this.#recorder.carryOn(run_id, "revive", async () => {
-        const known = await this.#recorder.irOf(run_id);
-        return known && reviveRun(this.#partition, { runId: run_id, ...known });
+  /**
+   * Looks at runs without activity, a bounded number at a time, each in its turn: what lies nowhere is handed out again; one of which nothing
+   * is left fails. Answers whether there are more to be looked at in this round.
+   */
+  async reviveQuiet(quietMs: number): Promise<boolean> {
+    const { quiet: limit } = this.#limits;
+    const page = { quietMs, after: this.#lastQuiet, limit };
+    const runIds = await listQuiet(this.#database, this.#partition.number, page);
+    for (const runId of runIds) {
+      this.#lastQuiet = runId;
+      await this.#recorder.carryOn(runId, "revive", async () => {
+        const known = await this.#recorder.irOf(runId);
+        if (known) await this.#revive({ runId, ...known });
       });
-      if (!reach) continue;
-      const { revived, alive } = reach;
-      if (revived > 0)
-        this.#log.warn({ run_id, revived }, "executions that lay nowhere are handed out again");
-      if (revived + alive > 0 || (await countQueued(this.#partition)) > 0) continue;
-      const word = await applyCommand(this.#partition, run_id, "stuck", 0);
-      this.#log.error({ run_id, word }, "a run is stuck");
     }
+    if (runIds.length === limit) return true;
+    this.#lastQuiet = null;
+    return false;
+  }
+
+  async #revive(run: KnownRun): Promise<void> {
+    const { revived, alive, compensating } = await reviveRun(this.#partition, run);
+    const run_id = run.runId;
+    if (revived > 0) this.#log.warn({ run_id, revived }, "executions that lay nowhere are handed out again");
+    if (revived + alive > 0 || (await hasRest(this.#partition, run_id))) return;
+    if (compensating) return compensateNext(this.#partition, run_id, run.ir);
+    const word = await applyCommand(this.#partition, run_id, "stuck", 0);
+    this.#log.error({ run_id, word }, "a run is stuck");
   }
 
   /** A run whose own time is up. */

@@ -22,7 +22,7 @@ import {
   renewLease,
   takeLease,
 } from "../postgres/partitions.ts";
-import { heartbeat, signOff } from "../postgres/registry.ts";
+import { heartbeat, readServices, signOff } from "../postgres/registry.ts";
 import { listUnstarted } from "../postgres/runs.ts";
 import { RedisConnection } from "../redis/connection.ts";
 import { listReadyStreams, tidyStreams } from "../redis/function_streams.ts";
@@ -309,7 +309,7 @@ export class Supervisor {
       stopping: this.#stopping.signal,
     });
     let sweptAt = Number.NEGATIVE_INFINITY;
-    let revivedAt = performance.now();
+    let reviveAt = performance.now() + this.#options.stuckMs / 5;
     let tidiedAt = performance.now();
     const goneMs = this.#options.unclaimedMs * GONE_UNCLAIMED;
     while (!this.#stopping.signal.aborted) {
@@ -328,11 +328,11 @@ export class Supervisor {
       }
       if (performance.now() - tidiedAt >= goneMs / 5) {
         tidiedAt = performance.now();
-        await tidyStreams(partition, goneMs);
+        await this.#tidy(partition, goneMs);
       }
-      if (upToDate && performance.now() - revivedAt >= this.#options.stuckMs / 5) {
-        revivedAt = performance.now();
-        await commands.reviveQuiet(this.#options.stuckMs);
+      if (upToDate && performance.now() >= reviveAt) {
+        const more = await commands.reviveQuiet(this.#options.stuckMs);
+        reviveAt = performance.now() + (more ? SWEEP_MS : this.#options.stuckMs / 5);
       }
       await commands.bury();
       await commands.announceWithdrawn();
@@ -349,6 +349,14 @@ export class Supervisor {
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - partition.connection.now());
       if (idleMs > 0) await bell.wait(row.recorded_seq, idleMs, this.#stopping.signal);
     }
+  }
+
+  /** What workers that are gone left in Redis. */
+  async #tidy(partition: Partition, goneMs: number): Promise<void> {
+    const queues = (await partition.queues()).map((queue) => ({ queue }));
+    const services = await readServices(this.#database as Database, queues);
+    const unread = services.flatMap(({ queue, read }) => (read ? [] : [queue]));
+    await tidyStreams(partition, goneMs, unread);
   }
 
   /** Tokens of workers that are lost are handed out again. */

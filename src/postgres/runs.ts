@@ -281,20 +281,20 @@ export async function countFinal(
   return Object.fromEntries(rows.map((row) => [row.status, row.count]));
 }
 
-/** Running runs of a partition that have shown no event for `quietMs`, longest first. */
+/** Running runs of a partition that have shown no event for `quietMs`, by id, from behind `after` on. */
 export async function listQuiet(
   database: Queryable,
   partition: number,
-  quietMs: number,
-  limit: number,
-): Promise<{ run_id: string; ir_digest: string }[]> {
-  const { rows } = await database.query<{ run_id: string; ir_digest: string }>(
-    `select r.run_id, r.ir_digest from hitzero.runs r
+  { quietMs, after, limit }: { quietMs: number; after: string | null; limit: number },
+): Promise<string[]> {
+  const { rows } = await database.query<{ run_id: string }>(
+    `select r.run_id from hitzero.runs r
      where r.partition = $1 and r.status = 'RUNNING' and r.started_at < now() - $2 * interval '1 millisecond'
-       and not exists (select 1 from hitzero.event_log e
-         where e.run_id = r.run_id and e.at > now() - $2 * interval '1 millisecond')
-     order by r.run_id limit $3`,
-    [partition, quietMs, limit],
+       and ($3::uuid is null or r.run_id > $3)
+       and coalesce((select e.at from hitzero.event_log e where e.run_id = r.run_id order by e.seq desc limit 1), r.started_at)
+         <= now() - $2 * interval '1 millisecond'
+     order by r.run_id limit $4`,
+    [partition, quietMs, after, limit],
   );
-  return rows;
+  return rows.map((row) => row.run_id);
 }

@@ -2,6 +2,7 @@
  * Function streams: tokens that came to a worker which does not offer their function, and wait for one that does (lua/lib/offers.lua).
  * A partition without such tokens has none.
  */
+import { DEFAULTS } from "../workflow/defaults.ts";
 import type { QueuedFunction } from "../workflow/function_of.ts";
 import type { RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
@@ -16,7 +17,7 @@ export const STREAM_OPENED = "function stream";
 /** An empty function stream is kept for this long, ms. */
 const EMPTY_KEPT_MS = 60_000;
 /** Queues that are kept without a worker. */
-const KEPT_QUEUES: ReadonlySet<string> = new Set(["default", SETTLE_QUEUE]);
+const KEPT_QUEUES: ReadonlySet<string> = new Set([DEFAULTS.queue, SETTLE_QUEUE]);
 
 export async function announceOpened(connection: RedisConnection, namespace: string): Promise<void> {
   await connection.redis.publish(controlChannel(namespace), STREAM_OPENED);
@@ -96,12 +97,20 @@ export async function listReadyStreams(partition: Partition): Promise<StreamPlac
   ];
 }
 
-/** Removes consumers that have not read for `goneMs` and hold nothing, and empty queues that nobody reads; returns how many consumers. */
-export async function tidyStreams(partition: Partition, goneMs: number): Promise<number> {
+/**
+ * Removes consumers that have not read for `goneMs` and hold nothing, and those of the queues that nobody reads that are empty; returns how many
+ * consumers.
+ */
+export async function tidyStreams(
+  partition: Partition,
+  goneMs: number,
+  unread: readonly string[],
+): Promise<number> {
   const list = new KeyList([partition.keys.meta, partition.keys.queues]);
   const streams = (await listReadyStreams(partition)).map((place) => {
     const { queue, functionName, suspects } = place;
-    const isQueue = functionName === undefined && !suspects && !KEPT_QUEUES.has(queue);
+    const isQueue =
+      functionName === undefined && !suspects && unread.includes(queue) && !KEPT_QUEUES.has(queue);
     return {
       stream: list.position(partition.keys.stream(place)),
       ...(isQueue ? { queue, suspects: list.position(partition.keys.suspects(queue)) } : {}),

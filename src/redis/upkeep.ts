@@ -7,8 +7,9 @@ import { decodeKept, decodeToken } from "../token/token.ts";
 import { functionOf } from "../workflow/function_of.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
 import { callInHalves } from "./call_fault.ts";
+import { readWaiting } from "./function_streams.ts";
 import { KeyList } from "./key_list.ts";
-import { controlChannel, type StreamPlace } from "./keys.ts";
+import { controlChannel, SETTLE_QUEUE, type StreamPlace } from "./keys.ts";
 import { queuesOf } from "./pack.ts";
 import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
 import {
@@ -142,18 +143,15 @@ export async function requeueUnclaimed(
   onRefused: OnRefused = isNobodys,
 ): Promise<number> {
   const key = partition.keys.stream(place);
-  const [, entries] = (await partition.orAway(
-    partition.connection.redis.xautoclaim(
-      key,
-      GROUP,
-      REQUEUER,
-      idleMs,
-      "0",
-      "COUNT",
-      partition.limits.members,
-      "JUSTID",
-    ),
-  )) as [string, string[]];
+  const { redis } = partition.connection;
+  const taking = redis
+    .xautoclaim(key, GROUP, REQUEUER, idleMs, "0", "COUNT", partition.limits.members, "JUSTID")
+    // Its stream is still to be made by a worker.
+    .catch((error: Error) => {
+      if (!error.message.startsWith("NOGROUP")) throw error;
+      return ["0-0", []];
+    });
+  const [, entries] = (await partition.orAway(taking)) as [string, string[]];
   if (entries.length === 0) return 0;
   const requeue = async (part: readonly string[]) => {
     const json = { ...(await partition.fence(partition.epoch)), entries: part };
@@ -284,14 +282,15 @@ export async function sweepRun(
   if (burials.length > 0) await sweep({ scopes: [], nodes: [], burials });
 }
 
-/** Hands executions of a run out again that lie nowhere; answers how many there were, and how many are in reach. */
+/** Hands executions of a run out again that lie nowhere; answers how many there were, how many are in reach, and whether it compensates. */
 export async function reviveRun(partition: Partition, run: KnownRun) {
-  const { keys } = partition;
+  const { keys, limits } = partition;
   const first = [keys.meta, keys.journal(partition.epoch), keys.leases, keys.timers];
   const { list, common } = await runCall(partition, run, first);
   const suspects = suspectStreamsOf(list, keys, queuesOf(run.ir));
-  const total = { revived: 0, alive: 0 };
-  for await (const { nodes, ...part } of partsOf(partition, run)) {
+  const [verdict, undoing] = await partition.readFields(run.runId, ["z", "Z"]);
+  const total = { revived: 0, alive: 0, compensating: typeof verdict === "string" };
+  const revive = async (scopes: readonly string[], nodes: readonly { node: number; queue: string }[]) => {
     const placed = nodes.map((one) => {
       const name = functionOf(run.ir.nodes[one.node] as IRNode);
       return name === undefined
@@ -299,16 +298,30 @@ export async function reviveRun(partition: Partition, run: KnownRun) {
         : { ...one, function_stream: list.position(keys.ready(one.queue, name)) };
     });
     const reply = await partition.withIR(run.digest, run.ir, async () => {
-      const looked_through = partition.limits.lookedThrough;
       const call = await common();
       const queues = { ...call.queues, ...suspects };
-      const json = JSON.stringify({ ...call, queues, looked_through, ...part, nodes: placed });
+      const part = { queues, scopes, nodes: placed, looked_through: limits.lookedThrough };
+      const json = JSON.stringify({ ...call, ...part });
       return partition.call("revive", list.keys, [json], reviveReply);
     });
     total.revived += reply.revived;
     total.alive += reply.alive;
+  };
+  for await (const { scopes, nodes } of partsOf(partition, run)) await revive(scopes, nodes);
+  // What is undone may stand in an iteration or item that is over.
+  const [, node, scope] = /^(\d+)@(.+)$/.exec(undoing ?? "") ?? [];
+  if (scope !== undefined) {
+    const { queue } = run.ir.nodes[Number(node)] as IRNode;
+    await revive([scope], [{ node: Number(node), queue }]);
   }
   return total;
+}
+
+/** Is there a rest of a step of this run that is still to be settled? A long queue is not looked through: there is one, then. */
+export async function hasRest(partition: Partition, runId: string): Promise<boolean> {
+  const { lookedThrough } = partition.limits;
+  const rests = await readWaiting(partition, { queue: SETTLE_QUEUE }, lookedThrough);
+  return rests.length === lookedThrough || rests.some(({ text }) => decodeToken(text)?.runId === runId);
 }
 
 export interface Signal {
@@ -370,16 +383,6 @@ export async function compensateNext(partition: Partition, runId: string, ir: IR
     id: runId,
   };
   await partition.call("compensate", list.keys, [JSON.stringify(json)], compensateReply);
-}
-
-/** Tokens that lie in the partition's ready streams. */
-export async function countQueued(partition: Partition): Promise<number> {
-  const { redis } = partition.connection;
-  const queues = await partition.queues();
-  const { keys } = partition;
-  const streams = queues.flatMap((queue) => [keys.ready(queue), keys.suspects(queue)]);
-  const lengths = await partition.orAway(Promise.all(streams.map((stream) => redis.xlen(stream))));
-  return lengths.reduce((total, length) => total + length, 0);
 }
 
 /** Forgets a run's own time limit. */

@@ -1,5 +1,6 @@
 /** Leases, redelivery, retries and timers through the whole engine. */
 import { afterEach, describe, expect, test } from "vitest";
+import { LIMITS } from "../../src/engine/limits.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { NonRetryableError, RetryAfterError } from "../../src/handlers/errors.ts";
@@ -310,10 +311,11 @@ describe("a worker that is lost", () => {
 });
 
 describe("a run without activity", () => {
-  /** A run at its gate, and its state in Redis. */
-  async function atGate() {
+  /** A run at its gate, and its state in Redis; `before` submits others first. */
+  async function atGate(before: () => Promise<unknown> = async () => {}) {
     gates.length = 0;
-    engine = await startEngine({ handlers, stuckMs: 500 });
+    engine = await startEngine({ handlers, stuckMs: 500, limits: { ...LIMITS, quiet: 2 } });
+    await before();
     const [runId] = await submit(file("gate"));
     await until(() => gates.length === 1, "the handler is at its gate");
     await until(
@@ -334,6 +336,48 @@ describe("a run without activity", () => {
     const { run, nodes } = await ended(runId);
     expect(run.status).toBe("COMPLETED");
     expect(nodes.a).toMatchObject({ attempt: 1 });
+  });
+
+  const waiting = (name: string, node: object) => ({ name, nodes: [{ id: "waits", ...node }], edges: [] });
+  const isWaiting = (runId: string) => async () => {
+    const { rows } = await (engine as TestEngine).database.query<{ quiet: boolean }>(
+      `select max(at) < now() - interval '1 second' as quiet from hitzero.event_log where run_id = $1`,
+      [runId],
+    );
+    return rows[0]?.quiet === true;
+  };
+
+  test("is found behind more runs that rightly wait than are looked at together", async () => {
+    const older: string[] = [];
+    const { runId, connection, keys } = await atGate(async () => {
+      const approval = waiting("approved", { type: "approval", config: { name: "ok" } });
+      for (let count = 0; count < 5; count += 1) older.push(...(await submit(approval)));
+      for (const one of older) await until(isWaiting(one), "it is quiet");
+    });
+    await connection.redis.hdel(keys.run(runId), "n0");
+    await connection.redis.del(keys.leases);
+    connection.close();
+    expect((await ended(runId)).run).toMatchObject({ status: "FAILED", error: { code: "STUCK" } });
+    for (const open of gates.splice(0)) open();
+    for (const one of older) expect((await engine?.client.getRun(one))?.status).toBe("RUNNING");
+  });
+
+  test("fails beside one whose queue nobody reads, which does not", async () => {
+    let unread = "";
+    const { runId, connection, keys } = await atGate(async () => {
+      const lonely = { type: "function", queue: "nobody", config: { function_name: "gate" } };
+      [unread = ""] = await submit(waiting("unread", lonely));
+      await until(isWaiting(unread), "it is quiet");
+    });
+    // Somebody read the queue once.
+    await connection.redis.sadd(keys.queues, "nobody");
+    await connection.redis.hdel(keys.run(runId), "n0");
+    await connection.redis.del(keys.leases);
+    expect((await ended(runId)).run).toMatchObject({ status: "FAILED", error: { code: "STUCK" } });
+    expect((await engine?.client.getRun(unread))?.status).toBe("RUNNING");
+    expect(await connection.redis.xlen(keys.ready("nobody"))).toBe(1);
+    connection.close();
+    for (const open of gates.splice(0)) open();
   });
 
   test("is left alone while its worker holds it", async () => {

@@ -111,7 +111,7 @@ describe("a permit", () => {
     const run = await play({ semaphores: { lab: 1 }, nodes: [lab("a"), lab("b")] });
     expect(await run.takesUp()).toEqual({ a: "run", b: "parked" });
     await connection.redis.del(run.game.partition.keys.leases);
-    expect(await reviveRun(run.game.partition, run.game)).toEqual({ revived: 1, alive: 1 });
+    expect(await reviveRun(run.game.partition, run.game)).toMatchObject({ revived: 1, alive: 1 });
     expect(await state(run.game, "ylab")).toBe("0");
     expect(await run.takesUp()).toEqual({ a: "run" });
     expect(await state(run.game, "ylab")).toBe("1");
@@ -407,6 +407,38 @@ describe("compensation", () => {
     expect(await applyCommand(partition, runId, "cancel", 2)).toBe("final");
     await run.ends("a.compensate");
     expect(await state(game, "s")).toBe("X");
+  });
+
+  test("of an iteration that is over is found again when its token is lost", async () => {
+    const run = await play({
+      nodes: [
+        fn("work", "echo", {}, { compensate_with: { function_name: "undo" } }),
+        { id: "again", type: "loop", config: { loop_back_to: "work", max_iterations: 2 } },
+        fn("f"),
+      ],
+      edges: edges("work -> again", "again -> f"),
+    });
+    const { game } = run;
+    const { partition, runId } = game;
+    for (const iteration of [1, 2]) {
+      await run.takesUp();
+      await run.ends(`work@again:${iteration}`);
+      await run.takesUp();
+      const how = { again: iteration === 1, arrivals: iteration === 1 ? "" : "=t" };
+      expect(await run.ends(`again@again:${iteration}`, how)).toBe("done");
+    }
+    await run.takesUp();
+    await run.ends("f", FAILED);
+    await compensateNext(partition, runId, game.ir);
+    await run.takesUp();
+    await run.ends("work.compensate@again:2");
+    await compensateNext(partition, runId, game.ir);
+    expect(await reviveRun(partition, game)).toMatchObject({ revived: 0, alive: 1, compensating: true });
+    await connection.redis.xtrim(partition.keys.ready("default"), "MAXLEN", 0);
+    expect(await reviveRun(partition, game)).toMatchObject({ revived: 1, alive: 0 });
+    expect(await run.takesUp()).toEqual({ "work.compensate@again:1": "run" });
+    await run.ends("work.compensate@again:1");
+    expect(await state(game, "s")).toBe("F");
   });
 
   test("begins when nothing is outstanding any more, one at a time however often it is asked for", async () => {

@@ -167,7 +167,11 @@ describe("a token whose function the worker does not offer", () => {
   test("is in reach of the stuck detector", async () => {
     const game = await beginOne("new_step");
     await claimAs(game, await tokens(game));
-    expect(await reviveRun(game.partition, game)).toEqual({ revived: 0, alive: 1 });
+    expect(await reviveRun(game.partition, game)).toMatchObject({ revived: 0, alive: 1 });
+    // Another's token in its queue is not its own.
+    await connection.redis.xtrim(game.partition.keys.ready("default", "new_step"), "MAXLEN", 0);
+    await connection.redis.xadd(game.partition.keys.ready("default"), "*", "t", "another");
+    expect(await reviveRun(game.partition, game)).toMatchObject({ revived: 1, alive: 0 });
   });
 });
 
@@ -219,21 +223,24 @@ describe("consumers of workers that are gone", () => {
     for (let worker = 0; worker < 20; worker += 1)
       await connection.redis.xgroup("CREATECONSUMER", key, "workers", `worker-${worker}`);
     expect(await consumersOf(key)).toHaveLength(21);
-    expect(await tidyStreams(partition, 60_000)).toBe(0); // nobody is gone for so long
-    expect(await tidyStreams(partition, 0)).toBe(20);
+    expect(await tidyStreams(partition, 60_000, [])).toBe(0); // nobody is gone for so long
+    expect(await tidyStreams(partition, 0, [])).toBe(20);
     expect(await consumersOf(key)).toEqual(["holds"]);
     expect(await requeueUnclaimed(partition, { queue: "default" }, 0)).toBe(1);
-    expect(await tidyStreams(partition, 0)).toBe(2); // and that of the reader
+    expect(await tidyStreams(partition, 0, [])).toBe(2); // and that of the reader
     const [again] = await tokens(game);
     expect((await claimAs(game, [again as Waiting], ["echo"])).words).toEqual(["run"]);
   });
 
   test("of a queue that is empty go with it; a token there keeps it", async () => {
     const { partition } = await beginOne("echo");
-    await partition.ensureQueues(["default", "host-1", "host-2"]);
+    await partition.ensureQueues(["default", "host-1", "host-2", "host-3"]);
     await connection.redis.xadd(partition.keys.ready("host-2"), "*", "t", "token");
-    await tidyStreams(partition, 0);
-    expect((await partition.queues()).sort()).toEqual(["default", "host-2", SETTLE_QUEUE]);
+    // A worker noted it, and died before it made the stream.
+    await connection.redis.sadd(partition.keys.queues, "host-4");
+    expect(await requeueUnclaimed(partition, { queue: "host-4" }, 0)).toBe(0);
+    await tidyStreams(partition, 0, ["default", "host-1", "host-2", "host-4", SETTLE_QUEUE]);
+    expect((await partition.queues()).sort()).toEqual(["default", "host-2", "host-3", SETTLE_QUEUE]);
     expect(await connection.redis.exists(partition.keys.ready("host-1"))).toBe(0);
     // A worker that comes back finds that out by reading, and makes it again.
     const stream = { partition, queue: "host-1" };

@@ -231,7 +231,7 @@ async function playAll(): Promise<void> {
   await run.moves("b");
   const waiting = { ...elsewhere, functionName: "echo" };
   await countUnoffered(partition, [{ ...waiting, waits: 1, offered: true }]);
-  await tidyStreams(partition, 0);
+  await tidyStreams(partition, 0, ["elsewhere"]);
   await run.claims("b");
   await countUnoffered(partition, [{ ...waiting, waits: 0, offered: true }], -1);
   await connection.redis.del(partition.keys.leases);
