@@ -12,13 +12,19 @@ import { hasParent, Lifetime, tellParent } from "./lifetime.ts";
 
 interface Flags {
   concurrency: number;
-  processes: number;
 }
 
+/** A worker whose drain is over has this long to end. */
+const LAST_MOMENTS_MS = 3_000;
+
 /** Runs until a signal. @throws HitzeroError NO_SERVERS, CHILD_NOT_STARTED */
-export async function keepWorkers(invocation: Invocation<Flags>, queues: readonly string[]): Promise<number> {
+export async function keepWorkers(
+  invocation: Invocation<Flags>,
+  queues: readonly string[],
+  processes: number,
+): Promise<number> {
   const { flags, terminal } = invocation;
-  const children = childrenOf(invocation, queues);
+  const children = childrenOf(invocation, queues, processes);
   const kill = () => {
     for (const child of children) child.kill();
   };
@@ -42,20 +48,28 @@ export async function keepWorkers(invocation: Invocation<Flags>, queues: readonl
       });
     }
     const what = `${plural(functions.length, "function")}, ${flags.concurrency} at once each`;
+    const which = processes === 1 ? `process ${pids[0]}) serves` : `processes ${pids.join(", ")}) serve`;
     terminal.remark(
-      `${plural(children.length, "worker")} (processes ${pids.join(", ")}) serve ${queues.length > 1 ? "queues" : "queue"} ${queues.join(", ")}: ${what}`,
+      `${plural(processes, "worker")} (${which} ${queues.length > 1 ? "queues" : "queue"} ${queues.join(", ")}: ${what}`,
     );
     await lifetime.end;
     terminal.remark("stopping: nodes that run may end (a second signal ends them at once)");
     return 0;
   } finally {
+    // A worker ends by itself within its time, unless a handler blocks it.
+    const late = setTimeout(kill, invocation.settings().drainTimeoutMs + LAST_MOMENTS_MS);
     await Promise.all(children.map((child) => child.stop()));
+    clearTimeout(late);
     process.off("exit", kill);
   }
 }
 
-function childrenOf(invocation: Invocation<Flags>, queues: readonly string[]): KeptProcess[] {
-  const { concurrency, processes } = invocation.flags;
+function childrenOf(
+  invocation: Invocation<Flags>,
+  queues: readonly string[],
+  processes: number,
+): KeptProcess[] {
+  const { concurrency } = invocation.flags;
   return Array.from(
     { length: processes },
     (_, index) =>

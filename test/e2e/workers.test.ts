@@ -66,6 +66,15 @@ test("--processes: a dead one is started again; SIGTERM lets what runs end in al
   expect(shown.nodes[0]).toMatchObject({ node_id: "gated", status: "COMPLETED", attempt: 1 });
 });
 
+test("--processes 1: the one is started again, too", async () => {
+  const { parent, ready } = await processes(1, "--queues", "alone");
+  process.kill(ready.pids[0] as number, "SIGKILL");
+  await parent.says("worker 1 ended unexpectedly (SIGKILL)");
+  await parent.says("worker 1 serves again");
+  process.kill(parent.pid, "SIGTERM");
+  expect((await parent.ended).code).toBe(0);
+});
+
 test("--processes: a second signal ends all at once; so does a parent that is killed", async () => {
   const first = await processes(2, "--handlers", PLAIN_HANDLERS, "--queues", "cut", "--lease-ms", "500");
   const { file, input, begun } = gatedWorkflow(folder, "cut_by_parent", "cut");
@@ -84,7 +93,7 @@ test("--processes: a second signal ends all at once; so does a parent that is ki
   expect((await first.parent.ended).code).toBe(143);
   await until(() => !first.ready.pids.some(isRunning), "its workers end");
 
-  const second = await processes(2, "--queues", "idle");
+  const second = await processes(1, "--queues", "idle");
   process.kill(second.parent.pid, "SIGKILL");
   await until(() => !second.ready.pids.some(isRunning), "its workers end");
 });

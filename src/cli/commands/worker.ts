@@ -23,7 +23,7 @@ import { keepWorkers, workerProcess } from "../worker_processes.ts";
 interface Flags {
   handlers?: string;
   concurrency: number;
-  processes: number;
+  processes?: number;
   queues: string;
   suspects?: boolean;
 }
@@ -44,7 +44,11 @@ export function addWorker(program: Command, act: Act): void {
       wholeNumber(1, MAX_CONCURRENCY),
       DEFAULT_CONCURRENCY,
     )
-    .option("--processes <count>", "worker processes", wholeNumber(1, MOST_PROCESSES), 1)
+    .option(
+      "--processes <count>",
+      "worker processes, kept alive by this one (without it this process is the worker)",
+      wholeNumber(1, MOST_PROCESSES),
+    )
     .option("--queues <names>", "queues to read, separated by commas", "default")
     .option(
       "--lease-ms <ms>",
@@ -64,7 +68,7 @@ export function addWorker(program: Command, act: Act): void {
 Any number of workers may run. Without --handlers a worker performs the built-in node types only.
 SIGINT or SIGTERM: takes no more nodes, lets those that run end, exits with 0. After --drain-timeout-ms their handlers are told to stop,
 and what does not end within 0.2 s is performed again by another worker. A second signal: exits at once.
-With --processes one parent keeps that many workers: it starts a dead one again and ends them all in order.
+With --processes, 1 included, one parent keeps that many workers: it starts a dead one again and ends them all in order.
 A lease of 1,000 to 600,000 ms suits; longer ones survive longer pauses of a process, shorter ones mend losses sooner.
 
 Examples:
@@ -75,8 +79,10 @@ Examples:
     .action(
       act<Flags>(async (invocation) => {
         const queues = queuesOf(invocation.flags.queues);
-        if (invocation.flags.processes === 1) return work(invocation, queues);
-        return keepWorkers(invocation, queues);
+        const { processes } = invocation.flags;
+        return processes === undefined
+          ? work(invocation, queues)
+          : keepWorkers(invocation, queues, processes);
       }),
     );
 }
