@@ -1,7 +1,7 @@
 -- Workers as others know them.
 -- workers (sorted set): worker -> until when its process is known to live; made by its listing, renewed by its thread
 -- listings (hash): worker -> listed until|flags|lease (ms)|alone. Leases that end no earlier are of tokens that it listed last, or was handed since.
---   alone: the kept token of a suspect, when it performs nothing else. flags: l it is about to leave, p its parent tells of its death
+--   alone: the kept token of a suspect, when it performs nothing else. flags: l it is about to leave
 -- last_words (hash): worker -> JSON {text, begun [kept token]}: of one whose loop stands still, or that is about to end; begun: what it performed
 
 local function put_listing(keys, worker, now, lease_ms, listing)
@@ -31,6 +31,5 @@ local function loss_of(keys, worker, now, kept)
     for _, one in ipairs(words.begun) do begun = begun or one == kept end
     if not begun then return nil end
   end
-  -- Whoever has a parent is charged by it, who saw the end.
-  return { alone = alone == kept and not string.find(flags, 'p'), words = words.text }
+  return { alone = alone == kept, words = words.text }
 end

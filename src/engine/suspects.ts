@@ -21,8 +21,8 @@ export class SuspectTurns {
     this.#policy = policy;
   }
 
-  /** The parent of this process sees how it ends. */
-  get hasParent(): boolean {
+  /** It is never anybody else's turn. */
+  get always(): boolean {
     return this.#policy === "only";
   }
 

@@ -351,7 +351,7 @@ export class Worker {
         }
         const { alone } = this.#suspects;
         // Others wait for their turn behind suspects that may be gone.
-        const wait = alone && !this.#suspects.hasParent ? { blockMs: 1 } : {};
+        const wait = alone && !this.#suspects.always ? { blockMs: 1 } : {};
         const from = alone ? streams.ofSuspects() : await streams.list();
         const entries = await readReady(blocking, from, this.id, { count: free, pending, ...wait });
         if (alone && entries.length === 0) this.#suspects.none();
@@ -632,7 +632,6 @@ export class Worker {
       queues: this.#options.queues,
       since,
       leaves: this.#stopping.signal.aborted,
-      hasParent: this.#suspects.hasParent,
       alone: this.#suspects.performed,
     });
     this.#suspects.listed(partition.number, suspects);

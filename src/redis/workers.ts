@@ -14,8 +14,6 @@ export interface Listing {
   since: number;
   /** It is told to stop: what it does not finish is nobody's fault. */
   leaves: boolean;
-  /** Its parent process tells of its death. */
-  hasParent: boolean;
   /** The kept token of the suspect that it performs, and nothing else. */
   alone: string;
 }
@@ -25,7 +23,7 @@ export async function renewLeases(
   partition: Partition,
   listing: Listing,
 ): Promise<{ lost: string[]; suspects: number }> {
-  const { worker, leaseMs, held, queues, since, leaves, hasParent, alone } = listing;
+  const { worker, leaseMs, held, queues, since, leaves, alone } = listing;
   const streams = queues.map((queue) => partition.keys.suspects(queue));
   let suspects = 0;
   const { meta, leases, workers, listings, lastWords } = partition.keys;
@@ -35,8 +33,7 @@ export async function renewLeases(
     const part = held.slice(first, first + atOnce);
     const isLast = first + atOnce >= held.length;
     const fence = await partition.fence(partition.epoch);
-    const flags = `${leaves ? "l" : ""}${hasParent ? "p" : ""}`;
-    const said = { age_ms: Math.ceil(performance.now() - since), flags, alone };
+    const said = { age_ms: Math.ceil(performance.now() - since), flags: leaves ? "l" : "", alone };
     const json = { ...fence, worker, lease_ms: leaseMs, held: part, ...(isLast ? { listing: said } : {}) };
     const keys = [meta, leases, workers, listings, lastWords, ...streams];
     const reply = await partition.call("renew", keys, [JSON.stringify(json)], renewReply);

@@ -152,7 +152,6 @@ export const list = ({ partition }: Game, more: Partial<Listing> = {}) =>
     queues: ["default"],
     since: performance.now(),
     leaves: false,
-    hasParent: false,
     alone: "",
     ...more,
   });

@@ -154,13 +154,9 @@ describe("losses", () => {
   }
 
   /** Performed alone, and lost: as its parent saw, or found out when its lease ended. */
-  async function diesAlone(
-    run: Play,
-    token: Waiting,
-    how: "seen" | "found" | "seen by nobody",
-  ): Promise<Waiting> {
+  async function diesAlone(run: Play, token: Waiting, how: "seen" | "found"): Promise<Waiting> {
     await claim(run.game, [token]);
-    await list(run.game, { held: [kept(token)], alone: kept(token), hasParent: how !== "found" });
+    await list(run.game, { held: [kept(token)], alone: kept(token) });
     const death = { worker: WORKER, words: "exit code 3" };
     if (how === "seen") await reportDeath(run.game.partition, death);
     else await dies(run.game, token);
@@ -202,13 +198,6 @@ describe("losses", () => {
       ]);
     },
   );
-
-  test("nobody saw are of parent and child: no one is charged, however often", async () => {
-    const { run, token } = await suspect();
-    let next = token;
-    for (let losses = 1; losses <= 5; losses += 1) next = await diesAlone(run, next, "seen by nobody");
-    expect(await lossesOf(run)).toBe("7,0,0,");
-  });
 
   test("are none for what had not begun, as its worker or thread wrote down", async () => {
     const run = await playOf("a", "b");

@@ -14,12 +14,12 @@ test("a worker of its own empties itself before a suspect begins, and again befo
   turns.none();
   expect([turns.room(8, 1), turns.alone]).toEqual([0, true]);
   expect([turns.room(8, 0), turns.alone, turns.performed]).toEqual([8, false, ""]);
-  expect(turns.hasParent).toBe(false);
+  expect(turns.always).toBe(false);
 });
 
-test("one that performs suspects only never performs anything else; its parent sees it end", () => {
+test("one that performs suspects only never performs anything else", () => {
   const turns = new SuspectTurns("only");
-  expect([turns.room(1, 0), turns.alone, turns.hasParent]).toEqual([1, true, true]);
+  expect([turns.room(1, 0), turns.alone, turns.always]).toEqual([1, true, true]);
   turns.none();
   expect([turns.room(1, 1), turns.room(1, 0)]).toEqual([0, 1]);
 });
