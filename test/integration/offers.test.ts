@@ -10,6 +10,7 @@ import { readNeeds } from "../../src/postgres/health.ts";
 import { readInstallation } from "../../src/postgres/partitions.ts";
 import { heartbeat } from "../../src/postgres/registry.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { Partition } from "../../src/redis/partition.ts";
 import { functionsOf } from "../../src/workflow/function_of.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
@@ -238,4 +239,30 @@ describe("a function that nobody offers", () => {
     expect(await ended(runId)).toMatchObject({ status: "FAILED", error: { code: "HANDLER_NOT_FOUND" } });
     await database.query("update hitzero.worker_registry set stopped_at = now()");
   });
+});
+
+test("workers that come and go leave nothing in Redis", async () => {
+  const own = await startEngine({ workers: 0, unclaimedMs: 20 });
+  try {
+    const { redis } = connection;
+    const { keys } = own.partition(connection);
+    for (const queue of ["host-1", "host-2", "host-3"]) {
+      const worker = new Worker({ ...own.settings, handlers: offering("old"), queues: ["default", queue] });
+      await worker.start();
+      const nodes = [fn("a", "old"), { ...fn("b", "old"), queue }];
+      const workflow = await own.client.register({ name: "hosts", nodes, edges: [] });
+      const { runIds } = await own.client.submit(workflow, { input: {} });
+      await own.client.wait(runIds[0] as string, { signal: withinLimit() });
+      await worker.stop();
+    }
+    await until(async () => {
+      const consumers = (await redis.xinfo("CONSUMERS", keys.ready("default"), "workers")) as string[][];
+      const names = consumers.map((facts) => facts[1]).filter((name) => name !== "reader");
+      const queues = (await redis.smembers(keys.queues)).sort();
+      const streams = await redis.exists(keys.ready("host-1"), keys.ready("host-2"), keys.ready("host-3"));
+      return names.length === 0 && queues.join() === ["default", SETTLE_QUEUE].join() && streams === 0;
+    }, "nothing is left of the workers");
+  } finally {
+    await own.stop();
+  }
 });
