@@ -77,10 +77,14 @@ export async function writeBatch(client: Queryable, batch: RecordBatch, blobs: B
   return { changes: truly([...legal, ...finals], known), pausedParents, illegal: illegal.size };
 }
 
+/** However small they are. */
+const BLOBS_AT_ONCE = 500;
+
 async function writeBlobs(client: Queryable, blobs: RecordBatch["blobs"], source: BlobSource): Promise<void> {
   // The same blob may come twice in a batch; of several rows for one key in one statement Postgres takes none.
   const byKey = new Map(blobs.map((blob) => [`${blob.runId}/${blob.name}`, blob]));
-  const sizeOf = ({ runId, name }: RecordBatch["blobs"][number]) => source.bytesOf(runId, name);
+  const sizeOf = ({ runId, name }: RecordBatch["blobs"][number]) =>
+    Math.max(source.bytesOf(runId, name), PART_BYTES / BLOBS_AT_ONCE);
   for (const part of partsBySize([...byKey.values()], sizeOf, PART_BYTES)) {
     const read = part.map(async (blob) => ({
       ...blob,

@@ -4,7 +4,7 @@ import type { ErrorCause, ExecutionError } from "../token/journal.ts";
 import type { NodeStatus } from "../token/lifecycle.ts";
 import type { IR } from "../workflow/ir.ts";
 import type { Queryable, Row } from "./database.ts";
-import { raw } from "./record.ts";
+import { rowsOf } from "./record.ts";
 
 export interface FinalRecord {
   runId: string;
@@ -20,18 +20,17 @@ export interface FinalRecord {
  */
 export async function recordFinals(client: Queryable, finals: readonly FinalRecord[]): Promise<Set<string>> {
   if (finals.length === 0) return new Set();
-  const rows = finals.map((record) => {
-    const { output, ...plain } = record;
-    return `${JSON.stringify(plain).slice(0, -1)},"output":${raw(output)}}`;
-  });
+  const types = ["uuid", "text", "double precision", "jsonb", "jsonb"];
   const taken = await client.query<{ run_id: string }>(
-    `update hitzero.runs r set status = new.status, completed_at = to_timestamp(new."completedAt" / 1000), output = new.output,
-       error = new.error
-     from json_to_recordset($1::json) as new ("runId" uuid, status text, "completedAt" double precision, output jsonb, error jsonb)
-     where r.run_id = new."runId"
+    `update hitzero.runs r set status = new.status, completed_at = to_timestamp(new.at / 1000), output = new.output, error = new.error
+     from (values ${rowsOf(types, finals.length)}) as new (run_id, status, at, output, error)
+     where r.run_id = new.run_id
        and (r.status = 'RUNNING' or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'))
      returning r.run_id`,
-    [`[${rows.join(",")}]`],
+    finals.flatMap(({ runId, status, completedAt, output, error }) => [
+      ...[runId, status, completedAt, output],
+      error === null ? null : JSON.stringify(error),
+    ]),
   );
   const runIds = taken.rows.map(({ run_id }) => run_id);
   await recordStatistics(client, runIds);

@@ -86,7 +86,7 @@ const LEGAL_TRANSITIONS = NODE_STATUSES.flatMap((from) =>
   NODE_STATUSES.filter((to) => isLegal(from, to)).map((to) => `('${from}', '${to}')`),
 ).join(", ");
 
-export const raw = (text: string | null) => text ?? "null";
+const raw = (text: string | null) => text ?? "null";
 
 /** Writes executions; one row each, moved along legal transitions only. Answers how many rows were written. */
 export async function recordExecutions(
@@ -170,20 +170,23 @@ export async function recordEvents(client: Queryable, records: readonly EventRec
   );
 }
 
-/** Writes large outputs and items. The same one may come again. */
+/** Rows of parameters, `($1::uuid, $2::text), …`: large values cross as they are, not escaped within a list or another JSON text. */
+export function rowsOf(types: readonly string[], count: number): string {
+  const row = (number: number) =>
+    `(${types.map((type, index) => `$${number * types.length + index + 1}::${type}`).join(", ")})`;
+  return Array.from({ length: count }, (_row, number) => row(number)).join(", ");
+}
+
+/** Writes large outputs and items, 10,000 at most. The same one may come again. */
 export async function recordBlobs(client: Queryable, records: readonly BlobRecord[]): Promise<void> {
+  const types = ["uuid", "text", "text", "text", "int", "jsonb"];
   await client.query(
-    `insert into hitzero.blobs (run_id, name, node_id, scope, bytes, content)
-     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int[], $6::jsonb[])
+    `insert into hitzero.blobs (run_id, name, node_id, scope, bytes, content) values ${rowsOf(types, records.length)}
      on conflict (run_id, name) do update set bytes = excluded.bytes, content = excluded.content`,
-    [
-      records.map(({ runId }) => runId),
-      records.map(({ name }) => name),
-      records.map(({ nodeId }) => nodeId),
-      records.map(({ scope }) => scope),
-      records.map(({ content }) => Buffer.byteLength(content)),
-      records.map(({ content }) => content),
-    ],
+    records.flatMap(({ runId, name, nodeId, scope, content }) => [
+      ...[runId, name, nodeId, scope],
+      ...[Buffer.byteLength(content), content],
+    ]),
   );
 }
 
