@@ -4,9 +4,11 @@ import { executionOf } from "./escapes.ts";
 /** Has every later call of `process.exit` from within an execution told first, in words. */
 export function nameExits(tell: (text: string) => void): void {
   const exit = process.exit;
-  process.exit = (code) => {
+  process.exit = (...args) => {
+    const [code] = args;
     const execution = executionOf();
     if (execution !== undefined) tell(`${execution} called process.exit(${code ?? ""})`);
-    return exit.call(process, code);
+    // Without an argument process.exitCode holds; an undefined one would make it 0.
+    return exit.apply(process, args);
   };
 }
