@@ -47,6 +47,9 @@ export const RUN_HALTED = "RUN_HALTED";
 /** The reason of `lost` when the worker ends before the handler: the execution is left to its lease, and nothing is said of it. */
 export const WORKER_STOPS = "WORKER_STOPS";
 
+/** The reason of `lost` when its lease ran out: nothing is said of it either. */
+export const LEASE_LOST = "LEASE_LOST";
+
 /** A handler that is told to stop has this long to do so. */
 const GRACE_MS = 200;
 
@@ -145,8 +148,11 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     }
     first = produced;
   } catch (thrown) {
-    if (lossOf(options.lost) === WORKER_STOPS) return undefined;
-    const halted = lossOf(options.lost) === RUN_HALTED;
+    const loss = lossOf(options.lost);
+    if (loss === WORKER_STOPS || loss === LEASE_LOST) return undefined;
+    // A wait for a server that ended since the worker does: whoever takes the execution next waits on.
+    const halted = loss === RUN_HALTED;
+    if (!halted && mustWait(node) && isOf(thrown, HitzeroError) && thrown.exitCode === 3) return undefined;
     const failure = isOf(thrown, Escape) ? thrown.cause : thrown;
     const error = errorOf(halted ? options.lost.reason : failure, held.attempt, options.workerId);
     if (isOf(thrown, Escape)) {

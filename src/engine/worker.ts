@@ -10,6 +10,7 @@ import { hostname } from "node:os";
 import { HitzeroError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { createLog } from "../base/log.ts";
+import { Patience } from "../base/patience.ts";
 import { Bell, pause } from "../base/wait.ts";
 import { keepConnections } from "../handlers/http.ts";
 import { handlersOf } from "../handlers/load.ts";
@@ -34,7 +35,7 @@ import { decodeToken, type ExecutionToken, encodeKept } from "../token/token.ts"
 import type { IR } from "../workflow/ir.ts";
 import { alreadyStopped } from "./already_stopped.ts";
 import { watchEscapes } from "./escapes.ts";
-import { failed, perform, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
+import { failed, LEASE_LOST, perform, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
 import { claimTraits, type HeldExecution, isCompensation, lifelines, nodeOf, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, type Batch, Lane } from "./lane.ts";
@@ -110,6 +111,8 @@ export class Worker {
   readonly #httpConnections = keepConnections();
   readonly #offers: Offers;
   readonly #slotFreed = new Bell();
+  /** For how long what is held of a partition may be counted on. */
+  readonly #patience = new Map<Lane, Patience>();
   readonly #abandoned = new AbortController();
   readonly #stopping = new AbortController();
   /** The time of the drain is over. */
@@ -213,6 +216,7 @@ export class Worker {
       setInterval(() => void this.#renew(), leaseMs / 3),
     ];
     this.#unwatch = watchEscapes();
+    for (const lane of this.#lanes.values()) this.#heardFrom(lane);
     this.#fetching = this.#fetch();
   }
 
@@ -301,6 +305,7 @@ export class Worker {
 
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    for (const patience of this.#patience.values()) patience.end();
     this.#unwatch();
     this.#liveness?.close();
     this.#connection?.close();
@@ -390,18 +395,18 @@ export class Worker {
     }
   }
 
-  /** Waits for Postgres as long as it is away: the token stays pending meanwhile. */
-  async #loadIR(digest: string): Promise<IR | undefined> {
-    for (let tries = 0; !this.#abandoned.signal.aborted; tries += 1) {
-      try {
-        return await (this.#irs as IRCache).get(digest);
-      } catch (error) {
-        this.#log.error({ digest, error: String(error) }, "an IR cannot be read");
-        if ((error as { code?: string }).code === "IR_NOT_FOUND") return undefined;
-        await pause(Math.min(100 * 2 ** Math.min(tries, 4), 1_000), this.#abandoned.signal);
-      }
+  /** Waits for Postgres while it is away, for so long at most. Undefined: there is no such IR. */
+  async #loadIR(digest: string, limitMs = Number.POSITIVE_INFINITY): Promise<IR | undefined> {
+    const onAway = (error: HitzeroError) =>
+      this.#log.warn({ digest, error: error.message }, "an IR cannot be read now; it is tried again");
+    try {
+      const waiting = { signal: this.#stopping.signal, limitMs, onAway };
+      return await whileAway(waiting, () => (this.#irs as IRCache).get(digest));
+    } catch (error) {
+      if ((error as { code?: string }).code !== "IR_NOT_FOUND") throw error;
+      this.#log.error({ digest, error: String(error) }, "an IR cannot be read");
+      return undefined;
     }
-    return undefined;
   }
 
   #answered(lane: Lane, { finished, claims, reply, payloads }: Answer): void {
@@ -434,7 +439,7 @@ export class Worker {
         now: () => this.#now(),
         log: this.#log,
         lost: this.#abandoned.signal,
-        services: this.#servicesOf(lane),
+        services: { limits: this.#limits },
         mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
       });
       this.#origins.delete(item);
@@ -474,8 +479,8 @@ export class Worker {
   ): Promise<void> {
     let kept: string | undefined;
     try {
-      const ir = origin?.held.ir ?? (await this.#loadIR(token.digest));
-      if (!ir) throw new RedisAwayError("the worker stops");
+      const ir = origin?.held.ir ?? (await this.#loadIR(token.digest, this.#options.leaseMs));
+      if (!ir) throw new HitzeroError("IR_NOT_FOUND", "nobody registered its workflow");
       kept = keptForm(ir, { ...token, runId: token.id, generation: token.g });
       this.#held.set(kept, lane);
       const { partition } = lane;
@@ -520,6 +525,7 @@ export class Worker {
     const { held, lane } = running;
     const liveness = this.#liveness as Liveness;
     const alive = liveness.begin(held, running.kept);
+    const over = new AbortController();
     const performed = await perform(held, {
       call: (work) => liveness.call(alive, work),
       workerId: this.id,
@@ -528,7 +534,7 @@ export class Worker {
       now: () => this.#now(),
       log: this.#log,
       lost: running.lost.signal,
-      services: this.#servicesOf(lane),
+      services: this.#servicesOf(lane, over.signal),
       mayHandOver: () => {
         const next =
           !this.#stopping.signal.aborted && !this.#suspects.alone && held.hops < this.#limits.handOvers;
@@ -536,6 +542,8 @@ export class Worker {
         return { next, items, unoffered: this.#offers.unofferedOf(held.ir) };
       },
     });
+    // Its time is up, perhaps, or nobody wants it any more: what still waits for a server waits for nothing.
+    over.abort();
     liveness.end(alive);
     running.performed = true;
     this.#progressAt = performance.now();
@@ -544,12 +552,15 @@ export class Worker {
       this.#leave(running.kept);
       return;
     }
-    const { signal } = this.#abandoned;
+    const signal = AbortSignal.any([this.#abandoned.signal, running.lost.signal]);
     for (let first = 0; first < performed.blobs.length; first += BLOBS_AT_ONCE) {
       const stored = performed.blobs
         .slice(first, first + BLOBS_AT_ONCE)
         .map((blob) => storeOutput(lane.partition, performed, blob, this.#log, signal));
-      if ((await Promise.all(stored)).includes(false)) return;
+      if (!(await Promise.all(stored)).includes(false)) continue;
+      this.#running.delete(running);
+      this.#leave(running.kept);
+      return;
     }
     this.#running.delete(running);
     this.#origins.set(performed.item, { held, output: performed.item.output });
@@ -557,16 +568,17 @@ export class Worker {
     this.#runNext();
   }
 
-  #servicesOf({ partition }: Lane): WaitingServices {
-    const { signal } = this.#abandoned;
+  /** `over` is aborted when the execution is. */
+  #servicesOf({ partition }: Lane, over: AbortSignal): WaitingServices {
+    const signal = AbortSignal.any([over, this.#stopping.signal, this.#abandoned.signal]);
     const database = this.#database as Database;
     return {
       limits: this.#limits,
       now: () => this.#now(),
       readFields: (runId, fields) => whileAway({ signal }, () => partition.readFields(runId, fields)),
       readBlob: (runId, name) => readStoredBlob(partition, runId, name, signal),
-      findWorkflow: (name, version) => findVersion(database, name, version),
-      depthOf: (runId) => runDepth(database, runId),
+      findWorkflow: (name, version) => whileAway({ signal }, () => findVersion(database, name, version)),
+      depthOf: (runId) => whileAway({ signal }, () => runDepth(database, runId)),
     };
   }
 
@@ -641,17 +653,41 @@ export class Worker {
   /** Renews the leases of all tokens held. An execution whose lease is gone was given to another: its handler is told to stop. */
   async #renew(): Promise<void> {
     for (const lane of this.#lanes.values()) {
-      const lost = await this.#list(lane).catch((): string[] => []);
+      const answer = await this.#list(lane).catch(() => undefined);
+      if (answer) this.#heardFrom(lane);
+      const lost = answer ?? [];
       for (const running of this.#running) {
         if (!lost.includes(running.kept)) continue;
         this.#log.warn(
           { run_id: running.held.runId, node: running.held.nodeIndex },
           "the lease of an execution is lost",
         );
-        running.lost.abort(new HitzeroError("LEASE_LOST", "this execution was handed to another worker"));
+        running.lost.abort(leaseLost());
       }
       await this.#lookAround(lane).catch(() => {});
     }
+  }
+
+  /** The leases are good for a while. */
+  #heardFrom(lane: Lane): void {
+    const patience =
+      this.#patience.get(lane) ?? new Patience(this.#options.leaseMs, () => this.#letGoOf(lane));
+    this.#patience.set(lane, patience);
+    patience.begin();
+  }
+
+  /** For a whole lease Redis was not reached: what is held may be another's by now. Only time in which this loop turned counts. */
+  #letGoOf(lane: Lane): void {
+    const waiting = this.#runnable.filter((one) => one.lane === lane);
+    const performing = [...this.#running].filter((one) => one.lane === lane && !one.performed);
+    if (waiting.length + performing.length === 0) return;
+    this.#log.warn(
+      { partition: lane.partition.number, executions: waiting.length + performing.length },
+      "Redis was out of reach for a lease: handlers are told to stop, and what they held is left to others",
+    );
+    for (const one of waiting) this.#runnable.splice(this.#runnable.indexOf(one), 1);
+    for (const { kept } of waiting) this.#leave(kept);
+    for (const { lost } of performing) lost.abort(leaseLost());
   }
 
   /** Executions that last longer than a moment are put on record as RUNNING. */
@@ -676,6 +712,7 @@ const BLOBS_AT_ONCE = 16;
 
 const halted = () => new HitzeroError(RUN_HALTED, "the run was halted");
 const stopping = () => new HitzeroError(WORKER_STOPS, "the worker stops; this execution is handed out again");
+const leaseLost = () => new HitzeroError(LEASE_LOST, "this execution may be another worker's by now");
 const withdrawn = () => new HitzeroError("WITHDRAWN", "this execution is no longer wanted");
 
 /** Where an entry lies. */

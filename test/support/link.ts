@@ -8,6 +8,8 @@ export interface Link {
   url: string;
   /** What goes in these directions is swallowed, on all connections and new ones; no socket closes. */
   silence(...directions: Direction[]): void;
+  /** All connections are cut, and new ones too. */
+  refuse(): void;
   /** New connections pass again. Those that were silent stay so: what they swallowed is lost. */
   speak(): void;
   /** New connections go there; those that are open stay where they are. */
@@ -19,9 +21,11 @@ export interface Link {
 
 export async function startLink(target: string): Promise<Link> {
   let to = new URL(target);
+  let refuses = false;
   let silent: readonly Direction[] = [];
   const links = new Set<{ near: Socket; far: Socket; silent: Set<Direction> }>();
   const server = createServer((near) => {
+    if (refuses) return near.destroy();
     const far = connect(Number(to.port), to.hostname);
     const link = { near, far, silent: new Set(silent) };
     links.add(link);
@@ -49,7 +53,12 @@ export async function startLink(target: string): Promise<Link> {
       silent = directions;
       for (const link of links) for (const direction of directions) link.silent.add(direction);
     },
+    refuse: () => {
+      refuses = true;
+      for (const { near } of links) near.destroy();
+    },
     speak: () => {
+      refuses = false;
       silent = [];
     },
     leadTo: (other) => {
