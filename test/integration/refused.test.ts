@@ -343,6 +343,30 @@ test("what is announced was a change from what is on record", async () => {
 });
 
 describe("a batch", () => {
+  test("that takes a third of the lease keeps it meanwhile; the next one is half as large", async () => {
+    const { database } = journal.engine;
+    const runIds = await journal.accept(DOCUMENT, 8);
+    for (const id of runIds) await journal.append([started(id)]);
+    await database.query(
+      `create function hitzero.linger() returns trigger language plpgsql as $$ begin perform pg_sleep(3.5); return null; end $$;
+       create trigger linger after insert on hitzero.event_log for each statement execute function hitzero.linger()`,
+    );
+    await database.query("update hitzero.partitions set lease_expires_at = now() + interval '1 second'");
+    journal.pace.most = 200;
+    const recording = journal.recorder.recordNext();
+    await until(async () => {
+      const { rows } = await database.query<{ renewed: boolean }>(
+        "select lease_expires_at > now() + interval '5 seconds' and recorded_seq < $1 as renewed from hitzero.partitions",
+        [journal.recorder.row.recorded_seq + runIds.length],
+      );
+      return rows[0]?.renewed;
+    }, "the lease is renewed before the batch is over");
+    expect((await recording).recorded).toBe(8);
+    expect(journal.pace.most).toBe(4);
+    await database.query("drop function hitzero.linger() cascade");
+    await journal.drain();
+  });
+
   test("takes as many entries as their large outputs allow, and records the rest with the next", async () => {
     const runIds = await journal.accept(DOCUMENT, 3);
     const { keys } = journal.partition;

@@ -1,7 +1,7 @@
 /** A partition whose journal a test writes by hand, and a recorder that reads it: no supervisor, no worker. */
 import { createLog } from "../../src/base/log.ts";
 import { IRCache } from "../../src/engine/ir_cache.ts";
-import { Recorder } from "../../src/engine/recorder.ts";
+import { type Pace, Recorder, startingPace } from "../../src/engine/recorder.ts";
 import { type PartitionRow, takeLease } from "../../src/postgres/partitions.ts";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
@@ -15,6 +15,8 @@ export interface HandJournal {
   connection: RedisConnection;
   partition: Partition;
   recorder: Recorder;
+  /** How much the recorders take at a time. */
+  pace: Pace;
   /** Accepts runs of a workflow, without starting them. */
   accept(document: object, count: number): Promise<string[]>;
   /** Appends an entry; `head` replaces the fields before its events. */
@@ -34,17 +36,19 @@ export async function startHandJournal(): Promise<HandJournal> {
   await partition.refresh();
   const { keys } = partition;
   const log = createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never);
+  const pace = startingPace();
   let term = 0;
   const newRecorder = async () => {
     await engine.database.query("update hitzero.partitions set lease_expires_at = '-infinity'");
     term += 1;
     const row = (await takeLease(engine.database, 0, `by-hand-${term}`, LEASE_MS)) as PartitionRow;
-    return new Recorder(row, partition, engine.database, new IRCache(engine.database), log);
+    return new Recorder(row, partition, engine.database, new IRCache(engine.database), log, pace);
   };
   const journal: HandJournal = {
     engine,
     connection,
     partition,
+    pace,
     recorder: await newRecorder(),
     async accept(document, count) {
       const workflow = await engine.client.register(document);
