@@ -125,6 +125,8 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   const runsHandler = functionOf(node) !== undefined;
   const execution = viewOf(runsHandler ? ownCopy(held) : held, abort.signal, log);
   const produce = async (): Promise<{ text: string } | Parked> => {
+    // An input that cannot be evaluated fails the node, even if nothing reads its data.
+    if (node.input !== undefined) void execution.data;
     if (mustWait(node) && held.woken === undefined) return beginWaiting(execution, options.services);
     if (mustWait(node)) return endWaiting(held, execution, options.services);
     const value = await options.call(() => performNode(execution, options.handlers, options.connections));

@@ -1,10 +1,12 @@
 /** An execution as a worker holds it, and what it sees: data, ancestors, the item and iteration that it stands in. */
 import type { Log } from "../base/log.ts";
+import { budgetOf, variablesOf } from "../handlers/execution.ts";
 import type { Execution } from "../handlers/types.ts";
 import type { Need, RunTraits } from "../redis/calls.ts";
 import { PARKING } from "../redis/pack.ts";
 import type { Losses } from "../redis/replies.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
+import { programsOf } from "../workflow/programs.ts";
 import { itemIndexOf, iterationOf, scopePrefix, storageDepth } from "../workflow/scopes.ts";
 
 /**
@@ -166,11 +168,16 @@ export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Exec
   const node = nodeOf(held);
   const { ir, nodeIndex, scope } = held;
   const isJoin = node.in.length > 1 && !isRepeated(held);
-  const readData = lazily(() => dataOf(held, node, isJoin));
+  const readData = lazily(() => {
+    const given = dataOf(held, node, isJoin);
+    const replacement = programsOf(ir).input(nodeIndex);
+    if (replacement === undefined) return given;
+    return replacement.evaluate(variablesOf(view, { data: given }), budgetOf(view));
+  });
   const readInput = lazily(() => JSON.parse(held.input));
   const iteration = scope === "" ? undefined : iterationOf(ir, nodeIndex, scope);
   const place = scope === "" ? undefined : itemIndexOf(ir, nodeIndex, scope);
-  return {
+  const view: Execution = {
     ir,
     nodeIndex,
     node,
@@ -178,7 +185,7 @@ export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Exec
     scope,
     attempt: held.attempt,
     sources: held.sources,
-    isJoin,
+    isJoin: isJoin && node.input === undefined,
     get data() {
       return readData();
     },
@@ -193,4 +200,5 @@ export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Exec
     signal,
     log,
   };
+  return view;
 }

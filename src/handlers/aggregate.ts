@@ -1,6 +1,7 @@
 /** The `aggregate` node: totals of a field, or lists and objects brought together. */
 import { HitzeroError } from "../base/errors.ts";
 import { canonicalJson } from "../base/json.ts";
+import { fieldsThere } from "../workflow/cel_guard.ts";
 import type { Execution } from "./types.ts";
 
 /** What is brought together: the items of a list, or the predecessors' outputs in the order of their edges in the file, lists opened one level. */
@@ -23,13 +24,17 @@ function fieldOf(item: unknown, path: string | undefined): unknown {
   return value;
 }
 
+function fieldsOf(item: unknown): string {
+  return typeof item === "object" && item !== null ? `; ${fieldsThere(Object.keys(item))}` : "";
+}
+
 function numbersOf(values: readonly unknown[], field: string | undefined): number[] {
   return values.map((item, position) => {
     const value = fieldOf(item, field);
     if (typeof value === "number") return value;
     throw new HitzeroError(
       "AGGREGATE_NOT_A_NUMBER",
-      `item ${position} has no number${field === undefined ? "" : ` in field ${field}`}`,
+      `item ${position} has no number${field === undefined ? "" : ` in field ${field}${fieldsOf(item)}`}`,
       {
         hint: "Name the numeric field in config.field, or filter the items first.",
       },
@@ -76,6 +81,13 @@ function union(values: readonly unknown[]): unknown[] {
   return [...seen.values()];
 }
 
+/** The output that came; of several, that of the edge which comes first in the file. Whole: lists are not opened. */
+function firstOf({ data, sources, ir, isJoin }: Execution): unknown {
+  if (!isJoin) return data;
+  const [first] = sources;
+  return first === undefined ? null : (data as Record<string, unknown>)[ir.nodes[first]?.id as string];
+}
+
 /** Performs an `aggregate` node. */
 export function aggregate(execution: Execution): unknown {
   const { operation, field, strategy } = execution.node.config as {
@@ -83,6 +95,7 @@ export function aggregate(execution: Execution): unknown {
     field?: string;
     strategy?: string;
   };
+  if (strategy === "coalesce") return firstOf(execution);
   const values = valuesOf(execution);
   if (operation === "count") return values.length;
   if (operation !== undefined) return OPERATIONS[operation]?.(numbersOf(values, field));

@@ -4,12 +4,12 @@ import { CelFault } from "../workflow/cel_fault.ts";
 import { textWork, WorkBudget } from "../workflow/cel_work.ts";
 import type { Execution } from "./types.ts";
 
-/** The variables of a node's own expressions. */
-export function variablesOf(execution: Execution): Record<string, unknown> {
+/** The variables of a node's own expressions; `given`: of the one that makes its data. */
+export function variablesOf(execution: Execution, given?: { data: unknown }): Record<string, unknown> {
   return {
     ...execution.around,
     get data() {
-      return execution.data;
+      return given === undefined ? execution.data : given.data;
     },
     get input() {
       return execution.input;

@@ -1,6 +1,7 @@
 /** What each node type does. Routing is not theirs: a `conditional` only passes its data on. */
 import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
+import { fieldsThere } from "../workflow/cel_guard.ts";
 import { functionOf } from "../workflow/function_of.ts";
 import type { NodeType } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
@@ -52,8 +53,10 @@ function transform(execution: Execution, handlers: Handlers): unknown {
 function filter(execution: Execution): unknown {
   const { data } = execution;
   if (!Array.isArray(data)) {
-    throw new HitzeroError("FILTER_NOT_A_LIST", "the data of a filter node is not a list", {
-      hint: "Let its predecessor return a list, or take the list out with a transform node.",
+    const fields =
+      typeof data === "object" && data !== null ? ` but an object: ${fieldsThere(Object.keys(data))}` : "";
+    throw new HitzeroError("FILTER_NOT_A_LIST", `the data of a filter node is not a list${fields}`, {
+      hint: "Let its predecessor return a list, or take the list out with `input`; behind branches of which one is taken, lead them to an aggregate with strategy coalesce.",
     });
   }
   const program = programsOf(execution.ir).filter(execution.nodeIndex);

@@ -143,6 +143,7 @@ function nodePass(position: number, level: number, edges: readonly IREdge[], sou
     timeout_ms: file.timeout_ms,
     queue: file.queue,
     priority: file.priority,
+    ...(file.input === undefined ? {} : { input: file.input }),
     body: bodies.of[position] as number,
     ...(file.type === "loop" ? { loop: loopPass(position, file.config as LoopConfig, source) } : {}),
     ...(file.type === "map" ? { map_body: bodyAt.get(position) as number } : {}),

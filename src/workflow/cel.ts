@@ -145,7 +145,8 @@ function evaluator(
     } catch (error) {
       const { reason, position } = evaluationReason(error);
       const where = position === undefined ? "" : ` (${lineAndColumn(source, position)})`;
-      throw new HitzeroError("EXPRESSION_FAILED", `${place.label}: ${reason}${where}`, {
+      const also = error instanceof CelFault && error.also !== "" ? `; ${error.also}` : "";
+      throw new HitzeroError("EXPRESSION_FAILED", `${place.label}: ${reason}${where}${also}`, {
         hint: "Test for a field that may be missing with has(); see docs/errors.md.",
         exitCode: 1,
       });

@@ -3,7 +3,12 @@ export class CelFault extends Error {
   /** Offset in the source, once known. */
   position: number | undefined;
 
-  constructor(message: string, position?: number) {
+  constructor(
+    message: string,
+    position?: number,
+    /** Said behind the position. */
+    readonly also: string = "",
+  ) {
     super(message);
     this.name = "CelFault";
     this.position = position;

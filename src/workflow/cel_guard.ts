@@ -8,6 +8,7 @@
  * - dividing by zero is an error for every kind of number (JSON has no Infinity, and NaN would make conditions false);
  * - `matches`, `split`, `join` and `timestamp` are replaced by the bounded ones of `cel_functions.ts`.
  */
+
 import { CelFault, placeFault } from "./cel_fault.ts";
 import { REPLACED_FUNCTIONS } from "./cel_functions.ts";
 import {
@@ -20,6 +21,7 @@ import {
   renameCall,
 } from "./cel_syntax.ts";
 import { shallowWork, spend, spendDeep } from "./cel_work.ts";
+import { quote } from "./faults.ts";
 
 const REFUSED_KEYS: ReadonlySet<unknown> = new Set(["__proto__", "constructor", "prototype"]);
 
@@ -86,7 +88,10 @@ function guardedAccess(node: AstNode, handle: Handle): Handle {
     if (!isPlainObject(owner)) return readable(handle(owner, key, ast, evaluator));
     const name = propertyName(key);
     const value = name !== undefined && Object.hasOwn(owner, name) ? owner[name] : undefined;
-    if (value === undefined) throw new CelFault(missing(node), position);
+    if (value === undefined) {
+      const there = Object.keys(owner);
+      throw new CelFault(missing(node), position, there.length === 0 ? "" : fieldsThere(there));
+    }
     return readable(value);
   };
 }
@@ -95,6 +100,16 @@ function missing(node: AstNode): string {
   return node.op === "."
     ? `there is no field "${(node.args as [AstNode, string])[1]}"`
     : "there is no such key";
+}
+
+const FIELDS_NAMED = 10;
+
+/** What there is instead of what is missing: names of fields, never values. */
+export function fieldsThere(names: readonly string[]): string {
+  if (names.length === 0) return "it is empty";
+  const shown = names.slice(0, FIELDS_NAMED).map(quote).join(", ");
+  const more = names.length > FIELDS_NAMED ? ` and ${names.length - FIELDS_NAMED} more` : "";
+  return `${names.length === 1 ? "there is" : "there are"} ${shown}${more}`;
 }
 
 function propertyName(key: unknown): string | undefined {

@@ -86,6 +86,10 @@ export function checkExpressions(
 
 function* placesOf(draft: Draft, checked: CheckedGraph, faults: Faults): Generator<Place> {
   for (const node of draft.nodes) {
+    if (typeof node.raw.input === "string") {
+      const place = { source: node.raw.input, path: `${node.path}.input`, owner: node.position };
+      yield { ...place, kind: "node_input", mayNameOwner: false };
+    }
     for (const expression of NODE_EXPRESSIONS) {
       const place = nodePlace(node, expression);
       if (place !== undefined) yield place;

@@ -101,6 +101,25 @@ export function findExclusiveJoins(
   return found;
 }
 
+/** Joins whose arrivals exclude each other: some node chooses between what two of them need. */
+export function joinsOfExclusive({ graph, order }: CheckedGraph, choices: Choices): number[] {
+  const found: number[] = [];
+  if (choices.size === 0) return found;
+  const carriedTo = new Array<Carried>(graph.size);
+  for (const join of order as number[]) {
+    const links = graph.in[join] as Link[];
+    const [first] = links;
+    if (links.length === 1) carriedTo[join] = alongEdge(first as Link, carriedTo, choices);
+    else {
+      const counts = countChoices(links, carriedTo, choices);
+      // What all of them need is needed here, too.
+      carriedTo[join] = certainOf(counts, links.length);
+      if ([...counts.values()].some((ofChooser) => ofChooser.size > 1)) found.push(join);
+    }
+  }
+  return found;
+}
+
 /** What must have been chosen for an edge to be taken. */
 function alongEdge(link: Link, carriedTo: readonly Carried[], choices: Choices): Carried {
   const before = carriedTo[link.from] as Carried;

@@ -2,6 +2,8 @@
 
 export type ExpressionKind =
   | "transform"
+  /** `input` of a node of any type: replaces its data. */
+  | "node_input"
   | "filter"
   /** Condition of an edge `on: success`. */
   | "condition"
@@ -33,6 +35,7 @@ const COMMON = ["data", "input", "vars", "nodes", "loop", "item", "index"] as co
 /** Variables by kind. What is not listed is refused at compile time. */
 export const VARIABLES: Readonly<Record<ExpressionKind, readonly string[]>> = {
   transform: COMMON,
+  node_input: COMMON,
   filter: ["value", ...COMMON],
   condition: ["output", ...COMMON],
   failure_condition: ["output", "error", ...COMMON],

@@ -54,10 +54,11 @@ function nodeOf(
   shape: Shape,
   graphs: ReadonlyMap<number, FileGraph>,
 ): Record<string, unknown> {
-  const { id, type, trigger_rule, retry, timeout_ms, queue, priority, map_body } = node;
+  const { id, type, trigger_rule, retry, timeout_ms, queue, priority, input, map_body } = node;
   const body = map_body === undefined ? {} : bodyOf(map_body, shape, graphs);
   const config = { ...node.config, ...body };
-  return { id, type, config, trigger_rule, retry, timeout_ms, queue, priority, ...guardsOf(node, shape) };
+  const given = { id, type, config, trigger_rule, retry, timeout_ms, queue, priority };
+  return { ...given, ...(input === undefined ? {} : { input }), ...guardsOf(node, shape) };
 }
 
 function guardsOf(node: ShapeNode, shape: Shape): Record<string, unknown> {

@@ -96,6 +96,8 @@ export interface IRNode {
   timeout_ms: number;
   queue: string;
   priority: number;
+  /** CEL whose value replaces the node's data. */
+  input?: string;
   /** Body to which the node belongs, by index; -1: none. */
   body: number;
   /** Of a loop node. */

@@ -30,6 +30,7 @@ const NodeShape = z.strictObject({
   timeout_ms: Anything,
   queue: Anything,
   priority: Anything,
+  input: Anything.optional(),
   body: BodyIndex,
   loop: Anything.optional(),
   map_body: Index.optional(),

@@ -63,9 +63,11 @@ const AggregateConfig = z
       "Dotted path of the number in each value; absent: the values are numbers.",
     ),
     strategy: z
-      .enum(["merge", "union", "concat"])
+      .enum(["merge", "union", "concat", "coalesce"])
       .optional()
-      .describe("How to join the values: merge objects, unite distinct values, or concatenate lists."),
+      .describe(
+        "How to join the values: merge objects, unite distinct values, concatenate lists, or take the first output that came.",
+      ),
   })
   .refine((config) => (config.operation === undefined) !== (config.strategy === undefined), {
     error: "exactly one of operation and strategy must be given",

@@ -10,6 +10,8 @@ import { readTemplate, TEMPLATE_KINDS, type Template, type TemplateType } from "
 export interface Programs {
   /** The condition of an edge; undefined: unconditional. */
   condition(edgeIndex: number): Expression | undefined;
+  /** What replaces a node's data; undefined: nothing does. */
+  input(nodeIndex: number): Expression | undefined;
   /** The expression of a `transform` node; undefined for other types. */
   transform(nodeIndex: number): Expression | undefined;
   /** The expression of a `filter` node, to be evaluated for each item; undefined for other types. */
@@ -96,6 +98,10 @@ function makePrograms(ir: IR): Programs {
       if (edge.condition === undefined) return undefined;
       const label = conditionLabel((ir.nodes[edge.from] as IRNode).id, (ir.nodes[edge.to] as IRNode).id);
       return lookUp(`edge ${edgeIndex}`, conditionKind(edge.on), label, edge.condition);
+    },
+    input(nodeIndex) {
+      const { id, input } = ir.nodes[nodeIndex] as IRNode;
+      return lookUp(`input ${nodeIndex}`, "node_input", `input of node "${id}"`, input);
     },
     transform: ofNode("transform"),
     filter: ofNode("filter"),

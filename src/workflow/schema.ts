@@ -58,6 +58,9 @@ const NODE_BASE = {
   id: NodeId.describe("Unique within the workflow: letters, digits, _ and -."),
   timeout_ms: Milliseconds.default(DEFAULTS.nodeTimeoutMs).describe("Limit of one attempt, in milliseconds."),
   retry: Retry.optional().describe("What to do when an attempt fails; absent: one attempt (http: three)."),
+  input: Cel.optional().describe(
+    "CEL whose value replaces the node's data; sees data, input, vars, nodes. Absent: data is what the predecessors gave.",
+  ),
   trigger_rule: z
     .union([z.enum(TRIGGER_RULES), z.strictObject({ quorum: z.int().min(1).describe("Successes needed.") })])
     .default(DEFAULTS.triggerRule)

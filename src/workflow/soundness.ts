@@ -11,6 +11,7 @@ import { choicesOf, findExclusiveJoins, neededOf, takesOne } from "./exclusive_j
 import { type Faults, quote } from "./faults.ts";
 import type { Link } from "./graph.ts";
 import type { LoopConfig } from "./node_configs.ts";
+import { warnOfPartialJoins } from "./partial_joins.ts";
 import type { FileEdge, FileNode } from "./schema.ts";
 
 interface Findings {
@@ -27,6 +28,7 @@ export function checkSoundness(draft: Draft, checked: CheckedGraph, needs: Needs
   checkExclusiveJoins(draft, checked, findings.faults);
   checkFailureRules(draft, checked, findings.faults);
   warnOfNodes(draft, checked, never, findings.warnings);
+  warnOfPartialJoins(draft, checked, findings.warnings);
   for (const { path, target, by } of findEarlyUses(draft, checked, needs.uses)) {
     const [ancestor, node] = [idOf(draft, target), idOf(draft, by)];
     const message = `${ancestor} may not have finished when this is evaluated: ${node} does not wait for it, as a node at or before it fires early; the output is null then`;

@@ -59,6 +59,43 @@ describe("a node that takes none of its edges ends its path", () => {
   });
 });
 
+describe("a fallback", () => {
+  const cleaned = (extract: string, clean: object, join: object[] = []) => ({
+    nodes: [
+      fn("extract", extract, { value: { rows: [1] } }),
+      fn("mirror", "value", { value: { rows: [2] } }),
+      ...join,
+      clean,
+    ],
+    edges: [
+      { from: "extract", to: join.length > 0 ? "join" : "clean" },
+      { from: "extract", to: "mirror", on: "failure" },
+      { from: "mirror", to: join.length > 0 ? "join" : "clean" },
+      ...(join.length > 0 ? edges("join -> clean") : []),
+    ],
+  });
+  const rows = { id: "clean", type: "transform", config: { expression: "data.rows" } };
+
+  test("reads the one output that came, by coalesce or by input", async () => {
+    const coalesce = { id: "join", type: "aggregate", config: { strategy: "coalesce" } };
+    const input = "has(data.extract) ? data.extract : data.mirror";
+    for (const [extract, output] of [
+      ["value", [1]],
+      ["fail", [2]],
+    ] as const) {
+      expect((await flow.run(cleaned(extract, rows, [coalesce]))).run.output).toEqual(output);
+      expect((await flow.run(cleaned(extract, { ...rows, input }))).run.output).toEqual(output);
+    }
+  });
+
+  test("without them fails with a message that lists what is there", async () => {
+    const { run: row } = await flow.run(cleaned("value", rows));
+    expect(row.error?.message).toContain('there is "extract"');
+    const broken = await flow.run({ nodes: [fn("a", "echo", {}, { input: "data.none" })] });
+    expect(broken.run).toMatchObject({ status: "FAILED", error: { code: "EXPRESSION_FAILED" } });
+  });
+});
+
 describe("loops", () => {
   const poll = (config: object) => ({
     nodes: [

@@ -51,7 +51,7 @@ export type Work =
   | { type: "transform"; expression: Expression }
   | { type: "filter"; filter_expression: Expression }
   | { type: "aggregate"; operation: "sum" | "avg" | "min" | "max" | "count"; field?: string }
-  | { type: "aggregate"; strategy: "merge" | "union" | "concat" }
+  | { type: "aggregate"; strategy: "merge" | "union" | "concat" | "coalesce" }
   | { type: "conditional"; mode?: "first" | "all" }
   | { type: "parallel" }
   | Loop

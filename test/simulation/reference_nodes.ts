@@ -67,7 +67,7 @@ function compute(
     case "filter":
       return filter(node, data, bindings);
     case "aggregate":
-      return aggregate(node, valuesOf(data, predecessors));
+      return aggregate(node, data, predecessors);
     case "transform":
       return attempt(() => ({ output: evaluate(node.expression, bindings) })) ?? failure(null);
   }
@@ -116,8 +116,23 @@ function valuesOf(data: Json, predecessors: readonly string[]): Json[] {
   return predecessors.filter((id) => Object.hasOwn(data, id)).flatMap((id) => data[id]!);
 }
 
-function aggregate(node: SimulatedNode & { type: "aggregate" }, values: readonly Json[]): Outcome {
-  if ("strategy" in node) return combine(node.strategy, values);
+/** The output that came first, by the order of the file's edges. */
+function firstOf(data: Json, predecessors: readonly string[]): Json {
+  if (predecessors.length < 2 || !isObject(data)) return data;
+  const id = predecessors.find((one) => Object.hasOwn(data, one));
+  return id === undefined ? null : data[id]!;
+}
+
+function aggregate(
+  node: SimulatedNode & { type: "aggregate" },
+  data: Json,
+  predecessors: readonly string[],
+): Outcome {
+  const values = valuesOf(data, predecessors);
+  if ("strategy" in node) {
+    if (node.strategy === "coalesce") return { output: firstOf(data, predecessors) };
+    return combine(node.strategy, values);
+  }
   if (node.operation === "count") return { output: values.length };
   const numbers = values.map((value) => numberIn(value, node.field)).filter((number) => number !== null);
   if (numbers.length < values.length) return failure("AGGREGATE_NOT_A_NUMBER");

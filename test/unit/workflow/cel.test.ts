@@ -322,7 +322,7 @@ describe("errors", () => {
 
   it("name the place, the reason and the position", () => {
     expect(failure("data.x +\n  data.nope").message).toBe(
-      'the expression: there is no field "nope" (line 2, column 8)',
+      'the expression: there is no field "nope" (line 2, column 8); there are "x", "y", "zero", "list", "mixed", "text", "object", "nothing", "yes", "records"',
     );
     expect(failure("data.text + 1").message).toBe(
       "the expression: no such overload: string + int (line 1, column 1)",
