@@ -16,6 +16,8 @@ export interface Limits extends CallLimits {
   inlineBytes: number;
   /** Items of a map in one blob. All workers must agree, and runs that began under another number would miss items. */
   items: number;
+  /** Journal entries that one recording transaction takes. */
+  record: number;
   /** Open commands that a reader applies before it looks at its journal again. */
   commands: number;
   /** Quiet runs that are looked at together. */
@@ -31,6 +33,7 @@ export const LIMITS: Limits = {
   handOvers: 50,
   inlineBytes: 32 * 1024,
   items: 100,
+  record: 200,
   commands: 200,
   quiet: 50,
   unstarted: 200,
@@ -86,8 +89,6 @@ export const START_DEADLINE_MS = 3_000;
 export const START_GRACE_MS = 4_000;
 /** A reader's lease of its partition. */
 export const READER_LEASE_MS = 10_000;
-/** Journal entries that one recording transaction takes at most. */
-export const RECORD_BATCH = 200;
 /** Journal entries that are read in one call. */
 export const JOURNAL_PART = 25;
 /** Bytes of journal entries that it takes, about: reading ends with the part that exceeds them. */

@@ -36,13 +36,7 @@ import { announceChanges } from "./announce.ts";
 import type { IRCache } from "./ir_cache.ts";
 import { KnownRuns } from "./known_runs.ts";
 import { endRefused, writeApart } from "./last_resort.ts";
-import {
-  JOURNAL_PART,
-  READER_LEASE_MS,
-  RECORD_BATCH,
-  RECORD_BLOB_BYTES,
-  RECORD_ENTRY_BYTES,
-} from "./limits.ts";
+import { JOURNAL_PART, LIMITS, READER_LEASE_MS, RECORD_BLOB_BYTES, RECORD_ENTRY_BYTES } from "./limits.ts";
 import { faultText, isDoubtful, isOwnFault } from "./own_fault.ts";
 import { blobsOf, buildRecordBatch } from "./record_batch.ts";
 import type { RecordBatch } from "./record_types.ts";
@@ -65,13 +59,15 @@ const DOUBT_MS = 200;
 
 /** How much is recorded at a time. It outlives the recorder: what fails or takes long is tried with less. */
 export interface Pace {
+  /** Entries of a batch at most. */
+  limit: number;
   /** Entries of the next batch at most. */
   most: number;
   /** Doubtful failures of the entry that is next, in a row. */
   doubts: number;
 }
 
-export const startingPace = (): Pace => ({ most: RECORD_BATCH, doubts: 0 });
+export const startingPace = (limit: number = LIMITS.record): Pace => ({ limit, most: limit, doubts: 0 });
 
 export class Recorder {
   /** The lease under which this recorder writes; its offset moves with every batch. */
@@ -144,9 +140,7 @@ export class Recorder {
     }
     pace.doubts = 0;
     const isSlow = performance.now() - startedAt > READER_LEASE_MS / 3;
-    pace.most = isSlow
-      ? Math.max(1, recorded >> 1)
-      : Math.min(RECORD_BATCH, Math.max(pace.most, recorded * 2));
+    pace.most = isSlow ? Math.max(1, recorded >> 1) : Math.min(pace.limit, Math.max(pace.most, recorded * 2));
     return { recorded, upToDate: upToDate && recorded === entries.length };
   }
 

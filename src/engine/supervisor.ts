@@ -202,7 +202,7 @@ export class Supervisor {
   async #keepReading(number: number): Promise<void> {
     const stopping = this.#stopping.signal;
     const database = this.#database as Database;
-    const health: Health = { said: "", interruptions: 0, pace: startingPace() };
+    const health: Health = { said: "", interruptions: 0, pace: startingPace(this.#limits.record) };
     while (!stopping.aborted) {
       let row: PartitionRow | undefined;
       let nextTryMs = LEASE_TRIES_MS;

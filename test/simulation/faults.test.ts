@@ -6,8 +6,10 @@
  * faults; which call a fault meets depends on the moment.
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { until } from "../support/until.ts";
 import { Campaign } from "./campaign.ts";
+import { QUEUES } from "./genes.ts";
 import { RoughEngine } from "./rough_engine.ts";
 
 const runs = Number(process.env.HITZERO_SIMULATION_RUNS ?? 500);
@@ -59,8 +61,9 @@ test("each command is applied once or refused, as the run's events say", async (
 test("nothing of a finished run stays in Redis but its tombstone, and blobs that vanish by themselves", async () => {
   const { connection, keys } = engine.partition;
   const { redis } = connection;
-  const ready = keys.ready("default");
-  const drained = async () => (await redis.xlen(ready)) === 0;
+  const streams = [SETTLE_QUEUE, ...QUEUES].map((queue) => keys.ready(queue));
+  const drained = async () =>
+    (await Promise.all(streams.map((ready) => redis.xlen(ready)))).every((left) => left === 0);
   await until(drained, "what was repeated is consumed");
   const leftOver = async (): Promise<string[]> => {
     const all = await redis.keys("*");
@@ -85,6 +88,6 @@ test("nothing of a finished run stays in Redis but its tombstone, and blobs that
     async () => (await leftOver()).every((kind) => expected.includes(kind)),
     "runs are cleared away",
   ).catch(async () => expect(await leftOver()).toEqual(expected));
-  const [pending] = (await redis.xpending(ready, "workers")) as [number];
-  expect(pending).toBe(0);
+  const pending = await Promise.all(streams.map((ready) => redis.xpending(ready, "workers")));
+  expect(pending.map(([count]) => count)).toEqual(streams.map(() => 0));
 });

@@ -116,5 +116,8 @@ export interface RunGene {
   failFast: boolean;
 }
 
+/** Queues that nodes lie in: `default` most of them. */
+export const QUEUES = ["default", "left", "right"] as const;
+
 /** Permits by name. */
 export const SEMAPHORES: Readonly<Record<string, number>> = { one: 1, two: 2 };

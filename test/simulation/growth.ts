@@ -8,6 +8,7 @@ import {
   type MapGene,
   type NodeGene,
   type Place,
+  QUEUES,
   type RunGene,
   SEMAPHORES,
   type SignalGene,
@@ -165,6 +166,7 @@ function boundsOf(
 function propertiesOf(gene: NodeGene, id: string, place: Place, { behaviours }: Growth): NodeProperties {
   const { rule, work, holds, undone } = gene;
   const fanIn = place.predecessors.length;
+  const queue = QUEUES[gene.edges.length % QUEUES.length];
   const fitting = typeof rule === "object" && rule !== null ? { quorum: Math.min(rule.quorum, fanIn) } : rule;
   // Most rules say little about a single arrival, and stop what comes behind.
   const alone = gene.picks[0]! % 4 === 0;
@@ -174,6 +176,7 @@ function propertiesOf(gene: NodeGene, id: string, place: Place, { behaviours }: 
   const isUndone = work.kind === "function" && undone !== null && !hangs(behaviours[id]);
   if (isUndone) behaviours[compensationOf(id)] = undone;
   return {
+    ...(queue === "default" ? {} : { queue }),
     ...(fitting === null || fanIn === 0 || (fanIn === 1 && !alone) ? {} : { trigger_rule: fitting }),
     ...(retry === null ? {} : { retry }),
     ...(hangs(behaviours[id]) ? { timeout_ms: HANGS_FOR_MS } : {}),

@@ -78,6 +78,8 @@ export interface SimulatedRetry {
 
 /** What nodes of all types may have. */
 export interface NodeProperties {
+  /** Default: `default`. Which workers perform it; it changes nothing of what comes of it. */
+  queue?: string;
   trigger_rule?: TriggerRule;
   retry?: SimulatedRetry;
   /** Limit of one try. Only nodes that hang, or answer at once, may have a small one: else it would be a race. */

@@ -39,11 +39,23 @@ class Rendering {
   }
 
   #node(node: SimulatedNode): Json {
-    const { id, type, trigger_rule, retry, timeout_ms, cancels, cancel_rest, unless, holds, compensated } =
-      node;
+    const {
+      id,
+      type,
+      queue,
+      trigger_rule,
+      retry,
+      timeout_ms,
+      cancels,
+      cancel_rest,
+      unless,
+      holds,
+      compensated,
+    } = node;
     return present({
       id,
       type,
+      queue,
       config: this.#config(node),
       trigger_rule,
       retry: retry && { ...retry, backoff_multiplier: 1, jitter: false },

@@ -12,14 +12,18 @@ import { handlersOf } from "../../src/handlers/load.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { readInstallation } from "../../src/postgres/partitions.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { Partition } from "../../src/redis/partition.ts";
 import { decodeKept } from "../../src/token/token.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { type PrivateRedis, startPrivateRedis, testNamespace } from "../support/redis.ts";
 import { Dice } from "./dice.ts";
 import { Faults, Party, type Rates, ROUGH } from "./faults.ts";
+import { QUEUES } from "./genes.ts";
 
-const WORKERS = 3;
+/** What each of the workers reads. One that is lost is replaced by one that reads the same. */
+const READ = [["default"], ["left"], ["default", "right"]];
+const STREAMS = [SETTLE_QUEUE, ...QUEUES];
 const CONCURRENCY = 8;
 const LEASE_MS = 500;
 const UNCLAIMED_MS = 300;
@@ -63,10 +67,10 @@ export class RoughEngine {
   readonly #limits: Limits;
   readonly #redis: PrivateRedis;
   readonly #testDatabase: TestDatabase;
-  readonly #workers: Staff<Worker>[] = [];
+  readonly #workers: (Staff<Worker> & { queues: readonly string[] })[] = [];
   readonly #supervisors: Staff<Supervisor>[] = [];
   readonly #leaving: Promise<void>[] = [];
-  readonly #ghosts: string[] = [];
+  readonly #ghosts: { ready: string; token: string }[] = [];
   readonly #ceasing = new AbortController();
   #mishaps: Promise<void> | undefined;
   #hired = 0;
@@ -119,7 +123,7 @@ export class RoughEngine {
       limits,
     );
     for (let count = 0; count < 2; count += 1) await engine.#hireSupervisor();
-    for (let count = 0; count < WORKERS; count += 1) await engine.#hireWorker();
+    for (const queues of READ) await engine.#hireWorker(queues);
     faults.onReaderPaused = (reader) => {
       reader.freeze(dice.between(200, 800));
       void engine.#unseatReader();
@@ -179,19 +183,20 @@ export class RoughEngine {
     while (this.faults.calls < enough && Date.now() < limit && !this.#ceasing.signal.aborted);
   }
 
-  async #hireWorker(): Promise<void> {
+  async #hireWorker(queues: readonly string[]): Promise<void> {
     this.#hired += 1;
     const party = new Party(`worker ${this.#hired}`);
     const options = {
       ...this.#settings,
       handlers: handlersOf(this.#handlers(party.name)),
+      queues,
       concurrency: CONCURRENCY,
       leaseMs: this.#leaseMs,
       log: log(),
     };
     const hire = () => this.#untilStarted(() => new Worker(options, this.#limits));
     const service = await this.faults.inNameOf(party, hire);
-    this.#workers.push({ party, service });
+    this.#workers.push({ party, service, queues });
   }
 
   async #hireSupervisor(): Promise<void> {
@@ -219,10 +224,10 @@ export class RoughEngine {
 
   async #duplicateTokens(): Promise<number> {
     const { redis } = this.partition.connection;
-    const ready = this.partition.keys.ready("default");
+    const ready = this.partition.keys.ready(this.#dice.pick(STREAMS) as string);
     const entries = await redis.xrevrange(ready, "+", "-", "COUNT", 20);
     const tokens = entries.flatMap(([, fields]) => fields[1] ?? []);
-    for (const token of tokens) this.#ghosts[this.#dice.between(0, GHOSTS_KEPT - 1)] = token;
+    for (const token of tokens) this.#ghosts[this.#dice.between(0, GHOSTS_KEPT - 1)] = { ready, token };
     const again = tokens.filter(() => this.#dice.chance(0.3));
     for (const token of again) await redis.xadd(ready, "*", "t", token);
     return again.length;
@@ -231,8 +236,8 @@ export class RoughEngine {
   /** Tokens that were consumed long ago, of runs that may be over. */
   async #raiseGhosts(): Promise<number> {
     const ghosts = Object.values(this.#ghosts).filter(() => this.#dice.chance(0.02));
-    const ready = this.partition.keys.ready("default");
-    for (const ghost of ghosts) await this.partition.connection.redis.xadd(ready, "*", "t", ghost);
+    const { redis } = this.partition.connection;
+    for (const { ready, token } of ghosts) await redis.xadd(ready, "*", "t", token);
     return ghosts.length;
   }
 
@@ -241,26 +246,31 @@ export class RoughEngine {
     const { leases } = this.partition.keys;
     let expired = 0;
     for (const kept of await redis.zrange(leases, 0, -1)) {
-      const token = decodeKept(kept)?.token;
+      const known = decodeKept(kept);
+      const token = known?.token;
       if (token?.kind !== "execution" || token.delivery > DELIVERIES_TO_SPOIL) continue;
       if (!this.#dice.chance(0.3)) continue;
-      this.#ghosts[this.#dice.between(0, GHOSTS_KEPT - 1)] = kept.slice(kept.indexOf("|") + 1);
+      const ready = this.partition.keys.ready(known?.queue as string);
+      this.#ghosts[this.#dice.between(0, GHOSTS_KEPT - 1)] = {
+        ready,
+        token: kept.slice(kept.indexOf("|") + 1),
+      };
       expired += Number(await redis.zadd(leases, "XX", "CH", 1, kept));
     }
     return expired;
   }
 
   async #abandonWorker(): Promise<number> {
-    const { service } = this.#dismiss(this.#workers);
+    const { service, queues } = this.#dismiss(this.#workers);
     await service.abandon();
-    await this.#hireWorker();
+    await this.#hireWorker(queues);
     return 1;
   }
 
   async #stopWorker(): Promise<number> {
-    const { service } = this.#dismiss(this.#workers);
+    const { service, queues } = this.#dismiss(this.#workers);
     this.#leaving.push(service.stop());
-    await this.#hireWorker();
+    await this.#hireWorker(queues);
     return 1;
   }
 
@@ -294,9 +304,9 @@ export class RoughEngine {
     return chosen === undefined ? 0 : Number(await redis.client("KILL", "ID", String(chosen)));
   }
 
-  #dismiss<T>(staff: Staff<T>[]): Staff<T> {
+  #dismiss<T extends Staff<unknown>>(staff: T[]): T {
     const [dismissed] = staff.splice(this.#dice.between(0, staff.length - 1), 1);
-    return dismissed as Staff<T>;
+    return dismissed as T;
   }
 }
 

@@ -19,7 +19,9 @@ test("campaign", { timeout: 0 }, async () => {
   const campaign = new Campaign({ seed, rough });
   const handlers = (worker: string) => campaign.handlers(worker);
   const roughEngine = rough ? await RoughEngine.start(seed, handlers, { limits }) : undefined;
-  const engine = roughEngine ?? (await startEngine({ workers: 2, handlers: handlers("worker"), limits }));
+  const engine =
+    roughEngine ??
+    (await startEngine({ queues: [["default", "left"], ["right"]], handlers: handlers("worker"), limits }));
   const told = (): string => `${campaign.compared} of ${runs} runs, ${roughEngine?.faults.total ?? 0} faults`;
   try {
     roughEngine?.begin();
