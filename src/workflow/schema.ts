@@ -6,7 +6,7 @@ import { Cel, CompensateWith, type FileNodeType, NODE_CONFIGS, NodeId } from "./
 
 const Milliseconds = z.int().min(1).max(LIMITS.timeoutMs);
 
-const TRIGGER_RULES = [
+export const TRIGGER_RULES = [
   "none_failed_min_one_success",
   "all_success",
   "all_done",
