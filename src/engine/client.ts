@@ -1,6 +1,6 @@
 /** The client: submits runs, waits for them, reads what the record says. */
 import { createHash } from "node:crypto";
-import { v7 as uuidv7 } from "uuid";
+import { v7 as uuidv7, validate } from "uuid";
 import { z } from "zod";
 import { type Fault, HitzeroError } from "../base/errors.ts";
 import { encodeJson } from "../base/json.ts";
@@ -62,6 +62,7 @@ import { isFinalRunStatus, type NodeStatus } from "../token/lifecycle.ts";
 import { type CompileOptions, compile } from "../workflow/compile.ts";
 import { functionsOf } from "../workflow/function_of.ts";
 import type { IR } from "../workflow/ir.ts";
+import { checkTags, checkText, TEXT_LIMITS } from "./checked_texts.ts";
 import { encodeInput } from "./input.ts";
 import { LIMITS, type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
 import type { StateChange } from "./record_types.ts";
@@ -244,6 +245,9 @@ export class Client {
         hint: "Leave out one of the two.",
       });
     }
+    checkTags(tags);
+    if (idempotencyKey !== undefined)
+      checkText("the idempotency key", idempotencyKey, TEXT_LIMITS.idempotencyKey);
     const input = encodeInput(workflow.ir, options.input);
     const submission: Submission = { runIds: [], existing: false, waiting: 0 };
     for (let first = 0; first < count; first += ACCEPT_BATCH) {
@@ -323,6 +327,13 @@ export class Client {
     signal: SignalContent,
     signalId: string = uuidv7(),
   ): Promise<{ commandId: string }> {
+    checkText("the signal's name", signal.name, TEXT_LIMITS.signal);
+    if (signal.by !== undefined) checkText("by", signal.by, TEXT_LIMITS.by);
+    if (signal.scope !== undefined) checkText("the scope", signal.scope, TEXT_LIMITS.scope, true);
+    if (!validate(signalId))
+      throw new HitzeroError("BAD_TEXT", "the signal's id is no UUID", {
+        hint: "Leave it out, or give a UUID.",
+      });
     const { workflow_name, workflow_version } = await this.getRun(runId);
     const { ir } = await findVersion(this.#record, workflow_name, workflow_version);
     encodeJson(signal.payload, {

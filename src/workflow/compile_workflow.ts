@@ -88,6 +88,7 @@ function checkSchemas({ header, nodes }: Draft, findings: { faults: Faults; warn
 }
 
 function checkSizes(draft: Draft, faults: Faults): void {
+  checkSize(draft.header?.metadata, "metadata", LIMITS.varsBytes, "$.metadata", faults);
   checkSize(draft.header?.input_schema, "input_schema", LIMITS.configBytes, "$.input_schema", faults);
   checkSize(draft.header?.vars, "vars", LIMITS.varsBytes, "$.vars", faults);
   for (const { parsed, path } of draft.nodes) {

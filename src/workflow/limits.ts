@@ -23,6 +23,10 @@ export const LIMITS = {
   semaphoresHeld: 16,
   /** Permits of one semaphore. */
   permits: 1_000_000,
+  /** Tags in a workflow's metadata. */
+  tags: 100,
+  /** Nodes that a loop's `break_path` or `timeout_path` names. */
+  loopTargets: 100,
   idLength: 128,
   nameLength: 128,
   /** Characters of one CEL expression. */

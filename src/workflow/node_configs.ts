@@ -86,7 +86,7 @@ const ConditionalConfig = z.object({
   validation_rules: z.unknown().optional().describe("A hint for people: the edges' conditions decide."),
 });
 
-const Targets = z.union([NodeId, z.array(NodeId).max(LIMITS.nodes)]);
+const Targets = z.union([NodeId, z.array(NodeId).max(LIMITS.loopTargets)]);
 
 const LoopConfig = z.looseObject({
   loop_back_to: NodeId.describe("Entry node of the loop's body."),

@@ -189,7 +189,11 @@ const Metadata = z
       .union([z.string(), z.number()])
       .optional()
       .describe("The author's own version; hitzero counts its own."),
-    tags: z.array(z.string()).optional().describe("Words to find it by."),
+    tags: z
+      .array(z.string().max(LIMITS.idLength))
+      .max(LIMITS.tags)
+      .optional()
+      .describe("Words to find it by."),
   })
   .describe("For people; hitzero reads only its name. Further properties are welcome.");
 

@@ -4,7 +4,7 @@ import { RetryAfterError } from "../../src/handlers/errors.ts";
 import { parseWorkflowText } from "../../src/workflow/parse.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { HOSTILE_RESULTS, HOSTILE_THROWS } from "../support/hostile_values.ts";
-import { until } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
 
 const deep = (levels: number): unknown => JSON.parse("[".repeat(levels) + "]".repeat(levels));
 const cyclic: { self?: unknown } = {};
@@ -227,6 +227,35 @@ describe("refused, with code and path, and nothing left behind:", () => {
     await expect(engine.client.submit(workflow, { input })).rejects.toMatchObject({ code });
     expect(await engine.client.listRuns({ workflow: "inputs" })).toEqual(before);
   });
+});
+
+test.each([
+  ["a tag with NUL", { tags: ["a\u0000"] }],
+  ["a long tag", { tags: ["x".repeat(10_000)] }],
+  ["very many tags", { tags: Array.from({ length: 5_000 }, () => "t") }],
+  ["a key with NUL", { idempotencyKey: "\u0000" }],
+  ["a key longer than an index takes", { idempotencyKey: "x".repeat(5_000) }],
+])("a run is refused by BAD_TEXT for %s", async (_name, options) => {
+  const workflow = await engine.client.register({ name: "texts", nodes: [{ id: "a", type: "parallel" }] });
+  await expect(engine.client.submit(workflow, options)).rejects.toMatchObject({ code: "BAD_TEXT" });
+});
+
+test("a signal is refused by BAD_TEXT for who gives it, its scope and its id", async () => {
+  const config = { name: "go" };
+  const workflow = await engine.client.register({
+    name: "texts",
+    nodes: [{ id: "a", type: "signal", config }],
+  });
+  const [runId = ""] = (await engine.client.submit(workflow, {})).runIds;
+  for (const more of [{ by: "x\u0000" }, { by: "x".repeat(200) }, { scope: "\u0000" }, { name: "\ud800" }])
+    await expect(engine.client.signal(runId, { name: "go", payload: null, ...more })).rejects.toMatchObject({
+      code: "BAD_TEXT",
+    });
+  await expect(engine.client.signal(runId, { name: "go", payload: null }, "no-uuid")).rejects.toMatchObject({
+    code: "BAD_TEXT",
+  });
+  await engine.client.signal(runId, { name: "go", payload: null });
+  expect((await engine.client.wait(runId, { signal: withinLimit() })).status).toBe("COMPLETED");
 });
 
 describe("fails its node, and nothing else:", () => {
