@@ -36,7 +36,9 @@ let watchers = 0;
 /** Attributes what escapes from executions until the returned function is called. */
 export function watchEscapes(): () => void {
   watchers += 1;
-  if (watchers === 1) listen();
+  // Anew each time: somebody may have removed all listeners of the process since.
+  leave();
+  listen();
   let watching = true;
   return () => {
     if (!watching) return;

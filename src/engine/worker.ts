@@ -206,6 +206,8 @@ export class Worker {
       const partitions = [...this.#lanes.values()].map(({ partition }) => partition);
       this.#streams = new ReadyStreams(partitions, queues, this.#offers);
       await this.#beat();
+      // Given up meanwhile: what was opened since is closed again.
+      if (this.#abandoned.signal.aborted) throw alreadyStopped(this.id);
     } catch (error) {
       await this.#close();
       throw error;
