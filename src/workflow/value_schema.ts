@@ -21,6 +21,8 @@ export interface Misfit {
 
 const MAX_MISFITS = 20;
 const MAX_DEPTH = 1_000;
+/** Work of applying one schema to one value, in units of expressions: it costs as much as this many nodes of one. */
+const APPLICATION_WORK = 8;
 
 /** What keeps a value from fitting; none if it fits. At most 20 are given. */
 export function misfitsOf(schema: ValueSchema, value: unknown): Misfit[] {
@@ -113,7 +115,7 @@ class Evaluation {
   }
 
   fits({ schema, at, depth }: At, of: Of, misfits: Misfit[], outer = new Seen()): boolean {
-    spend(1);
+    spend(APPLICATION_WORK);
     if (depth > MAX_DEPTH) throw new CelFault("nested too deep");
     if (schema === true) return true;
     const report = (keyword: string, message: string) => {
