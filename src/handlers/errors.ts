@@ -2,6 +2,7 @@
 import { HitzeroError, type HitzeroErrorOptions } from "../base/errors.ts";
 import { isOf, read } from "../base/foreign.ts";
 import { LIMITS } from "../workflow/limits.ts";
+import { recordedCode } from "./thrown.ts";
 
 /** The attempt failed and another would fail too: no retry, whatever the node's policy. */
 export class NonRetryableError extends Error {
@@ -74,8 +75,7 @@ const FINAL_CODES = new Set([
 /** May what was thrown be tried again? Handlers are loaded in a module world of their own, so names count, not classes. */
 export function isRetryable(thrown: unknown): boolean {
   if (isOf(thrown, AttemptError)) return thrown.retryable;
-  const code = read(thrown, "code");
-  return read(thrown, "name") !== "NonRetryableError" && !(typeof code === "string" && FINAL_CODES.has(code));
+  return read(thrown, "name") !== "NonRetryableError" && !FINAL_CODES.has(recordedCode(thrown));
 }
 
 /**

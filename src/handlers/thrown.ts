@@ -20,18 +20,22 @@ const FIRST_FRAME = /\n {4}at /;
 
 /** The record of a failed attempt, made of anything. */
 export function errorOf(thrown: unknown, attempt: number, worker: string): ExecutionError {
-  const isOwn = isOf(thrown, HitzeroError);
-  const code = codeOf(thrown);
-  const stack = isOwn ? undefined : stackOf(thrown);
+  const stack = isOf(thrown, HitzeroError) ? undefined : stackOf(thrown);
   const causes = causesOf(thrown);
   return {
-    code: code === undefined || (code === ENGINES_OWN && !isOwn) ? "HANDLER_ERROR" : code,
+    code: recordedCode(thrown),
     message: messageOf(thrown) ?? presentable(`a value that is no Error was thrown: ${describe(thrown)}`),
     ...(stack === undefined ? {} : { stack }),
     ...(causes.length === 0 ? {} : { causes }),
     attempt,
     worker,
   };
+}
+
+/** What the record calls it. */
+export function recordedCode(thrown: unknown): string {
+  const code = codeOf(thrown);
+  return code === undefined || (code === ENGINES_OWN && !isOf(thrown, HitzeroError)) ? "HANDLER_ERROR" : code;
 }
 
 function codeOf(thrown: unknown): string | undefined {

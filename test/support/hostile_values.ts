@@ -1,5 +1,6 @@
 /** What handlers throw and return although nobody should: each fails its node with a code and a message, and nothing else. */
 import { runInNewContext } from "node:vm";
+import { RetryAfterError } from "../../src/handlers/errors.ts";
 
 export interface HostileThrow {
   name: string;
@@ -147,18 +148,46 @@ export const HOSTILE_THROWS: readonly HostileThrow[] = [
   ),
 ];
 
+const delayed = (name: string, delayMs: unknown, isLate = false) => ({
+  ...hostile(name, () => new RetryAfterError("later", delayMs as number), "later", "RETRY_AFTER"),
+  isLate,
+});
+
+/** Delays that nobody should ask for; `isLate`: another attempt, if the node has one, is days away. */
+export const HOSTILE_DELAYS: readonly (HostileThrow & { isLate: boolean })[] = [
+  delayed("a RetryAfterError of NaN", Number.NaN),
+  delayed("a RetryAfterError of -5", -5),
+  delayed("a RetryAfterError of -Infinity", Number.NEGATIVE_INFINITY),
+  delayed("a RetryAfterError of a text", "5000"),
+  delayed("a RetryAfterError of a bigint", 10n),
+  delayed("a RetryAfterError of a revoked proxy", revoked({})),
+  delayed("a RetryAfterError of 1e18", 1e18, true),
+  delayed("a RetryAfterError of Infinity", Number.POSITIVE_INFINITY, true),
+  {
+    ...hostile(
+      "a RetryAfterError whose delay throws",
+      () => Object.defineProperty(new RetryAfterError("later", 1), "delayMs", { get: throwing }),
+      "later",
+      "RETRY_AFTER",
+    ),
+    isLate: false,
+  },
+];
+
 export interface HostileResult {
   name: string;
   make: () => unknown;
+  code: string;
   /** Matches the message; undefined: what was thrown while it was read is the error. */
   refused: RegExp | undefined;
 }
 
-const result = (name: string, make: () => unknown, refused?: RegExp): HostileResult => ({
-  name,
-  make,
-  refused,
-});
+const result = (
+  name: string,
+  make: () => unknown,
+  refused?: RegExp,
+  code = refused ? "OUTPUT_NOT_JSON" : ANY,
+): HostileResult => ({ name, make, code, refused });
 
 class Sealed {
   #secret = 1;
@@ -233,7 +262,7 @@ export const HOSTILE_RESULTS: readonly HostileResult[] = [
     /\$\.x has a toJSON that gives nothing/,
   ),
   result("a toJSON that gives a Map", () => ({ toJSON: () => new Map() }), /is a Map/),
-  result("a toJSON without end", () => ({ toJSON: round, list: [] }), /cycle|deeper/),
+  result("a toJSON without end", () => ({ toJSON: round, list: [] }), /deeper/, "OUTPUT_TOO_DEEP"),
   result("undefined in a list", () => [1, undefined], /\$\[1\] is undefined/),
   result("a list with holes", () => new Array(3), /\$\[0\] is undefined/),
   result("NaN", () => inside(Number.NaN), /\$\.a\[0\]\.b is NaN/),
@@ -253,7 +282,7 @@ export const HOSTILE_RESULTS: readonly HostileResult[] = [
     /\$\.a holds the character/,
   ),
   result("a cycle", round, /cycle/),
-  result("a list 100,000 deep", deep, /deeper/),
+  result("a list 100,000 deep", deep, /deeper/, "OUTPUT_TOO_DEEP"),
   result("a getter that throws", () => ({
     get a() {
       return throwing();

@@ -20,7 +20,7 @@ test.each(HOSTILE_THROWS)("$name is a recorded error", ({ make, code, message })
   expect(text.isWellFormed()).toBe(true);
   expect(text).not.toMatch(/\\u0000|\\ud[89a-f]/);
   // The policy of retries reads it too.
-  expect(typeof isRetryable(thrown)).toBe("boolean");
+  expect(isRetryable(thrown)).toBe(true);
   expect(requestedDelayMs(thrown)).toBeUndefined();
 });
 
