@@ -61,6 +61,8 @@ export const FEATURES = [
   "failed after several tries",
   "failed for good though it had tries left",
   "TIMED_OUT",
+  "HANDLER_ERROR",
+  "OUTPUT_NOT_JSON",
   "limited",
   "halted",
   "halted with executions under way",

@@ -1,6 +1,7 @@
 /** Random inputs, outputs and behaviours, small enough that conditions about them are true now and then. */
 import fc from "fast-check";
 import type { Json, JsonObject } from "./expression.ts";
+import { HOSTILE } from "./hostile.ts";
 import type { Behaviour, SimulatedRetry, Steady } from "./model.ts";
 
 /** A choice by weight that shrinks towards its first entry. */
@@ -47,6 +48,10 @@ export const steady: fc.Arbitrary<Steady> = weighted<Steady>(
   [2, fc.constant({ kind: "measure" })],
   [1, fc.constant({ kind: "bulk" })],
 );
+export const hostile: fc.Arbitrary<Behaviour> = fc.record({
+  kind: fc.constant("hostile"),
+  what: fc.constantFrom(...HOSTILE.keys()),
+});
 export const behaviour: fc.Arbitrary<Behaviour> = weighted<Behaviour>(
   [28, steady],
   [4, fc.record({ kind: fc.constant("fail"), code, message })],
@@ -63,6 +68,7 @@ export const behaviour: fc.Arbitrary<Behaviour> = weighted<Behaviour>(
     }),
   ],
   [2, fc.constant({ kind: "hang" })],
+  [6, hostile],
 );
 export const retry: fc.Arbitrary<SimulatedRetry | null> = weighted<SimulatedRetry | null>(
   [2, fc.constant(null)],

@@ -12,7 +12,7 @@
 import fc from "fast-check";
 import type { JsonObject } from "./expression.ts";
 import { condition } from "./generated_expressions.ts";
-import { code, message, retry, runInput, steady, weighted } from "./generated_values.ts";
+import { code, hostile, message, retry, runInput, steady, weighted } from "./generated_values.ts";
 import { ALL_FEATURES, type Choice, type Feature, sometimes, work } from "./generated_work.ts";
 import { type EdgeGene, type NodeGene, SEMAPHORES, type Shape } from "./genes.ts";
 import { grow } from "./growth.ts";
@@ -138,7 +138,11 @@ function nodeGene(choice: Choice, depth: number): fc.Arbitrary<NodeGene> {
     undone: sometimes(
       features.has("compensation"),
       4,
-      weighted<Behaviour>([3, steady], [1, fc.record({ kind: fc.constant("fail"), code, message })]),
+      weighted<Behaviour>(
+        [6, steady],
+        [2, fc.record({ kind: fc.constant("fail"), code, message })],
+        [1, hostile],
+      ),
     ),
   });
 }

@@ -27,7 +27,7 @@ import type {
   SimulatedWorkflow,
   Work,
 } from "./model.ts";
-import { allNodes, compensationOf, hangs } from "./model.ts";
+import { allNodes, asksForDays, compensationOf, hangs } from "./model.ts";
 import {
   type Around,
   distinct,
@@ -171,7 +171,8 @@ function propertiesOf(gene: NodeGene, id: string, place: Place, { behaviours }: 
   // Most rules say little about a single arrival, and stop what comes behind.
   const alone = gene.picks[0]! % 4 === 0;
   const called = work.kind === "function" || (work.kind === "loop" && work.calls !== null);
-  const retry = called ? (gene.retry ?? retryFor(behaviours[id])) : null;
+  const late = asksForDays(behaviours[id]) || asksForDays(undone);
+  const retry = called && !late ? (gene.retry ?? retryFor(behaviours[id])) : null;
   // What undoes a node has its time limit, which is short for one that hangs.
   const isUndone = work.kind === "function" && undone !== null && !hangs(behaviours[id]);
   if (isUndone) behaviours[compensationOf(id)] = undone;

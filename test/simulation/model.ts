@@ -1,5 +1,6 @@
 /** Simulated workflows: the workflow file's format with expressions as trees, and handlers whose behaviour is a value. */
 import { type Expression, isObject, type Json, type JsonObject } from "./expression.ts";
+import { hostileNamed } from "./hostile.ts";
 
 export type TriggerRule =
   | "none_failed_min_one_success"
@@ -140,7 +141,9 @@ export type Behaviour =
       atLast: Steady;
     }
   /** Never answers: each try ends by its timeout. */
-  | { kind: "hang" };
+  | { kind: "hang" }
+  /** Throws or returns what no handler should, in every try; see hostile.ts. */
+  | { kind: "hostile"; what: string };
 
 /** Behaviours by the id of their node, or of its compensation; those of child workflows among them. */
 export type Behaviours = Readonly<Record<string, Behaviour>>;
@@ -150,7 +153,8 @@ const BULK_LENGTH = 40_000;
 
 export type Answer =
   | { output: Json }
-  | { error: { code: string; message: string }; forGood: boolean }
+  /** Without a message: it is not fixed. */
+  | { error: { code: string; message: string | null }; forGood: boolean }
   | { hangs: true };
 
 /** What a handler with this behaviour answers to this data in this try (from 1). */
@@ -171,6 +175,8 @@ export function behave(behaviour: Behaviour, data: Json, attempt: number): Answe
       };
     case "hang":
       return { hangs: true };
+    case "hostile":
+      return hostileNamed(behaviour.what).outcome;
     case "flaky":
       if (attempt > behaviour.fails) return behave(behaviour.atLast, data, attempt);
       if (behaviour.by === "hanging") return { hangs: true };
@@ -181,6 +187,11 @@ export function behave(behaviour: Behaviour, data: Json, attempt: number): Answe
 /** Does it ever leave a try without an answer? */
 export function hangs(behaviour: Behaviour | undefined): boolean {
   return behaviour?.kind === "hang" || (behaviour?.kind === "flaky" && behaviour.by === "hanging");
+}
+
+/** Does it ask for a next try so late that no run should wait for it? */
+export function asksForDays(behaviour: Behaviour | null | undefined): boolean {
+  return behaviour?.kind === "hostile" && hostileNamed(behaviour.what).isLate;
 }
 
 function measure(data: Json): JsonObject {

@@ -425,6 +425,8 @@ describe("node types", () => {
       last(transform({ kind: "add", left: field("data", "score"), right: literal(1) }), { score: 2 }),
     ).toBe(3);
     expect(last(transform(field("data", "missing")), { score: 2 })).toBe("NOT_FIXED");
+    const more = transform({ kind: "add", left: field("data", "score"), right: literal(1) });
+    expect(last(more, { score: Number.MAX_SAFE_INTEGER })).toBe("NOT_FIXED");
   });
 
   it("aggregate reduces a list, or several outputs with lists opened", () => {
@@ -435,6 +437,8 @@ describe("node types", () => {
     expect(last(by("min"), [3, 1, 2])).toBe(1);
     expect(last(by("max"), [3, 1, 2])).toBe(3);
     expect(last(by("count"), 1, [2, [3]])).toBe(3);
+    expect(last(sum(), [Number.MAX_SAFE_INTEGER, -1])).toBe(Number.MAX_SAFE_INTEGER - 1);
+    expect(last(sum(), [Number.MAX_SAFE_INTEGER, 1])).toBe("OUTPUT_NOT_JSON");
     expect(last(sum(), [1, "2"])).toBe("AGGREGATE_NOT_A_NUMBER");
     expect(last(sum({ field: "x" }), [{ x: 1 }, {}])).toBe("AGGREGATE_NOT_A_NUMBER");
   });
@@ -463,6 +467,25 @@ describe("node types", () => {
   it("aggregate takes several outputs in the order of the file's edges, not of its nodes", () => {
     const reversed = workflow(["B", "A", strategy("concat")], ["A>L", "B>L"]);
     expect(run(reversed).output).toEqual(["A", "B"]);
+  });
+
+  it("a function that throws or returns what it should not fails with a code, or its value is read as JSON", () => {
+    const tried = (what: string): Json[] => {
+      const node = { id: "A", type: "function", retry: { max_attempts: 3, backoff_ms: 1 } } as const;
+      const {
+        output: given,
+        error,
+        attempts,
+      } = run(workflow([node], []), { A: { kind: "hostile", what } }).nodes.A!;
+      return [error?.code ?? given, attempts];
+    };
+    expect(tried("throws undefined")).toEqual(["HANDLER_ERROR", 3]);
+    expect(tried("throws a code")).toEqual(["NO_QUOTA", 3]);
+    expect(tried("throws a RetryAfterError of NaN")).toEqual(["RETRY_AFTER", 3]);
+    expect(tried("returns a revoked proxy")).toEqual(["HANDLER_ERROR", 3]);
+    expect(tried("returns half an emoji")).toEqual(["OUTPUT_NOT_JSON", 1]);
+    expect(tried("returns a list 100,000 deep")).toEqual(["OUTPUT_TOO_DEEP", 1]);
+    expect(tried("returns undefined")).toEqual([null, 1]);
   });
 
   it("parallel gives its data on", () => {

@@ -47,9 +47,17 @@ export function run(
   place: Place,
   behaviour: Behaviour | undefined,
 ): Tried {
-  return node.type === "function" || (node.type === "loop" && node.calls === true)
-    ? tryCalls(node, behaviour, place.bindings.variables.data ?? null)
-    : { ...compute(node, place), attempts: 1 };
+  if (node.type === "function" || (node.type === "loop" && node.calls === true))
+    return tryCalls(node, behaviour, place.bindings.variables.data ?? null);
+  const done = compute(node, place);
+  if ("failure" in done || isExact(done.output)) return { ...done, attempts: 1 };
+  return { ...failure(node.type === "aggregate" ? "OUTPUT_NOT_JSON" : null), attempts: 1 };
+}
+
+/** Integers from 2^53 on are refused, since their last digits may be wrong, but not those that JSON writes with an exponent. */
+function isExact(value: Json): boolean {
+  if (typeof value === "number") return Math.abs(value) <= Number.MAX_SAFE_INTEGER || Math.abs(value) >= 1e21;
+  return typeof value !== "object" || value === null || Object.values(value).every(isExact);
 }
 
 function compute(
