@@ -79,6 +79,8 @@ export interface ProcessHealth extends Row {
   queues: string[];
   /** Milliseconds since its last sign of life. */
   silent_ms: number;
+  /** Milliseconds since it started. */
+  age_ms: number;
   alive: boolean;
 }
 
@@ -90,6 +92,7 @@ export async function readProcesses(database: Queryable): Promise<ProcessHealth[
   const { rows } = await database.query<ProcessHealth>(
     `select worker_id, kind, host, pid, version, queues,
        (extract(epoch from now() - heartbeat_at) * 1000)::bigint as silent_ms,
+       (extract(epoch from now() - started_at) * 1000)::bigint as age_ms,
        heartbeat_at > now() - $1 * interval '1 millisecond' as alive
      from hitzero.worker_registry
      where stopped_at is null and heartbeat_at > now() - $2 * interval '1 millisecond' order by kind, started_at`,

@@ -43,6 +43,13 @@ export async function renewLeases(
   return { lost, suspects };
 }
 
+/** Workers whose processes are known to live, as this partition knows it. */
+export async function workersInReach(partition: Partition): Promise<string[]> {
+  const { redis } = partition.connection;
+  const now = await partition.readTime();
+  return partition.orAway(redis.zrangebyscore(partition.keys.workers, now, "+inf"));
+}
+
 /** A worker that stops is known no more. */
 export async function forgetWorker(partition: Partition, worker: string): Promise<void> {
   const { workers, listings, lastWords } = partition.keys;

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { applyCommand, reclaimExpired, reportDeath, sweepRun } from "../../src/redis/upkeep.ts";
-import { grantLeases } from "../../src/redis/workers.ts";
+import { grantLeases, workersInReach } from "../../src/redis/workers.ts";
 import { decodeToken, type ExecutionToken, encodeKept } from "../../src/token/token.ts";
 import { compile } from "../../src/workflow/compile.ts";
 import { fn } from "../support/flow.ts";
@@ -113,6 +113,7 @@ test("nothing is left of workers that are gone", async () => {
   const { workers, listings, lastWords } = game.partition.keys;
   await list(game);
   await list(game, { worker: "worker-2" });
+  expect((await workersInReach(game.partition)).sort()).toEqual([WORKER, "worker-2"]);
   await connection.redis.hset(lastWords, "worker-2", "{}");
   await connection.redis.zadd(workers, 1, "worker-2");
   await reclaimExpired(game.partition);

@@ -17,6 +17,7 @@ import { redisAddress } from "../../redis/connection_errors.ts";
 import { readRedisFacts } from "../../redis/health.ts";
 import { Partition } from "../../redis/partition.ts";
 import { refuseMissingRights } from "../../redis/rights.ts";
+import { workersInReach } from "../../redis/workers.ts";
 import { type Check, checksOf } from "./check.ts";
 import { nodeChecks, postgresChecks, redisChecks, schemaChecks } from "./servers.ts";
 import { examineUnserved } from "./unserved.ts";
@@ -79,7 +80,9 @@ async function examineRecord(
     })),
   );
   checks.push(...partitionChecks(views));
-  checks.push(...processChecks(await readProcesses(database), VERSION));
+  const open = partitions.filter((_partition, index) => views[index]?.meta?.epoch != null);
+  const inReach = redis && new Set((await Promise.all(open.map(workersInReach))).flat());
+  checks.push(...processChecks(await readProcesses(database), VERSION, inReach));
   checks.push(...(await examineUnserved(database, partitions)));
   checks.push(...workChecks(await readWorkHealth(database)));
 }

@@ -78,7 +78,15 @@ function partitionFault(view: PartitionView): Check | undefined {
   );
 }
 
-export function processChecks(processes: readonly ProcessHealth[], version: string): Check[] {
+/** A worker lists what it holds three times a lease, and has done so by then. */
+const LISTS_WITHIN_MS = 60_000;
+
+/** `inReach`: workers of which Redis has heard of late; undefined: Redis did not answer. */
+export function processChecks(
+  processes: readonly ProcessHealth[],
+  version: string,
+  inReach: ReadonlySet<string> | undefined,
+): Check[] {
   const { ok, warn, fail } = checksOf("processes");
   const alive = processes.filter((process) => process.alive);
   const dead = processes.filter((process) => !process.alive);
@@ -86,6 +94,10 @@ export function processChecks(processes: readonly ProcessHealth[], version: stri
   const [supervisors, workers] = [count("supervisor"), count("worker")];
   const others = alive.filter((process) => process.version !== version);
   const queues = [...new Set(alive.flatMap((process) => process.queues))].sort();
+  const cutOff = alive.filter(
+    ({ kind, worker_id, age_ms }) =>
+      kind === "worker" && age_ms > LISTS_WITHIN_MS && inReach?.has(worker_id) === false,
+  );
   return [
     supervisors > 0
       ? ok(
@@ -99,6 +111,18 @@ export function processChecks(processes: readonly ProcessHealth[], version: stri
           `${plural(workers, "worker")} alive, for ${queues.length === 1 ? "queue" : "queues"} ${queues.join(", ")}`,
         )
       : fail("workers", "no worker is alive: runs wait", "Start `npx hitzero worker --handlers MODULE`."),
+    ...(cutOff.length > 0
+      ? [
+          fail(
+            "reach",
+            `${plural(cutOff.length, "live worker")} of which this Redis has not heard for a lease: ${cutOff
+              .slice(0, DEAD_SHOWN)
+              .map(({ host, pid }) => `${pid} on ${host}`)
+              .join(", ")}`,
+            "Their logs say what stands in the way. Do they use the Redis and the namespace that doctor looks at?",
+          ),
+        ]
+      : []),
     ...(dead.length > 0
       ? [
           warn(

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { redisChecks } from "../../../src/cli/doctor/servers.ts";
-import { type PartitionView, partitionChecks } from "../../../src/cli/doctor/work.ts";
+import { type PartitionView, partitionChecks, processChecks } from "../../../src/cli/doctor/work.ts";
 import type { RedisFacts } from "../../../src/redis/health.ts";
 
 const FACTS: RedisFacts = {
@@ -71,4 +71,31 @@ test("partitions that are well share a line; each other one has its own", () => 
     "fail: Redis holds partition 6 of another database (theirs)",
     "ok: the other 1 is open and read; the record is 2 entries behind",
   ]);
+});
+
+test("a live worker that Redis has not heard of is named, unless it has just started", () => {
+  const process = (worker_id: string, more: object = {}) => ({
+    worker_id,
+    kind: "worker" as const,
+    host: "here",
+    pid: 7,
+    version: "1",
+    queues: ["default"],
+    silent_ms: 10,
+    age_ms: 100_000,
+    alive: true,
+    ...more,
+  });
+  const supervisor = process("s", { kind: "supervisor", queues: [] });
+  const reach = (inReach: string[] | undefined, ...workers: object[]) =>
+    processChecks([supervisor, ...(workers as never[])], "1", inReach && new Set(inReach))
+      .filter(({ name }) => name === "reach")
+      .map(({ status, message }) => `${status}: ${message}`);
+  expect(reach(["a"], process("a"), process("b"))).toEqual([
+    "fail: 1 live worker of which this Redis has not heard for a lease: 7 on here",
+  ]);
+  expect(reach(["a", "b"], process("a"), process("b"))).toEqual([]);
+  expect(reach([], process("b", { age_ms: 1_000 }))).toEqual([]);
+  expect(reach([], process("b", { alive: false }))).toEqual([]);
+  expect(reach(undefined, process("a"))).toEqual([]);
 });
