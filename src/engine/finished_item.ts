@@ -2,6 +2,7 @@
 
 import type { FinishedItem, Need, Park } from "../redis/calls.ts";
 import { PARKING } from "../redis/pack.ts";
+import { newNonce } from "../redis/partition.ts";
 import type { ExecutionDetail } from "../token/journal.ts";
 import type { IR, IRBody, IREdge, IRNode } from "../workflow/ir.ts";
 import {
@@ -143,7 +144,8 @@ export function finishedItem(
     output = `e${JSON.stringify({ error: { code, message } })}`;
   } else if (outcome.text.length * 3 > inlineBytes && Buffer.byteLength(outcome.text) > inlineBytes) {
     const at = held.scope === "" ? "" : `@${held.scope}`;
-    const name = `${held.nodeIndex}${at}.${held.nonce}.${held.delivery}`;
+    // One delivery may be performed twice, and the step of one of them counts: only its value may stand behind it.
+    const name = `${held.nodeIndex}${at}.${newNonce()}`;
     blobs.push({ name, value: outcome.text });
     output = `b${name}`;
   } else output = `j${outcome.text}`;

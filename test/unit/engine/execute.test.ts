@@ -72,7 +72,7 @@ async function performed(
     services: { limits: LIMITS } as WaitingServices,
   });
   if (!done) throw new Error("it was left to its lease");
-  return { item: done.item, detail: JSON.parse(done.item.detail), lines };
+  return { item: done.item, blobs: done.blobs, detail: JSON.parse(done.item.detail), lines };
 }
 
 test.each([...HOSTILE_THROWS, ...HOSTILE_DELAYS])(
@@ -100,6 +100,19 @@ test.each(HOSTILE_RESULTS)("$name as a result fails the attempt", async ({ make,
 test.each(ODD_RESULTS)("$name as a result is its output", async ({ make, text }) => {
   const { item } = await performed(() => make());
   expect(item).toMatchObject({ outcome: "C", output: `j${text}` });
+});
+
+test("a large output is stored under a name of its own each time: what is performed in vain overwrites nothing", async () => {
+  let calls = 0;
+  const give = () => {
+    calls += 1;
+    return { calls, text: "x".repeat(LIMITS.inlineBytes) };
+  };
+  const [one, other] = [await performed(give), await performed(give)];
+  expect(one.blobs).toHaveLength(1);
+  expect(one.item.output).toBe(`b${one.blobs[0]?.name}`);
+  expect(one.item.blob).toBe(one.blobs[0]?.name);
+  expect(other.blobs[0]?.name).not.toBe(one.blobs[0]?.name);
 });
 
 test("a failed attempt is one WARN line with its place and what went wrong; the handler's own lines have the place too", async () => {
