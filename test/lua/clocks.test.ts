@@ -76,3 +76,17 @@ test("a timer does not fire before its time, nor does a run time out", async () 
   expect(await run.came()).toEqual([]);
   expect(await connection.redis.zcard(began.partition.keys.timers)).toBe(2);
 });
+
+test("timers that fall due without end leave time for the rest of the reader's round", async () => {
+  const { partition } = (await play({ nodes: [fn("a")] })).game;
+  let fired = 0;
+  const add = () => connection.redis.zadd(partition.keys.timers, 1, `!|time_out|run-${fired}|1`);
+  await add();
+  const next = await fireTimers(partition, async () => {
+    fired += 1;
+    if (fired > 1_000) throw new Error("it fires without end");
+    await add();
+  });
+  expect(fired).toBeGreaterThan(0);
+  expect(next).toBeLessThanOrEqual(connection.now());
+});
