@@ -100,7 +100,7 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
     for (; moments[0] && isDue(moments[0], orderOf(node), cancelAt); moments.shift())
       found.push(...compareMoment(game, moments[0]));
     if (orderOf(node) > cancelAt) {
-      found.push(...cancel(replay));
+      found.push(...cancel(game, record));
       cancelAt = Number.POSITIVE_INFINITY;
     }
     forgetUnbegun(replay);
@@ -114,7 +114,7 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
   }
   for (; moments[0] && isDue(moments[0], Number.POSITIVE_INFINITY, cancelAt); moments.shift())
     found.push(...compareMoment(game, moments[0]));
-  if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(replay));
+  if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game, record));
   forgetUnbegun(replay);
   return { found, complete: true };
 }
@@ -155,20 +155,13 @@ function compareUnstarted(record: RunRecord): string[] {
   ];
 }
 
-/**
- * A run is not over while it is paused, while items that a map left behind are still to be withdrawn, or while the results of a map's
- * items, which it has gathered, are dropped.
- */
-function cancel({ workflow, game, record }: Replay): string[] {
+/** A run is not over while it is paused, or while items that a map left behind are still to be withdrawn. */
+function cancel(game: Game, record: RunRecord): string[] {
   const at = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   const leavesItems = record.nodes.some(
     (node) => node.scope !== "" && node.reason?.startsWith("withdrawn: ") && orderOf(node) > at,
   );
-  const maps = new Set(allNodes(workflow).flatMap(({ id, type }) => (type === "map" ? [id] : [])));
-  const dropsResults = record.nodes.some(
-    (node) => maps.has(node.node_id) && node.status === "COMPLETED" && orderOf(node) < at,
-  );
-  return game.cancel(record.cancelled_in_pause || leavesItems || dropsResults)
+  return game.cancel(record.cancelled_in_pause || leavesItems)
     ? []
     : ["the run is recorded as cancelled after it was over"];
 }
