@@ -22,6 +22,7 @@
 --@include lib/fence.lua
 --@include lib/clock.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -101,7 +102,7 @@ local function owed(item, run, position, rest)
   for handed in string.gmatch(rest, '[^,]+') do
     local target, scope, queue = string.match(handed, '^(%d+)@?([^!]*)!?(.*)$')
     local kind, nonce, delivery, more = parse_execution(get(run, 'n' .. target .. at_scope(scope)))
-    if kind == 'A' then
+    if kind == EXECUTION.active then
       local attempt, worker, sources = parse_active(more)
       if worker == call.worker and delivery == 1 and attempt == 1 then
         hand_out({ run = run, node = tonumber(target), scope = scope, attempt = 1, delivery = 1, nonce = nonce, sources = sources,
@@ -137,9 +138,9 @@ local function put_off(item, run, field, rest, kind, attempt, more)
   local woken = false
   if item.park then
     put(run, 'p' .. item.node .. at_scope(item.scope), item.park)
-    if item.park == 'm' then
+    if item.park == PARK.items then
       park_map(step, run, item)
-    elseif item.park == 's' then
+    elseif item.park == PARK.signal then
       woken = await_signal(step, run, item.signal, item.node, item.scope, item.queue)
       if woken then settle_and_count(step, run, withdrawals_of_event(run, item.node, item.scope)) end
     end
@@ -166,7 +167,7 @@ end
 -- One execution resolved without its worker, or what a step left over: the step, as the journal tells it.
 local function journal_alone(step, run, first_event)
   if run.events < first_event then return end
-  journal_step('w', journal_record(step, run, first_event, {}), '', '')
+  journal_step(EVENT.settled, journal_record(step, run, first_event, {}), '', '')
 end
 
 -- Does as much as the call may of what comes before all else; answers whether there was any.
@@ -175,7 +176,7 @@ local function settle_first(run)
   if not name then return false end
   local step, first_event = step_of(), run.events + 1
   settle_and_count(step, run, {}, name)
-  journal_step('w', journal_record(step, run, first_event, {}), '', '')
+  journal_step(EVENT.settled, journal_record(step, run, first_event, {}), '', '')
   return true
 end
 
@@ -183,27 +184,27 @@ local function finish(item, run, position)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
-  if kind == 'C' or kind == 'F' or kind == 'X' then
+  if kind == EXECUTION.completed or kind == EXECUTION.failed or kind == EXECUTION.cancelled then
     released[#released + 1] = kept_item(run, item)
     return owed(item, run, position, rest)
   end
-  if kind ~= 'A' then return 'stale' end
+  if kind ~= EXECUTION.active then return 'stale' end
   if first_rest(run) and not has_ir(run) then return 'ir_missing' end
   if settle_first(run) then return 'busy' end
   local outcome, stopping = item.outcome, is_stopping(run)
-  if outcome == 'X' and not stopping then return 'stale' end
+  if outcome == OUTCOME.cancelled and not stopping then return 'stale' end
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
   if item.scope ~= '' and not is_alive(run, item.scope, item.node) then
     released[#released + 1] = kept_item(run, item)
     return 'stale'
   end
-  if outcome == 'R' or outcome == 'W' then
-    if stopping then outcome = 'X'
-    elseif outcome == 'R' then return put_off(item, run, field, rest, 'r', item.attempt + 1, {})
-    else return put_off(item, run, field, rest, 'p', item.attempt, { park = item.park }) end
+  if outcome == OUTCOME.retrying or outcome == OUTCOME.waiting then
+    if stopping then outcome = OUTCOME.cancelled
+    elseif outcome == OUTCOME.retrying then return put_off(item, run, field, rest, EVENT.retrying, item.attempt + 1, {})
+    else return put_off(item, run, field, rest, EVENT.parked, item.attempt, { park = item.park }) end
   end
 
-  if outcome == 'X' and item.waits and wait_for_items(run, item.node, item.scope) then
+  if outcome == OUTCOME.cancelled and item.waits and wait_for_items(run, item.node, item.scope) then
     released[#released + 1] = kept_item(run, item)
     return 'done'
   end
@@ -217,17 +218,17 @@ local function finish(item, run, position)
   count(run, is_undoing(run, item.scope, item.node) and '' or item.scope, -1)
   if item.unhandled and fail_unhandled(item, run) then step.halt = item.halt end
   forget_losses(run, item)
-  put(run, field, 'A') -- resolved below, when it is known what was handed over
+  put(run, field, EXECUTION.active) -- resolved below, when it is known what was handed over
   if item.keep then put(run, 'o' .. item.node .. at_scope(item.keep_at or item.scope), ARGV[item.output]) end
   if item.ends_item then put(run, 't' .. item.node .. at_scope(item.keep_at or item.scope), '1') end
   give_back_permits(step, run, item.guarded, item.node)
   local work = {}
-  if item.withdraws and not stopping then work[#work + 1] = { item.node, item.scope, 1, 'W' } end
+  if item.withdraws and not stopping then work[#work + 1] = { item.node, item.scope, 1, MODE.withdrawals } end
   if item.waits then
     local map = read_map(run, item.node, item.scope)
     if map then
       if map.next > 0 then
-        work[#work + 1] = { item.node, item.scope, 1, 'D' .. integer(map.next) .. (map.failed > 0 and 'x' or '') }
+        work[#work + 1] = { item.node, item.scope, 1, MODE.results .. integer(map.next) .. (map.failed > 0 and ITEM.failed or '') }
       end
       if not map.stopped then bodies.leave(run, item.node, item.scope, item.node) end -- it failed while items are under way
     end
@@ -235,7 +236,7 @@ local function finish(item, run, position)
     put(run, 'p' .. item.node .. at_scope(item.scope), false)
     leave_line(run, item.node, item.scope)
   end
-  if item.compensation and outcome == 'C' then
+  if item.compensation and outcome == OUTCOME.completed then
     local last = tonumber(get(run, 'K') or '0') + 1
     put(run, 'K', integer(last))
     put(run, 'K' .. integer(last), table.concat({ item.compensation, item.scope, item.queue, item.node }, '|'))
@@ -243,7 +244,7 @@ local function finish(item, run, position)
   if item.again and not stopping then
     local id = last_component(item.scope)
     if body_of(run, id).c then put(run, 'L' .. at_scope(item.scope), '1')
-    else work[#work + 1] = { item.node, item.scope, 1, 'A' } end
+    else work[#work + 1] = { item.node, item.scope, 1, MODE.iteration } end
   elseif not stopping then -- a halted run goes no further
     work[#work + 1] = { item.node, item.scope, 1, item.arrivals }
   end
@@ -262,7 +263,7 @@ local function finish(item, run, position)
   end
   released[#released + 1] = kept_item(run, item)
   if item.blob then persisted[#persisted + 1] = item.blob end
-  journal_step('f', journal_record(step, run, first_event, { node = item.node, scope = item.scope, attempt = item.attempt,
+  journal_step(EVENT.finished, journal_record(step, run, first_event, { node = item.node, scope = item.scope, attempt = item.attempt,
     delivery = item.delivery, outcome = outcome, arrivals = item.again and 'again' or item.arrivals }),
     ARGV[item.detail], item.journal_output and ARGV[item.output] or '')
   return 'done'
@@ -275,7 +276,7 @@ local function settle_rest(item, run)
   local step = step_of()
   local first_event = run.events + 1
   settle_and_count(step, run, {}, item.settle)
-  journal_step('w', journal_record(step, run, first_event, {}), '', '')
+  journal_step(EVENT.settled, journal_record(step, run, first_event, {}), '', '')
   return 'done'
 end
 
@@ -285,7 +286,7 @@ local function claim(item, run)
   acknowledge(item)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
-  if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
+  if kind ~= EXECUTION.active or nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   local attempt, holder, sources = parse_active(rest)
   if attempt ~= item.attempt or (holder ~= '' and holder ~= call.worker) then return 'stale' end
   if not is_alive(run, item.scope, item.node) then return 'stale' end
@@ -307,17 +308,17 @@ local function claim(item, run)
     return 'cancelled'
   end
   if run.paused then
-    put_active(run, field, nonce, delivery, attempt, '~', sources)
+    put_active(run, field, nonce, delivery, attempt, ASIDE.paused, sources)
     return 'parked'
   end
   local begins = item.attempt == 1 and item.delivery == 1
   for _, guard in ipairs(begins and item.unless or {}) do
-    if string.sub(get(run, guard[2]) or '', 1, 1) == 'C' then
+    if string.sub(get(run, guard[2]) or '', 1, 1) == EXECUTION.completed then
       local step, work = step_of(), {}
       count(run, item.scope, -1)
       pass_permits_on(step, run, item.guarded, item.node)
       skip(step, run, item.node, item.scope, 'unless', integer(guard[1]), work)
-      settle_and_count(step, run, { { item.node, item.scope, 1, 'N' } })
+      settle_and_count(step, run, { { item.node, item.scope, 1, MODE.not_taken } })
       journal_alone(step, run, first_event)
       return 'cancelled'
     end
@@ -331,7 +332,7 @@ local function claim(item, run)
   local woken = item.waits and get(run, 'p' .. item.node .. at_scope(item.scope))
   if holder == '' then
     if not are_free(run, item.guarded, item.node) then
-      put_active(run, field, nonce, delivery, attempt, '%', sources)
+      put_active(run, field, nonce, delivery, attempt, ASIDE.permits, sources)
       put_aside(run, item.guarded, kept_item(run, item))
       return 'parked'
     end
@@ -340,9 +341,9 @@ local function claim(item, run)
   put_active(run, field, nonce, delivery, attempt, call.worker, sources)
   hand_out({ run = run, node = item.node, scope = item.scope, attempt = attempt, delivery = delivery, nonce = nonce, sources = sources,
     queue = item.queue, woken = woken, losses = losses and losses.lost > 0 and losses or nil }, item.needs, nil, nil)
-  if woken == 'w' and item.withdraws then -- its time has come
+  if woken == PARK.time and item.withdraws then -- its time has come
     local step = step_of()
-    settle_and_count(step, run, { { item.node, item.scope, 1, 'W' } })
+    settle_and_count(step, run, { { item.node, item.scope, 1, MODE.withdrawals } })
     journal_alone(step, run, first_event)
   end
   return 'run'

@@ -7,6 +7,7 @@
 -- Journal: c.
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 
@@ -16,7 +17,7 @@ local word = refusal(meta, call)
 if word then return refuse(word) end
 local function answer(reply) return commit({ word = reply }) end
 local function journal(step, run, event)
-  append_journal(meta, call, KEYS[2], { 'c', journal_record(step, run, event, { kind = call.kind, seq = call.seq }) })
+  append_journal(meta, call, KEYS[2], { EVENT.commanded, journal_record(step, run, event, { kind = call.kind, seq = call.seq }) })
 end
 
 local run = open_run(KEYS[3], nil, call.id)
@@ -28,13 +29,13 @@ if not run.exists then
   if call.kind ~= 'cancel' then return answer('unstarted') end
   -- It never starts: the tombstone refuses every start that may still be on its way.
   write('SET', KEYS[4], 'cancel ' .. integer(call.seq), 'PX', integer(call.tombstone_ms))
-  run.generation, step.zero, step.halted = '1', 'X', 'cancel'
+  run.generation, step.zero, step.halted = '1', STATUS.cancelled, 'cancel'
   journal(step, run, 1)
   return answer('applied')
 end
 if call.seq > 0 and call.seq <= run.last_command then return answer('repeated') end
 -- A halted run is not paused, and what undoes a run's work is not commanded.
-if run.status ~= 'R' or run.compensating or (run.halted and call.kind == 'pause') then return answer('final') end
+if run.status ~= STATUS.running or run.compensating or (run.halted and call.kind == 'pause') then return answer('final') end
 if call.kind == 'pause' and run.paused then return answer('paused') end
 if call.kind == 'resume' and not run.paused then return answer('not_paused') end
 run.events = run.events + 1

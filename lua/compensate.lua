@@ -7,6 +7,7 @@
 -- Journal: w, naming the execution that was activated.
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 
@@ -15,7 +16,7 @@ local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
 local run = open_run(KEYS[3], nil, call.id)
-local last = run.exists and run.compensating and run.status == 'R' and run.counter == 0 and tonumber(get(run, 'K') or '0') or 0
+local last = run.exists and run.compensating and run.status == STATUS.running and run.counter == 0 and tonumber(get(run, 'K') or '0') or 0
 if last == 0 then return commit({ word = 'idle' }) end
 local node, scope, queue, origin = string.match(get(run, 'K' .. integer(last)), '^(%d+)|(.*)|(.-)|(%d+)$')
 put(run, 'K' .. integer(last), false)
@@ -27,7 +28,7 @@ run.changed = true
 local step = new_step(call)
 step.activated[1] = { tonumber(node), scope, { tonumber(origin) } }
 step.queued[1] = { run = run, node = tonumber(node), scope = scope, attempt = 1, delivery = 1, nonce = call.call, queue = queue }
-append_journal(meta, call, KEYS[2], { 'w', journal_record(step, run, run.events + 1, {}), 'd', '', 'o', '' })
+append_journal(meta, call, KEYS[2], { EVENT.settled, journal_record(step, run, run.events + 1, {}), 'd', '', 'o', '' })
 write_run(run)
 emit_queued(step)
 return commit({ word = 'begun' })

@@ -6,6 +6,7 @@
 -- Journal: n, one for each execution that is still held.
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -15,9 +16,9 @@ local fields = {}
 for _, note in ipairs(call.notes) do
   local scope = note.scope == '' and '' or '@' .. note.scope
   local state = redis.call('HGET', KEYS[note.run], 'n' .. note.node .. scope)
-  local held = 'A:' .. note.nonce .. ':' .. note.delivery .. ':' .. note.attempt .. ':' .. call.worker .. ':'
+  local held = EXECUTION.active .. ':' .. note.nonce .. ':' .. note.delivery .. ':' .. note.attempt .. ':' .. call.worker .. ':'
   if state and string.sub(state, 1, #held) == held then
-    fields[#fields + 1] = 'n'
+    fields[#fields + 1] = EVENT.running
     fields[#fields + 1] = cjson.encode({ id = note.id, g = note.g, node = note.node, scope = note.scope,
       attempt = note.attempt, worker = call.worker, started_at = note.started_at })
   end

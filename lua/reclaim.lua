@@ -9,6 +9,7 @@
 --@include lib/fence.lua
 --@include lib/clock.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -30,7 +31,7 @@ local workers = { workers = KEYS[4], listings = KEYS[5], last_words = KEYS[6] }
 local function reclaim(item, run, score)
   local field = 'n' .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
-  if kind ~= 'A' or nonce ~= item.nonce or delivery ~= item.delivery then return end
+  if kind ~= EXECUTION.active or nonce ~= item.nonce or delivery ~= item.delivery then return end
   local attempt, worker, sources = parse_active(rest)
   if attempt ~= item.attempt or not is_held(worker) then return end
   if not is_alive(run, item.scope, item.node) then return end -- the reader withdraws it
@@ -54,7 +55,7 @@ local function reclaim(item, run, score)
   reclaimed = reclaimed + 1
   step.queued[#step.queued + 1] = { run = run, queue = stream_for(losses, item.queue), node = item.node, scope = item.scope, attempt = attempt,
     delivery = delivery + 1, nonce = nonce }
-  journal[#journal + 1] = 'l'
+  journal[#journal + 1] = EVENT.redelivered
   journal[#journal + 1] = cjson.encode({ id = run.id, g = item.g, q = run.events, node = item.node, scope = item.scope,
     attempt = attempt, delivery = delivery + 1, lost = losses.lost > 0 and losses.lost or nil,
     alone = losses.alone > 0 and losses.alone or nil, words = loss and loss.words or nil })

@@ -7,6 +7,7 @@
 --@include lib/fence.lua
 --@include lib/clock.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/tokens.lua
 --@include lib/workers.lua
 

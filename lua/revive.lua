@@ -7,6 +7,7 @@
 -- Journal: l, one for each execution handed out again.
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -38,10 +39,10 @@ local function is_in(stream, token)
 end
 
 local function in_reach(node, scope, state)
-  if state.worker == '~' or state.worker == '%' then return true end
+  if state.worker == ASIDE.paused or state.worker == ASIDE.permits then return true end
   local waits = get(run, 'p' .. node.node .. at_scope(scope))
-  if waits == 's' or waits == 'c' then return true end
-  if waits == 'm' then return false end -- as far as its items are
+  if waits == PARK.signal or waits == PARK.child then return true end
+  if waits == PARK.items then return false end -- as far as its items are
   local token = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = state.attempt,
     delivery = state.delivery, nonce = state.nonce }
   local kept, text = kept_token(token), encode_token(token)
@@ -54,13 +55,13 @@ end
 local function revive(node, scope)
   local field = 'n' .. node.node .. at_scope(scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
-  if kind ~= 'A' then return end
+  if kind ~= EXECUTION.active then return end
   local attempt, worker, sources = parse_active(rest)
   if in_reach(node, scope, { worker = worker, attempt = attempt, delivery = delivery, nonce = nonce }) then
     alive = alive + 1
     return
   end
-  if get(run, 'p' .. node.node .. at_scope(scope)) == 'm' then return end
+  if get(run, 'p' .. node.node .. at_scope(scope)) == PARK.items then return end
   revived = revived + 1
   run.events = run.events + 1
   run.changed = true
@@ -68,12 +69,12 @@ local function revive(node, scope)
   put_active(run, field, nonce, delivery + 1, attempt, '', sources)
   step.queued[#step.queued + 1] = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt,
     delivery = delivery + 1, nonce = nonce }
-  journal[#journal + 1] = 'l'
+  journal[#journal + 1] = EVENT.redelivered
   journal[#journal + 1] = cjson.encode({ id = run.id, g = tonumber(run.generation), q = run.events, node = node.node, scope = scope,
     attempt = attempt, delivery = delivery + 1 })
 end
 
-if run.exists and run.status == 'R' then
+if run.exists and run.status == STATUS.running then
   if redis.call('HEXISTS', KEYS[6], 'complete') == 0 then return commit({ word = 'ir_missing' }) end
   for _, base in ipairs(call.scopes) do
     for _, node in ipairs(call.nodes) do

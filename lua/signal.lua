@@ -6,6 +6,7 @@
 -- Journal: c; w, when it did other work of the run instead (busy).
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -26,13 +27,13 @@ local run = open_run(KEYS[4], KEYS[5], call.id)
 run.parked_key, run.scopes_key = KEYS[6], KEYS[7]
 if not run.exists then return answer(redis.call('EXISTS', KEYS[8]) == 1 and 'gone' or 'unstarted') end
 if call.seq <= run.last_command then return answer('repeated') end
-if run.status ~= 'R' or run.halted then return answer('final') end
+if run.status ~= STATUS.running or run.halted then return answer('final') end
 if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
 local step = new_step(call)
 local first_event = run.events + 1
 if first_rest(run) then
   settle_and_count(step, run, {}, first_rest(run))
-  append_journal(meta, call, KEYS[2], { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
+  append_journal(meta, call, KEYS[2], { EVENT.settled, journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
   write_run(run)
   emit_queued(step)
   drop_timers(step, KEYS[3])
@@ -48,7 +49,7 @@ if fate == 'busy' then
 end
 put(run, 'k', integer(call.seq))
 settle_and_count(step, run, waiter and withdrawals_of_event(run, waiter.node, waiter.scope) or {})
-append_journal(meta, call, KEYS[2], { 'c', journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name,
+append_journal(meta, call, KEYS[2], { EVENT.commanded, journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name,
   fate = fate, node = waiter and waiter.node or nil, scope = waiter and waiter.scope or nil }) })
 write_run(run)
 emit_queued(step)

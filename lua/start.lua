@@ -9,6 +9,7 @@
 --@include lib/fence.lua
 --@include lib/clock.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -32,7 +33,7 @@ if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missin
 
 call.take, call.worker, call.reads = 0, '', {}
 local run = open_run(KEYS[3], KEYS[5], call.id)
-run.digest, run.generation, run.events, run.status, run.permits = call.digest, integer(call.generation), 1, 'R', call.permits
+run.digest, run.generation, run.events, run.status, run.permits = call.digest, integer(call.generation), 1, STATUS.running, call.permits
 put(run, 'd', call.digest)
 put(run, 'g', run.generation)
 put(run, 'i', ARGV[2])
@@ -42,9 +43,9 @@ if call.paused then
   put(run, 'p', '1')
 end
 local step = new_step(call)
-settle_and_count(step, run, { { 'root', '', 1, 'T' } })
+settle_and_count(step, run, { { 'root', '', 1, MODE.taken } })
 
-append_journal(meta, call, KEYS[2], { 's', journal_record(step, run, 1, { paused = call.paused }) })
+append_journal(meta, call, KEYS[2], { EVENT.started, journal_record(step, run, 1, { paused = call.paused }) })
 write_run(run)
 emit_queued(step)
 if call.timeout_ms then

@@ -6,13 +6,14 @@
 -- reply ok (also when it is stale: so is the step that would refer to it) | refused
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
 local scope = call.scope == '' and '' or '@' .. call.scope
-local held = 'A:' .. call.nonce .. ':' .. string.format('%.0f', call.delivery) .. ':'
+local held = EXECUTION.active .. ':' .. call.nonce .. ':' .. string.format('%.0f', call.delivery) .. ':'
 local state = redis.call('HGET', KEYS[2], 'n' .. string.format('%.0f', call.node) .. scope)
 if state and string.sub(state, 1, #held) == held then
   if redis.call('PTTL', KEYS[3]) == -1 then write('SET', KEYS[3], ARGV[2])

@@ -9,6 +9,7 @@
 -- Journal: w, when anything was withdrawn, or nothing is outstanding any more.
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -29,9 +30,9 @@ local step, timed, changed = new_step(call), {}, 0
 
 local function withdraw_waiting(node, scope, attempt, delivery, nonce)
   local waits = get(run, 'p' .. node.node .. at_scope(scope))
-  if waits == 'c' then return end -- its child is cancelled first
+  if waits == PARK.child then return end -- its child is cancelled first
   changed = changed + 1
-  if waits == 'm' or (waits and wait_for_items(run, node.node, scope)) then return settle_map(step, run, node.node, scope) end
+  if waits == PARK.items or (waits and wait_for_items(run, node.node, scope)) then return settle_map(step, run, node.node, scope) end
   timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt, delivery = delivery, nonce = nonce })
   withdraw(step, run, node.node, scope)
 end
@@ -56,7 +57,7 @@ end
 
 local function bury(node, scope, by)
   local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node.node .. at_scope(scope)))
-  if kind ~= 'A' then return end
+  if kind ~= EXECUTION.active then return end
   local attempt = parse_active(rest)
   timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt, delivery = delivery, nonce = nonce })
   withdraw(step, run, node.node, scope, by)
@@ -65,10 +66,10 @@ end
 
 local function bring_in_line(node, scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node.node .. at_scope(scope)))
-  if kind ~= 'A' then return end
+  if kind ~= EXECUTION.active then return end
   local attempt, worker, sources = parse_active(rest)
   if is_stopping(run) and not is_held(worker) then return withdraw_waiting(node, scope, attempt, delivery, nonce) end
-  if is_stopping(run) or run.paused or worker ~= '~' then return end
+  if is_stopping(run) or run.paused or worker ~= ASIDE.paused then return end
   put_active(run, 'n' .. node.node .. at_scope(scope), nonce, delivery, attempt, '', sources)
   step.queued[#step.queued + 1] = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt,
     delivery = delivery, nonce = nonce }
@@ -76,7 +77,7 @@ local function bring_in_line(node, scope)
   changed = changed + 1
 end
 
-if run.exists and run.status == 'R' then
+if run.exists and run.status == STATUS.running then
   if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return commit({ word = 'ir_missing' }) end
   local first_event = run.events + 1
   for _, base in ipairs(call.scopes) do
@@ -104,7 +105,7 @@ if run.exists and run.status == 'R' then
   if #run.closed > 0 then run.changed = true end
   if changed > 0 then settle_and_count(step, run, {}) end
   if run.events >= first_event or step.compensating then
-    append_journal(meta, call, KEYS[2], { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
+    append_journal(meta, call, KEYS[2], { EVENT.settled, journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
   end
   write_run(run)
   emit_queued(step)

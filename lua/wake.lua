@@ -6,6 +6,7 @@
 -- Journal: w, when its run is halted and it is withdrawn, or it did other work.
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/letters.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -24,7 +25,7 @@ call.take, call.worker, call.reads = 0, '', {}
 
 local run = open_run(KEYS[4], KEYS[5], call.id)
 run.parked_key, run.scopes_key = KEYS[6], KEYS[7]
-if not run.exists or run.status ~= 'R' or get(run, 'p' .. call.node .. at_scope(call.scope)) ~= 'c' then return answer('stale') end
+if not run.exists or run.status ~= STATUS.running or get(run, 'p' .. call.node .. at_scope(call.scope)) ~= PARK.child then return answer('stale') end
 if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
 if not is_alive(run, call.scope, call.node) then return answer('stale') end
 local step = new_step(call)
@@ -36,10 +37,10 @@ elseif is_stopping(run) then
   withdraw(step, run, call.node, call.scope)
   settle_and_count(step, run, {})
 else
-  wake(step, run, call.node, call.scope, call.queue, 'C' .. ARGV[2])
+  wake(step, run, call.node, call.scope, call.queue, WOKEN.child .. ARGV[2])
 end
 if is_busy or run.events >= first_event then
-  append_journal(meta, call, KEYS[2], { 'w', journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
+  append_journal(meta, call, KEYS[2], { EVENT.settled, journal_record(step, run, first_event, {}), 'd', '', 'o', '' })
 end
 write_run(run)
 emit_queued(step)

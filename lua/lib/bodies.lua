@@ -109,7 +109,7 @@ local function clear_part(step, run, node, scope, part, outer, work)
     local current = tonumber(get(run, 'i' .. loop .. at) or '0')
     local id = edges_of(run, 'm' .. loop).id
     for iteration = math.max(1, current - 1), current do
-      work[#work + 1] = { loop, outer, 1, 'C' .. join_scope(scope, id .. ':' .. iteration) }
+      work[#work + 1] = { loop, outer, 1, MODE.scope .. join_scope(scope, id .. ':' .. iteration) }
     end
     put(run, 'i' .. loop .. at, false)
   end
@@ -120,16 +120,16 @@ end
 
 local function clear_scope(step, run, node, scope, work)
   local outer = strip_scope(scope, 1)
-  if not clear_part(step, run, node, scope, 0, outer, work) then work[#work + 1] = { node, outer, 2, 'C' .. scope } end
+  if not clear_part(step, run, node, scope, 0, outer, work) then work[#work + 1] = { node, outer, 2, MODE.scope .. scope } end
 end
 
-function modes.C(step, run, top, work)
+modes[MODE.scope] = function(step, run, top, work)
   top[3] = top[3] + 1
   return clear_part(step, run, top[1], string.sub(top[4], 2), top[3] - 2, top[2], work)
 end
 
 -- The next iteration. What the one before the last left is cleared; the last one's is still asked for by repeated calls.
-function modes.A(step, run, top, work)
+modes[MODE.iteration] = function(step, run, top, work)
   local node, scope = top[1], top[2]
   local id, iteration = last_component(scope)
   local outer = strip_scope(scope, 1)
@@ -150,25 +150,25 @@ local function settle_map(step, run, node, scope)
   local is_over = map.stopped or (map.open == 0 and map.next >= map.total and map.closed)
   local is_asked = info.asks and map.unseen
   if not is_over and not is_asked and not is_stopping(run) then return end
-  if get(run, 'p' .. node .. at_scope(scope)) ~= 'm' or not is_alive(run, scope, node) then return end
+  if get(run, 'p' .. node .. at_scope(scope)) ~= PARK.items or not is_alive(run, scope, node) then return end
   if is_stopping(run) then return (map.open == 0 or map.stopped) and withdraw(step, run, node, scope) end
   if not is_over then
     map.unseen = false
     map_changed(run, node, scope)
     wake(step, run, node, scope, info.queue,
-      'K' .. cjson.encode({ completed = map.over - map.failed, failed = map.failed, total = map.total }))
+      WOKEN.asked .. cjson.encode({ completed = map.over - map.failed, failed = map.failed, total = map.total }))
     return
   end
   local told = { total = map.total, failed = map.failed, stopped = map.stopped or nil }
   if map.failed > 0 then told.first, told.culprit = map.first, map.culprit end
-  wake(step, run, node, scope, info.queue, 'M' .. cjson.encode(told))
+  wake(step, run, node, scope, info.queue, WOKEN.items .. cjson.encode(told))
 end
 
 -- What else an entry of an item costs, in edges.
 local ENTRY_COST = 1
 
 -- Entries of an item begin, a part of them at a time.
-function modes.E(step, run, top)
+modes[MODE.entries] = function(step, run, top)
   local node, item = top[1], top[2]
   for position = top[3], top[3] + limits.entries - 1 do
     local edge = one_of(run, 'oB' .. node, position)
@@ -188,14 +188,14 @@ local function wait_for_items(run, node, scope)
   local field = 'n' .. node .. at_scope(scope)
   local _, nonce, delivery, rest = parse_execution(get(run, field))
   local attempt, _, sources = parse_active(rest)
-  put(run, 'p' .. node .. at_scope(scope), 'm')
+  put(run, 'p' .. node .. at_scope(scope), PARK.items)
   put_active(run, field, nonce, delivery, attempt, '', sources)
   run.changed = true
   return true
 end
 
 -- Items begin, as many as the window has room for.
-function modes.F(step, run, top, work)
+modes[MODE.items] = function(step, run, top, work)
   local node, scope = top[1], top[2]
   local info = edges_of(run, 'm' .. node)
   local map = read_map(run, node, scope)
@@ -208,14 +208,14 @@ function modes.F(step, run, top, work)
   map.open = map.open + 1
   map_changed(run, node, scope)
   run.opened[#run.opened + 1] = item
-  local entries = { node, item, 1, 'E' }
-  if not modes.E(step, run, entries) then work[#work + 1] = entries end
+  local entries = { node, item, 1, MODE.entries }
+  if not modes[MODE.entries](step, run, entries) then work[#work + 1] = entries end
 end
 
 -- Results that were gathered are dropped: `D` and their number, `x` behind it when some items failed.
-function modes.D(step, run, top)
+modes[MODE.results] = function(step, run, top)
   local node, scope, first = top[1], top[2], top[3]
-  local total, failed = string.match(top[4], '^D(%d+)(x?)$')
+  local total, failed = string.match(top[4], '^%u(%d+)(%l?)$')
   local last = math.min(first + limits.results - 1, tonumber(total))
   local info = edges_of(run, 'm' .. node)
   for item = first, last do
@@ -223,8 +223,8 @@ function modes.D(step, run, top)
     for _, list in ipairs({ info.results, info.ends }) do
       for _, ending in ipairs(list) do put(run, field .. ending, false) end
     end
-    if failed == 'x' then put(run, field .. 'x', false) end
-    if #info.results > 1 then put(run, field .. 'e', false) end
+    if failed == ITEM.failed then put(run, field .. ITEM.failed, false) end
+    if #info.results > 1 then put(run, field .. ITEM.empty, false) end
   end
   step.call.limit = step.call.limit - (#info.results + #info.ends) * limits.results / 2
   if last >= tonumber(total) then return true end
@@ -242,13 +242,13 @@ local function item_over(step, run, node, scope, work)
   local culprit = get(run, 'u' .. at_scope(scope))
   if culprit then
     map.failed = map.failed + 1
-    put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.x', '1')
+    put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. ITEM.failed, '1')
     if map.failed == 1 or tonumber(item) < map.first then map.first, map.culprit = tonumber(item), tonumber(culprit) end
   else
     local is_empty = true
     local function keep(ending)
       local output = get(run, 'o' .. ending .. at_scope(scope))
-      if output and string.sub(output, 1, 1) ~= 'e' then
+      if output and string.sub(output, 1, 1) ~= OUTPUT.error then
         is_empty = false
         put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. ending, output)
       end
@@ -257,13 +257,13 @@ local function item_over(step, run, node, scope, work)
     for _, ending in ipairs(info.ends) do
       if get(run, 't' .. ending .. at_scope(scope)) then keep(ending) end
     end
-    if is_empty and #info.results > 1 then put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.e', '1') end
+    if is_empty and #info.results > 1 then put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. ITEM.empty, '1') end
   end
   map_changed(run, node, outer)
   clear_scope(step, run, node, scope, work)
   run.closed[#run.closed + 1] = scope
   local top = work[#work]
-  if not (top and top[4] == 'F' and top[1] == node and top[2] == outer) then work[#work + 1] = { node, outer, 1, 'F' } end
+  if not (top and top[4] == MODE.items and top[1] == node and top[2] == outer) then work[#work + 1] = { node, outer, 1, MODE.items } end
 end
 
 -- The counter of a scope changed.
@@ -280,7 +280,7 @@ function bodies.counted(step, run, scope, before, after, work)
     count(run, outer, -1)
     if get(run, 'L' .. at_scope(scope)) then
       put(run, 'L' .. at_scope(scope), false)
-      work[#work + 1] = { body.n, scope, 1, 'A' }
+      work[#work + 1] = { body.n, scope, 1, MODE.iteration }
     end
   end
 end
@@ -293,8 +293,8 @@ local function park_map(step, run, item)
   if item.stops and not map.stopped then bodies.leave(run, item.node, item.scope, item.node) end
   map.stopped = map.stopped or item.stops
   map_changed(run, item.node, item.scope)
-  settle_and_count(step, run, { { item.node, item.scope, 1, 'F' } })
-  if not map.closed and get(run, 'p' .. item.node .. at_scope(item.scope)) == 'm' then
+  settle_and_count(step, run, { { item.node, item.scope, 1, MODE.items } })
+  if not map.closed and get(run, 'p' .. item.node .. at_scope(item.scope)) == PARK.items then
     await_signal(step, run, item.signal, item.node, item.scope, item.queue)
   end
 end

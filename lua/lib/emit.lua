@@ -7,9 +7,9 @@ end
 local function encode_token(token)
   local run = token.run
   if token.settle then
-    return table.concat({ 's', run.id, run.generation, run.digest, token.settle }, '|')
+    return table.concat({ TOKEN.settle, run.id, run.generation, run.digest, token.settle }, '|')
   end
-  return table.concat({ 'n', run.id, run.generation, run.digest, integer(token.node), token.scope,
+  return table.concat({ TOKEN.execution, run.id, run.generation, run.digest, integer(token.node), token.scope,
     integer(token.attempt), integer(token.delivery), token.nonce }, '|')
 end
 
@@ -37,7 +37,7 @@ local function journal_record(step, run, first_event, more)
   record.cancelled = #step.cancelled > 0 and step.cancelled or nil
   record.compensating = step.compensating
   record.zero, record.halted = step.zero, step.halted or (step.zero and run.halted) or nil
-  if step.zero == 'F' and run.unhandled then
+  if step.zero == STATUS.failed and run.unhandled then
     local node, scope = string.match(run.unhandled, '^(%d+)@?(.*)$')
     record.unhandled, record.unhandled_at = tonumber(node), scope
   end

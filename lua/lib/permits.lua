@@ -50,20 +50,20 @@ local function next_aside(run)
   while index <= #list do
     local parked = list[index]
     local guarded, kept = string.sub(parked.text, 1, 1) == 'g', string.sub(parked.text, 2)
-    local node, scope, its_nonce = string.match(kept, '^[^|]*|n|[^|]*|[^|]*|[^|]*|([^|]*)|([^|]*)|.*|([^|]*)$')
+    local node, scope, its_nonce = string.match(kept, '^[^|]*|' .. TOKEN.execution .. '|[^|]*|[^|]*|[^|]*|([^|]*)|([^|]*)|.*|([^|]*)$')
     local field = 'n' .. node .. at_scope(scope)
     local kind, nonce, delivery, rest = parse_execution(get(run, field))
     local attempt, worker, sources
-    if kind == 'A' then attempt, worker, sources = parse_active(rest) end
+    if kind == EXECUTION.active then attempt, worker, sources = parse_active(rest) end
     -- Another nonce: it was woken meanwhile, and put aside again.
-    local waits = worker == '%' and nonce == its_nonce and bodies.are_alive(run, scope, node)
+    local waits = worker == ASIDE.permits and nonce == its_nonce and bodies.are_alive(run, scope, node)
     if waits and not are_free(run, guarded, node) then
       index = index + 1
     else
       table.remove(list, index)
       if not parked.new then run.aside_removed[#run.aside_removed + 1] = parked.text end
       if waits then
-        put_active(run, field, nonce, delivery, attempt, run.paused and '~' or '', sources)
+        put_active(run, field, nonce, delivery, attempt, run.paused and ASIDE.paused or '', sources)
         return kept, guarded, node
       end
     end

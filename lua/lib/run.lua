@@ -216,20 +216,20 @@ local function put_active(run, field, nonce, delivery, attempt, worker, sources)
   for index, source in ipairs(sources) do
     texts[index] = source[2] > 0 and integer(source[1]) .. '^' .. integer(source[2]) or integer(source[1])
   end
-  put(run, field, table.concat({ 'A', nonce, integer(delivery), integer(attempt), worker, sources.wide and '*' or table.concat(texts, ',') }, ':'))
+  put(run, field, table.concat({ EXECUTION.active, nonce, integer(delivery), integer(attempt), worker, sources.wide and '*' or table.concat(texts, ',') }, ':'))
 end
 
 -- Does this worker's name stand for a worker, and not for a place where the execution was put?
-local function is_held(worker) return worker ~= '' and worker ~= '~' and worker ~= '%' end
+local function is_held(worker) return worker ~= '' and worker ~= ASIDE.paused and worker ~= ASIDE.permits end
 
 -- Sets the final status when nothing is outstanding; every script asks. A paused run waits for its resume. What is to be compensated
 -- comes first: the reader goes on with that.
 local function test_zero(step, run)
   run.changed = true
-  if run.counter > 0 or run.status ~= 'R' or run.paused then return end
+  if run.counter > 0 or run.status ~= STATUS.running or run.paused then return end
   local verdict = run.compensating
-  if not verdict then verdict = run.halted == 'cancel' and 'X' or (run.halted or run.unhandled) and 'F' or 'C' end
-  if verdict ~= 'C' and tonumber(get(run, 'K') or '0') > 0 then
+  if not verdict then verdict = run.halted == 'cancel' and STATUS.cancelled or (run.halted or run.unhandled) and STATUS.failed or STATUS.completed end
+  if verdict ~= STATUS.completed and tonumber(get(run, 'K') or '0') > 0 then
     run.compensating = verdict
     step.compensating = true
     return

@@ -13,11 +13,11 @@
 
 local function mode_arrival(mode, position, on)
   local kind = string.sub(mode, 1, 1)
-  if kind == '=' then return string.sub(mode, position + 1, position + 1) end
-  if kind == 'T' then return 't' end
-  if kind == 'X' then return 'f' end
-  if kind == 'U' and on ~= 'f' then return 'f' end
-  return 'n'
+  if kind == MODE.routed then return string.sub(mode, position + 1, position + 1) end
+  if kind == MODE.taken then return ARRIVAL.taken end
+  if kind == MODE.failed then return ARRIVAL.failed end
+  if kind == MODE.upstream_failed and on ~= ON.failure then return ARRIVAL.failed end
+  return ARRIVAL.not_taken
 end
 
 -- 'fire', 'failed' or 'not_taken' (skip, with that reason), or nil (wait). Firing may be early, skipping never is.
@@ -45,7 +45,7 @@ local function taken_sources(run, target, scope)
   for index, edge in ipairs(incoming) do fields[index] = 'e' .. edge[1] .. at_scope(scope) end
   get_many(run, fields)
   for index, edge in ipairs(incoming) do
-    if get(run, fields[index]) == 't' then sources[#sources + 1] = { edge[2], edge[3] or 0 } end
+    if get(run, fields[index]) == ARRIVAL.taken then sources[#sources + 1] = { edge[2], edge[3] or 0 } end
   end
   return sources
 end
@@ -62,7 +62,7 @@ end
 local function activate(step, run, edge, from, scope, sources)
   local target, queue = edge[2], edge[6]
   if is_stopping(run) then -- the rest of a step that was taken before the run was halted
-    put(run, 'n' .. target .. at_scope(scope), table.concat({ 'X', step.call.call, '1', '' }, ':'))
+    put(run, 'n' .. target .. at_scope(scope), table.concat({ EXECUTION.cancelled, step.call.call, '1', '' }, ':'))
     step.activated[#step.activated + 1] = { target, scope, nodes_of(sources) }
     step.cancelled[#step.cancelled + 1] = { target, scope, 1 }
     run.events = run.events + 1
@@ -74,7 +74,7 @@ local function activate(step, run, edge, from, scope, sources)
     and step.call.reads[queue] and not step.unoffered[target]
   count(run, scope, 1)
   put_active(run, 'n' .. target .. at_scope(scope), step.call.call, 1, 1,
-    handed and step.call.worker or run.paused and '~' or '', sources)
+    handed and step.call.worker or run.paused and ASIDE.paused or '', sources)
   step.activated[#step.activated + 1] = { target, scope, nodes_of(sources) }
   local token = { run = run, node = target, scope = scope, attempt = 1, delivery = 1, nonce = step.call.call, sources = sources,
     queue = queue }
@@ -88,10 +88,10 @@ local function activate(step, run, edge, from, scope, sources)
 end
 
 local function skip(step, run, target, scope, reason, origin, work)
-  put(run, 'n' .. target .. at_scope(scope), 'S:' .. reason .. ':' .. (origin or ''))
+  put(run, 'n' .. target .. at_scope(scope), EXECUTION.skipped .. ':' .. reason .. ':' .. (origin or ''))
   step.skipped[#step.skipped + 1] = { target, scope, reason, origin and tonumber(origin) or nil }
   run.events = run.events + 1
-  work[#work + 1] = { target, scope, 1, reason == 'upstream_failed' and 'U' .. origin or 'N' }
+  work[#work + 1] = { target, scope, 1, reason == 'upstream_failed' and MODE.upstream_failed .. origin or MODE.not_taken }
 end
 
 -- Counts one arrival at a join; answers the new counts and the origin of the failure on its first failed edge.
@@ -103,8 +103,8 @@ local function count_arrival(run, edge, scope, kind, origin)
     local t, n, f, e, o = string.match(counted, '^(%d+),(%d+),(%d+),?(%d*),?(%d*)$')
     taken, not_taken, failed, first, first_origin = tonumber(t), tonumber(n), tonumber(f), tonumber(e), o
   end
-  if kind == 't' then taken = taken + 1 elseif kind == 'n' then not_taken = not_taken + 1 else failed = failed + 1 end
-  if kind == 'f' and (not first or edge[1] < first) then first, first_origin = edge[1], origin end
+  if kind == ARRIVAL.taken then taken = taken + 1 elseif kind == ARRIVAL.not_taken then not_taken = not_taken + 1 else failed = failed + 1 end
+  if kind == ARRIVAL.failed and (not first or edge[1] < first) then first, first_origin = edge[1], origin end
   if edge[4] > 1 then
     put(run, 'e' .. edge[1] .. at, kind)
     local failure = first and ',' .. integer(first) .. ',' .. first_origin or ''
@@ -125,9 +125,9 @@ local function arrive(step, run, edge, from, scope, kind, origin, work)
   if verdict == 'fire' then
     local sources = {}
     if fan_in > 1 then sources = taken_sources(run, target, scope)
-    elseif kind == 't' and tonumber(from) then sources = { { tonumber(from), edge[9] or 0 } } end
+    elseif kind == ARRIVAL.taken and tonumber(from) then sources = { { tonumber(from), edge[9] or 0 } } end
     activate(step, run, edge, from, scope, sources)
-    if edge[11] == 1 then table.insert(work, 1, { target, scope, 1, 'W' }) end -- once all arrivals of the step are settled
+    if edge[11] == 1 then table.insert(work, 1, { target, scope, 1, MODE.withdrawals }) end -- once all arrivals of the step are settled
   elseif verdict == 'failed' then
     skip(step, run, target, scope, 'upstream_failed', first_origin, work)
   elseif verdict == 'not_taken' then
@@ -143,7 +143,7 @@ local function settle_part(step, run, top, work)
   local edge = one_of(run, 'o' .. node, top[3])
   if not edge then return true end
   local kind = mode_arrival(mode, top[3], edge[3])
-  local origin = string.sub(mode, 1, 1) == 'U' and string.sub(mode, 2) or integer(tonumber(node) or 0)
+  local origin = string.sub(mode, 1, 1) == MODE.upstream_failed and string.sub(mode, 2) or integer(tonumber(node) or 0)
   top[3] = top[3] + 1
   -- What comes of the last edge stands in its place: a long chain makes no deep stack.
   if not one_of(run, 'o' .. node, top[3]) then work[#work] = nil end

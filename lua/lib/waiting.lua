@@ -10,7 +10,7 @@
 -- The timer of an execution that does not wait for it any more is dropped with the step.
 local function forget_timer(step, run, node, scope, queue)
   local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node .. at_scope(scope)))
-  if kind ~= 'A' then return end
+  if kind ~= EXECUTION.active then return end
   step.untimed[#step.untimed + 1] = kept_token({ run = run, queue = queue, node = node, scope = scope, attempt = parse_active(rest),
     delivery = delivery, nonce = nonce })
 end
@@ -22,13 +22,13 @@ end
 local function wake(step, run, node, scope, queue, what)
   local field = 'n' .. node .. at_scope(scope)
   local kind, _, _, rest = parse_execution(get(run, field))
-  if kind ~= 'A' or #(get(run, 'p' .. node .. at_scope(scope)) or '') ~= 1 then return false end
+  if kind ~= EXECUTION.active or #(get(run, 'p' .. node .. at_scope(scope)) or '') ~= 1 then return false end
   local attempt, worker, sources = parse_active(rest)
   -- A worker is about to record that the time to wait is over: what it has is stale.
   take_back_permits(run, node, worker)
   forget_timer(step, run, node, scope, queue)
   put(run, 'p' .. node .. at_scope(scope), what)
-  put_active(run, field, step.call.call, 1, attempt, run.paused and '~' or '', sources)
+  put_active(run, field, step.call.call, 1, attempt, run.paused and ASIDE.paused or '', sources)
   run.changed = true
   if not run.paused then
     step.queued[#step.queued + 1] = { run = run, node = node, scope = scope, attempt = attempt, delivery = 1,
@@ -136,14 +136,14 @@ end
 local function await_signal(step, run, name, node, scope, queue)
   leave_line(run, node, scope)
   local early = take_early(run, name, scope)
-  if early then wake(step, run, node, scope, queue, 'S' .. early)
+  if early then wake(step, run, node, scope, queue, WOKEN.signal .. early)
   else stand_in_line(run, name, node, scope, queue) end
   return early ~= nil
 end
 
 -- Answers whether it took the signal.
 local function takes(step, run, one, payload)
-  if not wake(step, run, one.node, one.scope, one.queue, 'S' .. payload) then return false end -- a map that is asked complete_when
+  if not wake(step, run, one.node, one.scope, one.queue, WOKEN.signal .. payload) then return false end -- a map that is asked complete_when
   leave_line(run, one.node, one.scope)
   return true
 end

@@ -8,15 +8,15 @@ local function withdraw(step, run, node, scope, by, work)
   local at = at_scope(scope)
   local field = 'n' .. node .. at
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
-  if kind ~= 'A' then return false end
+  if kind ~= EXECUTION.active then return false end
   local attempt, worker = parse_active(rest)
-  put(run, field, table.concat({ 'X', nonce, integer(delivery), '' }, ':'))
+  put(run, field, table.concat({ EXECUTION.cancelled, nonce, integer(delivery), '' }, ':'))
   count(run, scope, -1)
   run.events = run.events + 1
   run.changed = true
   local guarded = edges_of(run, 'g' .. node)
   if is_held(worker) then give_back_permits(step, run, guarded, node)
-  elseif worker ~= '%' then pass_permits_on(step, run, guarded, node) end
+  elseif worker ~= ASIDE.permits then pass_permits_on(step, run, guarded, node) end
   if get(run, 'p' .. node .. at) then
     put(run, 'p' .. node .. at, false)
     leave_line(run, node, scope)
@@ -24,7 +24,7 @@ local function withdraw(step, run, node, scope, by, work)
     bodies.drop_map(run, node, scope)
   end
   step.cancelled[#step.cancelled + 1] = { node, scope, attempt, by }
-  if work then work[#work + 1] = { node, scope, 1, 'N' } end
+  if work then work[#work + 1] = { node, scope, 1, MODE.not_taken } end
   return true
 end
 
@@ -38,7 +38,7 @@ local function live_scope(run, scope, loops)
   return scope
 end
 
-function modes.W(step, run, top, work)
+modes[MODE.withdrawals] = function(step, run, top, work)
   local node, position = top[1], top[3]
   local target = one_of(run, 'X' .. node, position)
   if not target then return true end
@@ -52,5 +52,5 @@ end
 -- What an event withdraws, as work.
 local function withdrawals_of_event(run, node, scope)
   local withdraws = edges_of(run, 'x' .. node)
-  return withdraws and withdraws.at == 'event' and { { node, scope, 1, 'W' } } or {}
+  return withdraws and withdraws.at == 'event' and { { node, scope, 1, MODE.withdrawals } } or {}
 end

@@ -23,7 +23,7 @@ local function loss_of(keys, worker, now, kept)
   local alive_until = redis.call('ZSCORE', keys.workers, worker)
   if not alive_until or tonumber(alive_until) > now then return nil end
   local _, flags, alone = string.match(redis.call('HGET', keys.listings, worker) or '', '^(%d+)|(%a*)|%d+|(.*)$')
-  if not flags or string.find(flags, 'l') then return nil end
+  if not flags or string.find(flags, LISTED.leaves) then return nil end
   local said = redis.call('HGET', keys.last_words, worker)
   local words = said and cjson.decode(said) or {}
   if words.begun then

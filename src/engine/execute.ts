@@ -15,6 +15,7 @@ import type { Execution, Handlers } from "../handlers/types.ts";
 import type { Losses } from "../redis/replies.ts";
 import { backoffMs } from "../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../token/journal.ts";
+import { OUTCOME } from "../token/letters.ts";
 import { functionOf } from "../workflow/function_of.ts";
 import type { IRNode } from "../workflow/ir.ts";
 import { performWatched } from "./escapes.ts";
@@ -145,7 +146,12 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     if (held.losses && isDeadLetter(held.losses)) throw deadLetter(held.losses);
     const produced = await withTimeout(held, abort, { ...options, log }, produce);
     if ("park" in produced) {
-      const item = bareItem(held, "W", { ...detail(), ...produced.detail }, { park: produced.park });
+      const item = bareItem(
+        held,
+        OUTCOME.waiting,
+        { ...detail(), ...produced.detail },
+        { park: produced.park },
+      );
       return { item, blobs: produced.blobs };
     }
     first = produced;
@@ -162,9 +168,10 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
       error.message = `an error escaped from the handler of node ${node.id}: ${error.message}`;
     }
     const due = halted ? undefined : nextAttempt(failure, held, node, options);
-    if (halted) return { item: bareItem(held, "X", detail(error)), blobs: [] };
+    if (halted) return { item: bareItem(held, OUTCOME.cancelled, detail(error)), blobs: [] };
     noteFailure(held, error, due, options);
-    if (due !== undefined) return { item: bareItem(held, "R", detail(error), { due }), blobs: [] };
+    if (due !== undefined)
+      return { item: bareItem(held, OUTCOME.retrying, detail(error), { due }), blobs: [] };
     first = { error };
   }
   // A handler may have changed what it was given; conditions see what is on record.

@@ -4,6 +4,7 @@ import type { FinishedItem, Need, Park } from "../redis/calls.ts";
 import { PARKING } from "../redis/pack.ts";
 import { newNonce } from "../redis/partition.ts";
 import type { ExecutionDetail } from "../token/journal.ts";
+import { ARRIVAL, OUTCOME, OUTPUT } from "../token/letters.ts";
 import type { IR, IRBody, IREdge, IRNode } from "../workflow/ir.ts";
 import {
   bodyPath,
@@ -54,7 +55,7 @@ function identityOf(held: HeldExecution) {
 /** An item without output or arrivals: cancelled, to be tried again at `due`, or waiting as `park` says. */
 export function bareItem(
   held: HeldExecution,
-  outcome: "R" | "X" | "W",
+  outcome: Exclude<FinishedItem["outcome"], typeof OUTCOME.completed | typeof OUTCOME.failed>,
   detail: ExecutionDetail,
   more: { due?: number; park?: Park } = {},
 ): FinishedItem {
@@ -121,7 +122,7 @@ function isKept(ir: IR, index: number): boolean {
 
 /** Does a success end an item of a map, as it took none of the node's edges? */
 function endsItem({ ir, nodeIndex, scope }: HeldExecution, { arrivals, again }: Routed): boolean {
-  if (scope === "" || again || arrivals.includes("t")) return false;
+  if (scope === "" || again || arrivals.includes(ARRIVAL.taken)) return false;
   const { body, loop } = ir.nodes[nodeIndex] as IRNode;
   const around = loop === undefined ? body : (ir.bodies[body] as IRBody).parent;
   return ir.bodies[around]?.ends.includes(nodeIndex) ?? false;
@@ -141,17 +142,17 @@ export function finishedItem(
   let output: string;
   if (failed) {
     const { code, message } = outcome.error;
-    output = `e${JSON.stringify({ error: { code, message } })}`;
+    output = `${OUTPUT.error}${JSON.stringify({ error: { code, message } })}`;
   } else if (outcome.text.length * 3 > inlineBytes && Buffer.byteLength(outcome.text) > inlineBytes) {
     const at = held.scope === "" ? "" : `@${held.scope}`;
     // One delivery may be performed twice, and the step of one of them counts: only its value may stand behind it.
     const name = `${held.nodeIndex}${at}.${newNonce()}`;
     blobs.push({ name, value: outcome.text });
-    output = `b${name}`;
-  } else output = `j${outcome.text}`;
+    output = `${OUTPUT.blob}${name}`;
+  } else output = `${OUTPUT.json}${outcome.text}`;
   const item: FinishedItem = {
     ...identityOf(held),
-    outcome: failed ? "F" : "C",
+    outcome: failed ? OUTCOME.failed : OUTCOME.completed,
     arrivals: routed.arrivals,
     unhandled: failed && routed.unhandled,
     halt: failed && routed.unhandled && held.ir.fail_fast,

@@ -5,6 +5,7 @@ import type { Execution } from "../handlers/types.ts";
 import type { Need, RunTraits } from "../redis/calls.ts";
 import { PARKING } from "../redis/pack.ts";
 import type { Losses } from "../redis/replies.ts";
+import { OUTPUT } from "../token/letters.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { itemIndexOf, iterationOf, scopePrefix, storageDepth } from "../workflow/scopes.ts";
@@ -114,7 +115,7 @@ const parseOutput = (stored: StoredOutput | null | undefined): unknown =>
 
 /** By name, an ancestor that did not complete has no output. */
 const parseCompleted = (stored: StoredOutput | null): unknown =>
-  stored?.startsWith("j") ? parseOutput(stored) : null;
+  stored?.startsWith(OUTPUT.json) ? parseOutput(stored) : null;
 
 /** Makes a value once, when first asked. */
 function lazily<T>(make: () => T): () => T {

@@ -3,6 +3,7 @@ import { HitzeroError } from "../base/errors.ts";
 import { encodeJson } from "../base/json.ts";
 import { budgetOf, variablesOf } from "../handlers/execution.ts";
 import type { Execution } from "../handlers/types.ts";
+import { ITEM, OUTPUT } from "../token/letters.ts";
 import type { IR, IRBody } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { itemIndexOf } from "../workflow/scopes.ts";
@@ -162,8 +163,8 @@ export async function gatherResults(
         runId,
         Array.from({ length: count }, (_item, index) => `r${nodeIndex}${at}#${first + index}.${mark}`),
       );
-    const failed = end.failed > 0 ? await marked("x") : [];
-    const empty = end.stopped && terminals.length > 1 ? await marked("e") : [];
+    const failed = end.failed > 0 ? await marked(ITEM.failed) : [];
+    const empty = end.stopped && terminals.length > 1 ? await marked(ITEM.empty) : [];
     for (let index = 0; index < count; index += 1) {
       const own = outputs.slice(index * endings.length, (index + 1) * endings.length);
       const isMissing = end.stopped === true && own.every((output) => output === null) && !empty[index];
@@ -178,7 +179,7 @@ export async function gatherResults(
 
 async function readOutput(output: string | null, runId: string, services: WaitingServices) {
   if (output === null) return null;
-  return output.startsWith("b") ? services.readBlob(runId, output.slice(1)) : output.slice(1);
+  return output.startsWith(OUTPUT.blob) ? services.readBlob(runId, output.slice(1)) : output.slice(1);
 }
 
 /** What one node ended, where the graph has one terminal at most: its output; else an object of all that ended it, by id. */

@@ -12,6 +12,7 @@ import {
   runOf,
   type Step,
 } from "../token/journal.ts";
+import { ARRIVAL, type Letter, OUTCOME, OUTPUT, STATUS } from "../token/letters.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
 import { BatchRows } from "./batch_rows.ts";
 import { childRunId } from "./child_runs.ts";
@@ -28,7 +29,7 @@ export function runIdsOf(entries: readonly JournalEntry[]): string[] {
 /** Large outputs and items that an event names. */
 export function blobsOf(event: JournalEvent): { runId: string; name: string }[] {
   const names =
-    event.kind === "finished" && event.output.startsWith("b")
+    event.kind === "finished" && event.output.startsWith(OUTPUT.blob)
       ? [event.output.slice(1)]
       : event.kind === "parked"
         ? (event.detail.items?.blobs ?? [])
@@ -38,6 +39,13 @@ export function blobsOf(event: JournalEvent): { runId: string; name: string }[] 
 
 /** Why a run failed, when no node is to blame. */
 const HALTS: Record<string, string | undefined> = { time_out: "it timed out", stuck: "no activity" };
+
+/** The status that a performance ends with. */
+const FINAL = {
+  [OUTCOME.completed]: "COMPLETED",
+  [OUTCOME.failed]: "FAILED",
+  [OUTCOME.cancelled]: "CANCELLED",
+} as const;
 
 /** An execution without anything to show. */
 const NOTHING = {
@@ -117,8 +125,8 @@ class EntryReader {
     output: string,
   ): void {
     const node = nodeOf(ir, step.node);
-    const status = ({ C: "COMPLETED", F: "FAILED", X: "CANCELLED" } as const)[step.outcome];
-    const blob = output.startsWith("b") ? output.slice(1) : null;
+    const status = FINAL[step.outcome];
+    const blob = output.startsWith(OUTPUT.blob) ? output.slice(1) : null;
     if (blob !== null)
       this.#rows.batch.blobs.push({ runId: step.id, name: blob, nodeId: node.id, scope: step.scope });
     this.#rows.execution({
@@ -131,7 +139,7 @@ class EntryReader {
       workerId: detail.worker,
       startedAt: detail.started_at,
       endedAt: detail.ended_at,
-      output: output.startsWith("j") ? output.slice(1) : null,
+      output: output.startsWith(OUTPUT.json) ? output.slice(1) : null,
       outputBlob: blob,
       error: detail.error ?? null,
       fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
@@ -141,9 +149,13 @@ class EntryReader {
     const buries = status === "FAILED" && node.map_body !== undefined;
     const [level, type, message] = (
       {
-        C: ["INFO", "node_completed", `${node.id} completed in ${duration} ms`],
-        F: ["ERROR", "node_failed", `${node.id} failed: ${presentable(detail.error?.message ?? "")}`],
-        X: ["INFO", "node_cancelled", `${node.id} was cancelled after ${duration} ms`],
+        [OUTCOME.completed]: ["INFO", "node_completed", `${node.id} completed in ${duration} ms`],
+        [OUTCOME.failed]: [
+          "ERROR",
+          "node_failed",
+          `${node.id} failed: ${presentable(detail.error?.message ?? "")}`,
+        ],
+        [OUTCOME.cancelled]: ["INFO", "node_cancelled", `${node.id} was cancelled after ${duration} ms`],
       } as const
     )[step.outcome];
     this.#rows.event(step.id, seq, entry, level, type, [node.id, step.scope], message, {
@@ -410,11 +422,11 @@ class EntryReader {
     const why = HALTS[step.halted ?? "fail_fast"] ?? `node ${unhandled}`;
     const [status, level, type, message] = (
       {
-        C: ["COMPLETED", "INFO", "run_completed", "the run completed"],
-        F: ["FAILED", "ERROR", "run_failed", `the run failed: ${why}`],
-        X: ["CANCELLED", "INFO", "run_cancelled", "the run is cancelled"],
+        [STATUS.completed]: ["COMPLETED", "INFO", "run_completed", "the run completed"],
+        [STATUS.failed]: ["FAILED", "ERROR", "run_failed", `the run failed: ${why}`],
+        [STATUS.cancelled]: ["CANCELLED", "INFO", "run_cancelled", "the run is cancelled"],
       } as const
-    )[step.zero as "C" | "F" | "X"];
+    )[step.zero as Letter<typeof STATUS>];
     this.#rows.batch.zeroHits.push({
       runId: step.id,
       ir,
@@ -436,7 +448,7 @@ function signalMessage(step: Commanded, ir: IR): string {
 
 /** `arrivals` is empty for a loop that goes round once more. */
 function tookNone({ arrivals }: Finished, { out }: IRNode): boolean {
-  return out.length > 0 && arrivals !== "" && !arrivals.includes("t");
+  return out.length > 0 && arrivals !== "" && !arrivals.includes(ARRIVAL.taken);
 }
 
 function nodeOf(ir: IR, index: number): IRNode {

@@ -5,6 +5,7 @@ import { budgetOf } from "../handlers/execution.ts";
 import { errorOf } from "../handlers/thrown.ts";
 import type { Execution } from "../handlers/types.ts";
 import type { ExecutionError } from "../token/journal.ts";
+import { ARRIVAL, MODE } from "../token/letters.ts";
 import {
   type ConditionResult,
   decideLoop,
@@ -72,7 +73,8 @@ function conditionEvaluator(execution: Execution, outcome: Outcome): (edge: numb
   };
 }
 
-const letters = (taken: readonly boolean[]) => `=${taken.map((is) => (is ? "t" : "n")).join("")}`;
+const letters = (taken: readonly boolean[]) =>
+  MODE.routed + taken.map((is) => (is ? ARRIVAL.taken : ARRIVAL.not_taken)).join("");
 
 /** @throws HitzeroError CONDITION_FAILED, LOOP_EXHAUSTED */
 function routeCompleted(execution: Execution, outcome: Outcome): Omit<Routed, "outcome" | "unhandled"> {
@@ -133,6 +135,6 @@ export function route(execution: Execution, first: Outcome, workerId: string): R
     }
   }
   const failed = routeFailure(ir, node, conditionEvaluator(execution, outcome));
-  const arrivals = failed.handled ? letters(failed.taken) : "X";
+  const arrivals = failed.handled ? letters(failed.taken) : MODE.failed;
   return { outcome, arrivals, again: false, unhandled: !failed.handled, faults: failed.faults };
 }

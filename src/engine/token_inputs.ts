@@ -4,6 +4,7 @@ import type { Log } from "../base/log.ts";
 import { pause } from "../base/wait.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { HandedToken } from "../redis/replies.ts";
+import { ARRIVAL, OUTCOME, OUTPUT } from "../token/letters.ts";
 import type { IR, IREdge, IRNode } from "../workflow/ir.ts";
 import type { Performed } from "./finished_item.ts";
 import { type HeldExecution, needOf, type StoredOutput, stateOfFormerItem } from "./held.ts";
@@ -41,7 +42,7 @@ async function readWideJoin(
   const at = scope === "" ? "" : `@${scope}`;
   const arrivals = await readFields(incoming.map((edge) => `e${edge}${at}`));
   const sources = incoming.flatMap((edge, index) =>
-    arrivals[index] === "t" ? [(ir.edges[edge] as IREdge).from] : [],
+    arrivals[index] === ARRIVAL.taken ? [(ir.edges[edge] as IREdge).from] : [],
   );
   return { sources, outputs: await readFields(sources.map((source) => needOf(ir, source, scope)[1])) };
 }
@@ -58,8 +59,8 @@ export async function executionOf(
 ): Promise<HeldExecution> {
   const load = async (stored: StoredOutput | null | undefined): Promise<StoredOutput | null> => {
     if (stored === undefined || stored === null) return null;
-    if (!stored.startsWith("b")) return stored;
-    return `j${await readStoredBlob(partition, token.id, stored.slice(1), abandoned)}`;
+    if (!stored.startsWith(OUTPUT.blob)) return stored;
+    return `${OUTPUT.json}${await readStoredBlob(partition, token.id, stored.slice(1), abandoned)}`;
   };
   const read = (position: number) =>
     load(position === -1 ? origin?.output : position === 0 ? undefined : payloads[position]);
@@ -110,7 +111,7 @@ export async function storeOutput(
   while (!abandoned.aborted) {
     try {
       // What waits stores items; those may be added to later, under the same name.
-      if (item.outcome === "W") await partition.storeItems(item, name, value, BLOB_TTL_MS);
+      if (item.outcome === OUTCOME.waiting) await partition.storeItems(item, name, value, BLOB_TTL_MS);
       else await partition.storeBlob(runId, name, value, BLOB_TTL_MS);
       return true;
     } catch (error) {

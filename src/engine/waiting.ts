@@ -10,6 +10,7 @@ import type { Execution } from "../handlers/types.ts";
 import type { Park } from "../redis/calls.ts";
 import { PARKING } from "../redis/pack.ts";
 import type { ExecutionDetail } from "../token/journal.ts";
+import { PARK, WOKEN } from "../token/letters.ts";
 import type { IRNode } from "../workflow/ir.ts";
 import { programsOf } from "../workflow/programs.ts";
 import { timeOf } from "../workflow/time_text.ts";
@@ -52,15 +53,15 @@ export async function beginWaiting(execution: Execution, services: WaitingServic
   const timeout = config.timeout_ms as number | undefined;
   switch (type) {
     case "wait":
-      return parked({ kind: "w", due: dueOf(execution, services.now()) });
+      return parked({ kind: PARK.time, due: dueOf(execution, services.now()) });
     case "map":
       return parkedMap(execution, firstItems(execution, services.limits), { closes: config.open !== true });
     case "subworkflow":
-      return parked({ kind: "c" }, { child: await childOf(execution, services) });
+      return parked({ kind: PARK.child }, { child: await childOf(execution, services) });
     default: {
       const signal = config.name as string;
       const due = timeout === undefined ? {} : { due: services.now() + timeout };
-      return parked({ kind: "s", signal, ...due }, { signal });
+      return parked({ kind: PARK.signal, signal, ...due }, { signal });
     }
   }
 }
@@ -73,7 +74,7 @@ function parkedMap(
   const names = blobs.map(({ name }) => name);
   const { name } = node.config as { name?: string };
   const park: Park = {
-    kind: "m",
+    kind: PARK.items,
     total: added,
     blobs: names,
     ...ends,
@@ -154,13 +155,13 @@ export interface ChildEnd {
 /** A map that was woken while its items run: items come in, or complete_when is asked. It waits on. */
 async function lookAfterMap(execution: Execution, woken: string, services: WaitingServices): Promise<Parked> {
   const told = JSON.parse(woken.slice(1));
-  if (woken.startsWith("K")) {
+  if (woken.startsWith(WOKEN.asked)) {
     const program = programsOf(execution.ir).completeWhen(execution.nodeIndex);
     const { input, ir } = execution;
     const complete = program?.evaluate({ ...told, input, vars: ir.vars }, budgetOf(execution)) === true;
     const { name } = execution.node.config as { name?: string };
     const park: Park = {
-      kind: "m",
+      kind: PARK.items,
       total: 0,
       stops: complete,
       ...(name === undefined ? {} : { signal: name }),
@@ -187,7 +188,7 @@ export async function endWaiting(
 ): Promise<{ text: string } | Parked> {
   const woken = held.woken as string;
   const isMap = execution.node.type === "map";
-  if (isMap && (woken.startsWith("K") || woken.startsWith("S")))
+  if (isMap && (woken.startsWith(WOKEN.asked) || woken.startsWith(WOKEN.signal)))
     return lookAfterMap(execution, woken, services);
   return { text: await outputOf(execution, woken, services) };
 }
@@ -202,15 +203,15 @@ async function outputOf(execution: Execution, woken: string, services: WaitingSe
   const told = woken.slice(1);
   const { id, type, config } = execution.node;
   switch (woken[0]) {
-    case "w":
+    case PARK.time:
       return outputText(execution.data, id);
-    case "M":
+    case WOKEN.items:
       return gatherResults(execution, JSON.parse(told) as MapEnd, services);
-    case "S": {
+    case WOKEN.signal: {
       const { payload, by, at } = JSON.parse(told) as { payload: unknown; by: string | null; at: string };
       return outputText(type === "signal" ? payload : { ...(payload as object | null), by, at }, id);
     }
-    case "C": {
+    case WOKEN.child: {
       const end = JSON.parse(told) as ChildEnd;
       if (end.status === "COMPLETED") return outputText(end.output, id);
       const code = end.status === "FAILED" ? "CHILD_FAILED" : "CHILD_CANCELLED";
@@ -218,7 +219,7 @@ async function outputOf(execution: Execution, woken: string, services: WaitingSe
       throw new HitzeroError(code, `run ${end.run_id} of node ${id} is ${end.status}${why}`);
     }
     default:
-      assert(woken === "s", `node ${id} was woken by nothing`);
+      assert(woken === PARK.signal, `node ${id} was woken by nothing`);
       throw new HitzeroError(
         "SIGNAL_TIMED_OUT",
         `no signal ${config.name} came within ${config.timeout_ms} ms`,

@@ -1,5 +1,6 @@
 /** What the calls of a partition carry: the items of a step, a start, a note. The scripts' headers say what they do with it. */
 
+import type { Letter, OUTCOME, PARK } from "../token/letters.ts";
 import type { IR } from "../workflow/ir.ts";
 
 interface RunItem {
@@ -22,7 +23,7 @@ export type Need = [node: number, field: string];
 /** Why an execution waits, and until when. */
 export interface Park {
   /** For a time, a signal, its items, or its child run. */
-  kind: "w" | "s" | "m" | "c";
+  kind: Letter<typeof PARK>;
   /** Redis's clock, ms. */
   due?: number;
   /** Name of the signal. */
@@ -46,7 +47,7 @@ export interface FinishedItem extends RunItem, RunTraits {
   /** Queue of the node. */
   queue: string;
   /** Completed, failed, cancelled, to be tried again (at `due`), or waiting (as `park` says). */
-  outcome: "C" | "F" | "X" | "R" | "W";
+  outcome: Letter<typeof OUTCOME>;
   /** Does this failure halt the run (fail_fast)? */
   halt: boolean;
   park?: Park;

@@ -1,9 +1,8 @@
 /** The IR as scripts read it: one hash field per node, so that a step reads only the nodes that it touches. */
 
+import { ON } from "../token/letters.ts";
 import type { IR, IRBody, IREdge, IRNode, TriggerRule } from "../workflow/ir.ts";
 import type { CallLimits } from "./call_limits.ts";
-
-const ON_LETTER = { success: "s", failure: "f", always: "a" } as const;
 
 /** Rules that may fire before all arrivals are in. */
 const isEarly = (rule: TriggerRule) =>
@@ -52,7 +51,7 @@ function loopsInside(ir: IR, node: number, body: number): number[] {
 
 function entryEdge(ir: IR, entry: number, body: number, before = 0): unknown[] {
   const enters = loopsInside(ir, entry, body);
-  return edgeTo(ir, -1, entry, "s", { exits: 0, enters, own: enters.length + before });
+  return edgeTo(ir, -1, entry, ON.success, { exits: 0, enters, own: enters.length + before });
 }
 
 function crossingOf(edge: IREdge): Crossing {
@@ -176,7 +175,7 @@ export function packIR(ir: IR, { part, wide }: Pick<CallLimits, "part" | "wide">
   ir.nodes.forEach((node, index) => {
     const outgoing = node.out.map((edgeIndex) => {
       const edge = ir.edges[edgeIndex] as IREdge;
-      return edgeTo(ir, edgeIndex, edge.to, ON_LETTER[edge.on], crossingOf(edge));
+      return edgeTo(ir, edgeIndex, edge.to, ON[edge.on], crossingOf(edge));
     });
     fields.push(...inParts(`o${index}`, outgoing));
     if (node.in.length > 1 && node.in.length <= wide) {

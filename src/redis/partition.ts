@@ -7,6 +7,7 @@
 import { randomBytes } from "node:crypto";
 import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
+import { OUTPUT } from "../token/letters.ts";
 import type { IR } from "../workflow/ir.ts";
 import { CALL_LIMITS, type CallLimits } from "./call_limits.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
@@ -202,7 +203,8 @@ export class Partition {
       paused: call.paused || undefined,
       timeout_ms: call.ir.timeout_ms > 0 ? call.ir.timeout_ms : undefined,
     };
-    return (await this.call("start", list.keys, [JSON.stringify(json), `j${call.input}`], startReply)).word;
+    const input = OUTPUT.json + call.input;
+    return (await this.call("start", list.keys, [JSON.stringify(json), input], startReply)).word;
   }
 
   /** The atomic step. The reply's payloads are the strings behind it, by position. */

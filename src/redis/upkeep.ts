@@ -3,6 +3,7 @@
  * compares before it writes, so it matters neither who calls nor how often.
  */
 import { assert } from "../base/assert.ts";
+import { EXECUTION } from "../token/letters.ts";
 import { decodeKept, decodeToken } from "../token/token.ts";
 import { functionOf } from "../workflow/function_of.ts";
 import type { IR, IRNode } from "../workflow/ir.ts";
@@ -473,7 +474,7 @@ export async function fatesOf(
   const states = await partition.orAway(Promise.all(performing.map(read)));
   return performing.map(({ nonce, delivery }, index) => {
     const [halted, compensating, own, ...maps] = states[index] as (string | null)[];
-    const isOwn = own?.startsWith(`A:${nonce}:${delivery}:`) ?? false;
+    const isOwn = own?.startsWith(`${EXECUTION.active}:${nonce}:${delivery}:`) ?? false;
     // While a run compensates, what it performs is what it wants, also when the maps around it are over.
     if (compensating !== null) return isOwn ? "goes_on" : "withdrawn";
     if (halted !== null) return "halted";

@@ -1,4 +1,5 @@
 /** Workers as the others of their partition know them: what they list, and what is left of those that are gone. */
+import { LISTED } from "../token/letters.ts";
 import type { Partition } from "./partition.ts";
 import { renewReply } from "./replies.ts";
 
@@ -33,7 +34,7 @@ export async function renewLeases(
     const part = held.slice(first, first + atOnce);
     const isLast = first + atOnce >= held.length;
     const fence = await partition.fence(partition.epoch);
-    const said = { age_ms: Math.ceil(performance.now() - since), flags: leaves ? "l" : "", alone };
+    const said = { age_ms: Math.ceil(performance.now() - since), flags: leaves ? LISTED.leaves : "", alone };
     const json = { ...fence, worker, lease_ms: leaseMs, held: part, ...(isLast ? { listing: said } : {}) };
     const keys = [meta, leases, workers, listings, lastWords, ...streams];
     const reply = await partition.call("renew", keys, [JSON.stringify(json)], renewReply);

@@ -11,6 +11,7 @@
 import { z } from "zod";
 import { assert } from "../base/assert.ts";
 import { storable } from "../base/text.ts";
+import { EVENT, OUTCOME, PARK, STATUS } from "./letters.ts";
 
 const skipped = z
   .array(
@@ -45,7 +46,7 @@ const step = z.object({
   /** Nothing is outstanding but what is to be compensated. */
   compensating: z.boolean().optional(),
   /** Zero-hit: C completed, F failed, X cancelled. */
-  zero: z.enum(["C", "F", "X"]).optional(),
+  zero: z.enum(STATUS).optional(),
   /** Why the run was halted: where it was, and again with the zero-hit. */
   halted: z.enum(["cancel", "time_out", "fail_fast", "stuck"]).optional(),
   /** First unhandled failure (node index, scope), with zero F. */
@@ -61,7 +62,7 @@ const finished = step.extend({
   scope: z.string(),
   attempt: z.number(),
   delivery: z.number(),
-  outcome: z.enum(["C", "F", "X"]),
+  outcome: z.enum(OUTCOME).exclude(["retrying", "waiting"]),
   arrivals: z.string(),
 });
 const commanded = step.extend({
@@ -107,7 +108,7 @@ const parked = step.extend({
   attempt: z.number(),
   delivery: z.number(),
   /** For a time, a signal, its items, or its child run. */
-  park: z.enum(["w", "s", "m", "c"]),
+  park: z.enum(PARK),
   due: z.number().optional(),
 });
 
@@ -198,14 +199,14 @@ export type RawEvent = readonly string[];
 
 /** Fields of one event, by the name of the first. */
 const EVENT_FIELDS: Readonly<Record<string, number | undefined>> = {
-  s: 2,
-  n: 2,
-  c: 2,
-  l: 2,
-  r: 6,
-  p: 6,
-  f: 6,
-  w: 6,
+  [EVENT.started]: 2,
+  [EVENT.running]: 2,
+  [EVENT.commanded]: 2,
+  [EVENT.redelivered]: 2,
+  [EVENT.retrying]: 6,
+  [EVENT.parked]: 6,
+  [EVENT.finished]: 6,
+  [EVENT.settled]: 6,
 };
 
 /** Takes one stream entry (`id`, alternating names and values) apart. Never throws: what is of another form is one event, which does not decode. */
@@ -222,21 +223,22 @@ export function splitJournalEntry(id: string, fields: readonly string[]): RawEnt
 export function decodeJournalEvent([name, text, , detailText, , output]: RawEvent): JournalEvent {
   const body: unknown = JSON.parse(text as string);
   switch (name) {
-    case "s":
+    case EVENT.started:
       return { kind: "started", step: started.parse(body) };
-    case "n":
+    case EVENT.running:
       return { kind: "running", running: running.parse(body) };
-    case "c":
+    case EVENT.commanded:
       return { kind: "commanded", step: commanded.parse(body) };
-    case "l":
+    case EVENT.redelivered:
       return { kind: "redelivered", step: redelivered.parse(body) };
-    case "w":
+    case EVENT.settled:
       return { kind: "settled", step: step.parse(body) };
     default: {
-      assert(name === "f" || name === "r" || name === "p", `the journal has an unknown field ${name}`);
+      const known = name === EVENT.finished || name === EVENT.retrying || name === EVENT.parked;
+      assert(known, `the journal has an unknown field ${name}`);
       const detail = executionDetail.parse(JSON.parse(detailText as string));
-      if (name === "r") return { kind: "retrying", step: retrying.parse(body), detail };
-      if (name === "p") return { kind: "parked", step: parked.parse(body), detail };
+      if (name === EVENT.retrying) return { kind: "retrying", step: retrying.parse(body), detail };
+      if (name === EVENT.parked) return { kind: "parked", step: parked.parse(body), detail };
       return { kind: "finished", step: finished.parse(body), detail, output: output as string };
     }
   }

@@ -4,6 +4,8 @@
  * (`lua/lib/emit.lua`), workers read them.
  */
 
+import { TOKEN } from "./letters.ts";
+
 /** What identifies a node execution, with the fence of its current token. */
 export interface ExecutionToken {
   kind: "execution";
@@ -43,7 +45,7 @@ export function decodeKept(kept: string): { queue: string; token: Token } | unde
 /** The kept form of an execution's token. */
 export function encodeKept(queue: string, token: Omit<ExecutionToken, "kind">): string {
   const { runId, generation, digest, node, scope, attempt, delivery, nonce } = token;
-  return [queue, "n", runId, generation, digest, node, scope, attempt, delivery, nonce].join("|");
+  return [queue, TOKEN.execution, runId, generation, digest, node, scope, attempt, delivery, nonce].join("|");
 }
 
 /** Reads a token as scripts write it; undefined when it is not one. */
@@ -51,9 +53,10 @@ export function decodeToken(text: string): Token | undefined {
   const [kind, runId, generation, digest, ...rest] = text.split("|");
   if (runId === undefined || generation === undefined || digest === undefined) return undefined;
   const common = { runId, generation: Number(generation), digest };
-  if (kind === "s" && rest.length === 1 && rest[0]) return { kind: "settle", ...common, work: rest[0] };
+  if (kind === TOKEN.settle && rest.length === 1 && rest[0])
+    return { kind: "settle", ...common, work: rest[0] };
   const [node, scope, attempt, delivery, nonce] = rest;
-  if (kind !== "n" || rest.length !== 5 || scope === undefined || !nonce) return undefined;
+  if (kind !== TOKEN.execution || rest.length !== 5 || scope === undefined || !nonce) return undefined;
   return {
     kind: "execution",
     ...common,

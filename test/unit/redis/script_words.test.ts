@@ -1,4 +1,4 @@
-/** What TypeScript and the scripts both name: rules, modes of work, letters, queues. Each side's own table, compared. */
+/** What TypeScript and the scripts both name: rules, words, limits, queues. Each side's own table, compared (letters: letters.test.ts). */
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { CALL_LIMITS } from "../../../src/redis/call_limits.ts";
