@@ -294,7 +294,10 @@ local function park_map(step, run, item)
   map.stopped = map.stopped or item.stops
   map_changed(run, item.node, item.scope)
   settle_and_count(step, run, { { item.node, item.scope, 1, MODE.items } })
-  if not map.closed and get(run, 'p' .. item.node .. at_scope(item.scope)) == PARK.items then
+  if map.closed then return end
+  -- Asked before it takes a signal, also where more items are to begin than this call does.
+  settle_map(step, run, item.node, item.scope)
+  if get(run, 'p' .. item.node .. at_scope(item.scope)) == PARK.items then
     await_signal(step, run, item.signal, item.node, item.scope, item.queue)
   end
 end

@@ -112,6 +112,46 @@ describe("comes before all else of its run, where the outcome hangs on the order
     expect(await run.takesUp()).toEqual({ sub: "run" });
   });
 
+  test("an open map is asked whether it is complete before it takes a signal that was kept", async () => {
+    const config = {
+      items: "[]",
+      open: true,
+      name: "go",
+      complete_when: "completed > 9",
+      body: { nodes: [fn("w")] },
+    };
+    const run = await play({ nodes: [{ id: "m", type: "map", config }] });
+    const { game } = run;
+    const parksWith = (total: number) =>
+      run.ends("m", {
+        outcome: "W",
+        arrivals: "",
+        park: { kind: "m", total, closes: false, blobs: [], signal: "go" },
+      });
+    const woken = async () => {
+      await settleRests(game);
+      await run.takesUp();
+      const by = (await state(game, `p${run.token("m").node}`)) as string;
+      return [by.slice(0, 1), JSON.parse(by.slice(1))];
+    };
+    const give = (seq: number) =>
+      giveSignal(game.partition, game, { seq, name: "go", transient: false, payload: String(seq) });
+    await run.takesUp();
+    await parksWith(1);
+    await settleRests(game);
+    await run.takesUp();
+    await give(1);
+    expect(await woken()).toEqual(["S", 1]);
+    await give(2);
+    expect(await run.ends("w@m:0")).toBe("done");
+    await settleRests(game);
+    // These items take more than one call to begin.
+    await parksWith(3);
+    expect(await woken()).toEqual(["K", { completed: 1, failed: 0, total: 4 }]);
+    await parksWith(0);
+    expect(await woken()).toEqual(["S", 2]);
+  });
+
   test("a command does not wait for it, and it does not hold the end of a cancelled run up", async () => {
     const run = await play({
       nodes: [fn("x", "echo", {}, { cancels: ["a"] }), ...["a", "b", "c", "d"].map((id) => fn(id))],

@@ -1,6 +1,7 @@
 /** What the simulation found: each engine fault as a small case of its own. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { LIMITS } from "../../src/engine/limits.ts";
 import type { HandlerContext } from "../../src/index.ts";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
@@ -392,5 +393,56 @@ test("timers fire though the reader is interrupted whenever it looks around", as
     expect(await client.waitAll([unswept], { signal: withinLimit() })).toEqual({ CANCELLED: 1 });
   } finally {
     await rough.stop();
+  }
+});
+
+test("an open map is asked whether it is complete before it takes a kept signal, however few items begin at once", async () => {
+  const gates: (() => void)[] = [];
+  const gated = await startEngine({
+    handlers: { noop: () => 1, gate: () => new Promise<void>((resolve) => gates.push(resolve)) },
+    // One reads the map, and performs one thing after the other.
+    queues: [["default"], ["slow"]],
+    concurrency: 1,
+    limits: { ...LIMITS, edges: 1, rest: 1, entries: 1 },
+  });
+  try {
+    const { client } = gated;
+    const slow = (id: string) => ({ ...fn(id, { config: { function_name: "gate" } }), queue: "slow" });
+    const submit = async (document: object) => {
+      const { runIds } = await client.submit(await client.register({ edges: [], ...document }), {});
+      return runIds[0] as string;
+    };
+    await submit({ name: "before", nodes: [slow("hold")] });
+    await until(async () => gates.length === 1, "the worker is busy");
+    const config = {
+      items: "[1]",
+      open: true,
+      name: "more",
+      complete_when: "completed >= 1",
+      body: { nodes: [fn("a")] },
+    };
+    const runId = await submit({
+      name: "asked-first",
+      nodes: [{ id: "each", type: "map", queue: "slow", config }, slow("hold")],
+    });
+    await client.signal(runId, { name: "more", payload: { items: [2, 3, 4] } });
+    await client.signal(runId, { name: "more", payload: { items: [5], complete: true } });
+    const given = async () =>
+      (await client.listEvents(runId)).filter(({ event_type }) => event_type === "signal_given").length;
+    await until(async () => (await given()) === 2, "both signals are kept");
+    gates[0]?.();
+    // The map took the first signal, and its worker comes to that after this node.
+    await until(async () => gates.length === 2, "the map waits");
+    const isOver = async () =>
+      (await client.listNodes(runId)).some(
+        ({ node_id, status }) => node_id === "a" && status === "COMPLETED",
+      );
+    await until(isOver, "its first item is over");
+    gates[1]?.();
+    expect(await client.waitAll([runId], { signal: withinLimit() })).toEqual({ COMPLETED: 1 });
+    const each = (await client.listNodes(runId)).find(({ node_id }) => node_id === "each");
+    expect(each?.output).toHaveLength(4);
+  } finally {
+    await gated.stop();
   }
 });
