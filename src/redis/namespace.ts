@@ -1,13 +1,18 @@
 /** A namespace as a whole: which database its keys belong to, and their removal. */
-import type { RedisConnection } from "./connection.ts";
+import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
+import { redisFault } from "./connection_errors.ts";
 
 /** Keys that one SCAN looks at, and one UNLINK removes. */
 const KEYS_AT_ONCE = 1_000;
 
-async function* keysOf({ redis }: RedisConnection, pattern: string): AsyncGenerator<string[]> {
+/** @throws RedisAwayError; HitzeroError of `redisFault`: processes need no right to SCAN, so the user may lack it */
+async function* keysOf({ redis, url }: RedisConnection, pattern: string): AsyncGenerator<string[]> {
   let cursor = "0";
   do {
-    const [next, keys] = await redis.scan(cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE);
+    const scan = redis.scan(cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE);
+    const [next, keys] = await scan.catch((error: unknown) => {
+      throw isAway(error) ? new RedisAwayError(error) : redisFault(error, url);
+    });
     cursor = next;
     if (keys.length > 0) yield keys;
   } while (cursor !== "0");

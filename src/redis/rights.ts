@@ -63,7 +63,6 @@ export const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   xreadgroup: ["GROUP", "g", "c", "STREAMS", KEY, "0"],
   xtrim: [KEY, "MAXLEN", "0"],
   zadd: [KEY, "0", "v"],
-  zmscore: [KEY, "v"],
   zrange: [KEY, "0", "1"],
   zrangebyscore: [KEY, "0", "1"],
   zrem: [KEY, "v"],

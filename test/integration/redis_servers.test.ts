@@ -8,6 +8,7 @@ import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { aclRules, COMMANDS, refuseMissingRights } from "../../src/redis/rights.ts";
+import { runHere } from "../e2e/here.ts";
 import { createTestDatabase } from "../support/database.ts";
 import { type PrivateRedis, startPrivateRedis, testNamespace } from "../support/redis.ts";
 
@@ -92,36 +93,65 @@ test("each right that is missing is named at the start", async () => {
   vi.restoreAllMocks();
 });
 
-test("the list of rights is that of what the scripts call, and is documented", () => {
+/** Commands of which ACL rules name the second word, too. */
+const CONTAINERS = new Set(["client", "config", "pubsub", "xgroup", "xinfo"]);
+/** Calls by which nothing is sent, or only what is named elsewhere. */
+const SENDS_NOTHING = ["acl_check_cmd", "close", "connect", "disconnect", "duplicate", "on", "pipeline"];
+/** What processes do without: `doctor` reads a setting if it may, `clear-redis` is an administrator's, a number in the URL is named. */
+const NOT_NEEDED = ["config|get", "scan", "select"];
+
+/** Each command of these sources, as ACL rules name it. */
+function commandsIn(folder: string, patterns: readonly RegExp[]): string[] {
+  const root = join(import.meta.dirname, "../..", folder);
+  const sources = readdirSync(root, { recursive: true, encoding: "utf8" })
+    .filter((file) => /\.(lua|ts)$/.test(file))
+    .map((file) => readFileSync(join(root, file), "utf8").replace(/^\s*(?:--|\*|\/\/).*$/gm, ""));
+  const found = sources.flatMap((text) => patterns.flatMap((pattern) => [...text.matchAll(pattern)]));
+  return found.map(([, command, more]) => {
+    const name = (command as string).toLowerCase();
+    return CONTAINERS.has(name) ? `${name}|${more?.toLowerCase()}` : name;
+  });
+}
+
+test("the list of rights is that of what the scripts and processes send, and is documented", () => {
   const page = readFileSync(join(import.meta.dirname, "../../docs/operations.md"), "utf8");
   expect(page).toContain(`\nACL SETUSER hitzero on >PASSWORD ${aclRules("hitzero").join(" ")}\n`);
-  const root = join(import.meta.dirname, "../..");
-  const called = (folder: string, call: RegExp) =>
-    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-      .filter((file) => /\.(lua|ts)$/.test(file))
-      .flatMap((file) => [...readFileSync(join(root, folder, file), "utf8").matchAll(call)])
-      .map((match) => (match[1] as string).toLowerCase());
-  const sent = [
-    ...called("lua", /redis\.p?call\(\s*['"](\w+)/g),
-    ...called("src/redis", /redis\.(\w+)\(/g),
-    ...called("src/engine", /redis\.(\w+)\(/g),
+  const called = [
+    // Of TypeScript by the library's methods, in capitals where there is none.
+    ...commandsIn("src", [
+      /\b(?:redis|pipeline)\s*\.(?!call\b|p?call\b|exec\b)([a-z]\w*)\((?:\s*"([A-Z]+)")?/g,
+      /\bredis\.call\(\s*"(\w+)"/g,
+    ]),
+    // What scripts write they note before.
+    ...commandsIn("lua", [
+      /\bredis\.p?call\('(\w+)'(?:, '([A-Z]+)')?/g,
+      /\bwrite(?:_all)?\('(\w+)'(?:, '([A-Z]+)')?/g,
+    ]),
   ];
-  const known = Object.keys(COMMANDS).map((name) => name.split("|")[0]);
-  const ours = [
-    "acl_check_cmd",
-    "call",
-    "close",
-    "config",
-    "connect",
-    "disconnect",
-    "duplicate",
-    "on",
-    "pcall",
-    "pipeline",
-    "scan",
-    "select",
-  ];
-  expect([...new Set(sent)].filter((name) => !known.includes(name) && !ours.includes(name))).toEqual([]);
+  const sent = [...new Set(called)].filter((name) => !SENDS_NOTHING.includes(name));
+  expect(sent.sort()).toEqual([...Object.keys(COMMANDS), ...NOT_NEEDED].sort());
+});
+
+test("clear-redis needs one right more than processes do, and names it", async () => {
+  const database = await createTestDatabase();
+  const env = (redisUrl: string) => ({
+    HITZERO_REDIS_URL: redisUrl,
+    HITZERO_DATABASE_URL: database.url,
+    HITZERO_NAMESPACE: namespace,
+  });
+  const clear = async (rules: string[]) =>
+    runHere(["clear-redis", "--json"], { env: env(await urlOf(rules)) });
+  try {
+    const refused = await clear(aclRules(namespace));
+    expect(refused.code).toBe(3);
+    expect(JSON.parse(refused.stdout).error).toMatchObject({
+      code: "PERMISSION_DENIED",
+      hint: "Give it with: ACL SETUSER USER '+scan'",
+    });
+    expect((await clear([...aclRules(namespace), "+scan"])).code).toBe(0);
+  } finally {
+    await database.drop();
+  }
 });
 
 test("a database number that does not exist is refused; the right to another is named", async () => {
