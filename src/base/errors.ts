@@ -17,8 +17,10 @@ export interface Fault {
   hint: string;
 }
 
-/** What a user can do nothing about at this exit, by process exit code: 2 invalid input or usage, 3 a server is away. */
-export type ExitCode = 1 | 2 | 3;
+/** By process exit code: 1 it failed, 2 invalid input or usage, 3 a server is away; the rest: 128 and the number of the signal that came. */
+export type ExitCode = 1 | 2 | 3 | SignalExitCode;
+/** SIGHUP, SIGINT, SIGTERM, as shells have them. */
+export type SignalExitCode = 129 | 130 | 143;
 
 export interface HitzeroErrorOptions {
   hint?: string;

@@ -14,6 +14,21 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** Answers as `work` does, or undefined when `signal` is aborted before; what becomes of the work then is no news. */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const ended = new AbortController();
+  const aborted = new Promise<undefined>((resolve) => {
+    const done = () => resolve(undefined);
+    if (signal.aborted) return done();
+    signal.addEventListener("abort", done, { once: true, signal: ended.signal });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    ended.abort();
+  }
+}
+
 /** A bell: `rung()` resolves at the next `ring()`. */
 export class Bell {
   #waiting: (() => void)[] = [];

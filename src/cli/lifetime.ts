@@ -1,4 +1,6 @@
-/** How long a command that serves runs: until a signal, or until the process that started it is gone. */
+/** How long a command that serves or waits runs: until a signal, or until the process that started it is gone. */
+import { HitzeroError } from "../base/errors.ts";
+import { pause, unlessAborted } from "../base/wait.ts";
 
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 type EndSignal = keyof typeof EXIT_CODES;
@@ -6,9 +8,54 @@ type EndSignal = keyof typeof EXIT_CODES;
 /** `npx` passes on a Ctrl-C that the terminal sends to both: what comes this soon after the first signal is the same one. */
 const ECHO_MS = 250;
 
+/** What a signal finds under way has so long to end in order; a server that does not answer keeps nobody longer. */
+const FAREWELL_MS = 1_000;
+
 /** Exit code of a command that a signal cut short, as shells have it. */
-export function exitCodeOf(signal: EndSignal): number {
+export function exitCodeOf(signal: EndSignal): (typeof EXIT_CODES)[EndSignal] {
   return EXIT_CODES[signal];
+}
+
+/**
+ * Answers as `work` does, which a signal ends in order. When it cannot, for want of a server, the signal is what the command ended by.
+ * @throws HitzeroError INTERRUPTED, with the signal's exit code
+ */
+export async function unlessInterrupted<T>(lifetime: Lifetime, work: Promise<T>): Promise<T> {
+  const late = lifetime.end.then(async (signal) => {
+    await pause(FAREWELL_MS);
+    throw interrupted(signal, "a server does not answer");
+  });
+  try {
+    return await Promise.race([work, late]);
+  } catch (error) {
+    const away = error instanceof HitzeroError && error.exitCode === 3;
+    if (away && lifetime.ended) throw interrupted(lifetime.ended, error.message, error);
+    throw error;
+  }
+}
+
+function interrupted(signal: EndSignal, why: string, cause?: unknown): HitzeroError {
+  return new HitzeroError("INTERRUPTED", `${signal} came while this waited: ${why}`, {
+    hint: "What was accepted goes on: see it with `npx hitzero run list` when the server is back.",
+    exitCode: exitCodeOf(signal),
+    cause,
+  });
+}
+
+/** Starts a worker or supervisor. False: a signal came first, and the start is given up, whether a server answers or not. */
+export async function startUnlessEnded(
+  service: { start(): Promise<void>; stop(): Promise<void> },
+  lifetime: Lifetime,
+): Promise<boolean> {
+  let started = false;
+  await unlessAborted(
+    service.start().then(() => {
+      started = true;
+    }),
+    lifetime.signal,
+  );
+  if (!started) await Promise.race([service.stop().catch(() => {}), pause(FAREWELL_MS)]);
+  return started;
 }
 
 interface LifetimeOptions {

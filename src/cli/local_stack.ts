@@ -6,6 +6,7 @@
  */
 import { dirname, isAbsolute, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
+import { unlessAborted } from "../base/wait.ts";
 import { type LocalServers, startLocalServers } from "../local/stack.ts";
 import type { Serves } from "../local/stack_state.ts";
 import { migrate } from "../postgres/migrate.ts";
@@ -97,9 +98,9 @@ export class LocalStack {
     });
     if (signal.aborted || !this.#servers) return;
     if (handlers !== undefined) this.#warnOfOthers(resolve(handlers), this.#servers.others);
-    await migrate(this.#servers.databaseUrl, { onApplied: (name) => onNotice(`applied migration ${name}`) });
-    if (signal.aborted) return;
-    await this.#startChildren();
+    const onApplied = (name: string) => onNotice(`applied migration ${name}`);
+    await unlessAborted(migrate(this.#servers.databaseUrl, { onApplied }), signal);
+    if (!signal.aborted) await unlessAborted(this.#startChildren(), signal);
   }
 
   /** Their workers and these take nodes from one another, whichever module the user had in mind. */

@@ -111,7 +111,7 @@ Examples:
   npx hitzero up --handlers handlers.ts                   local servers and workers, until Ctrl-C
   npx hitzero submit workflow.yaml --wait                 run a workflow and watch it
 
-Exit codes: 0 success, 1 the run FAILED or was CANCELLED, 2 wrong usage or input, 3 a server cannot be reached.`,
+Exit codes: 0 success, 1 the run FAILED or was CANCELLED, 2 wrong usage or input, 3 a server cannot be reached, 130 Ctrl-C cut it short.`,
     );
   for (const add of COMMANDS) add(program, act);
   configure(program);

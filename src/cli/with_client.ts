@@ -1,10 +1,10 @@
 /** The engine's client for the length of one command. */
 import type { Client } from "../engine/client.ts";
 import type { Invocation } from "./invocation.ts";
-import { Lifetime } from "./lifetime.ts";
+import { Lifetime, unlessInterrupted } from "./lifetime.ts";
 
 /** Connects; says when a call waits for a server that went away, until `signal` is aborted. @throws HitzeroError when a server cannot be used */
-export async function connect(invocation: Invocation, signal?: AbortSignal): Promise<Client> {
+async function connect(invocation: Invocation, signal?: AbortSignal): Promise<Client> {
   const servers = invocation.servers();
   const { Client } = await import("../engine/client.ts");
   return Client.connect({
@@ -29,14 +29,15 @@ export async function withClient<T>(
   }
 }
 
-/** The same for work that waits: the first signal ends it in order. */
+/** The same for work that waits: the first signal ends it in order. @throws HitzeroError INTERRUPTED when it cannot end so */
 export async function withWaitingClient<T>(
   invocation: Invocation,
   work: (client: Client, lifetime: Lifetime) => Promise<T>,
 ): Promise<T> {
   const lifetime = new Lifetime();
   try {
-    return await withClient(invocation, (client) => work(client, lifetime), lifetime.signal);
+    const working = withClient(invocation, (client) => work(client, lifetime), lifetime.signal);
+    return await unlessInterrupted(lifetime, working);
   } finally {
     lifetime.release();
   }

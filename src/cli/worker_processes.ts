@@ -5,6 +5,7 @@
  * the parent itself is killed its children drain and end.
  */
 import { resolve } from "node:path";
+import { unlessAborted } from "../base/wait.ts";
 import { plural } from "./format.ts";
 import type { Invocation } from "./invocation.ts";
 import { KeptProcess, type KeptProcessOptions } from "./kept_process.ts";
@@ -31,7 +32,9 @@ export async function keepWorkers(
   process.once("exit", kill);
   const lifetime = new Lifetime({ onSecond: kill });
   try {
-    const ready = await Promise.all(children.map((child) => child.start()));
+    const starting = Promise.all(children.map((child) => child.start()));
+    const ready = await unlessAborted(starting, lifetime.signal);
+    if (ready === undefined) return 0;
     const functions = ready[0]?.functions ?? [];
     const pids = children.map(({ pid }) => pid);
     tellParent({ ready: true, id: ready.map(({ id }) => id).join(" "), functions });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { type Invocation, SERVERS_FOLDER, wholeNumber } from "../invocation.ts";
-import { exitCodeOf, Lifetime } from "../lifetime.ts";
+import { exitCodeOf, Lifetime, unlessInterrupted } from "../lifetime.ts";
 import type { LocalStack as Stack } from "../local_stack.ts";
 import { readableLog } from "../log_line.ts";
 import { EXAMPLES, MONTAGE } from "../package_files.ts";
@@ -89,7 +89,9 @@ async function demo(invocation: Invocation<Flags>): Promise<number> {
     await stack.start(lifetime.signal);
     // The servers' own exit handler has to come first: it writes to the folder.
     process.off("exit", remove).once("exit", remove);
-    const exitCode = lifetime.ended ? 0 : await runMontage(invocation, stack, lifetime);
+    const exitCode = lifetime.ended
+      ? 0
+      : await unlessInterrupted(lifetime, runMontage(invocation, stack, lifetime));
     if (flags.keep && !lifetime.ended) {
       terminal.print(`\nEverything runs on until Ctrl-C. In another terminal:`);
       terminal.print(`  psql "$(npx hitzero up --dir ${project} --print-database-url)"`);
@@ -113,7 +115,8 @@ async function runMontage(invocation: Invocation<Flags>, stack: Stack, lifetime:
   const { tellDemo } = await import("../demo_report.ts");
   const { redisUrl, databaseUrl } = stack.servers;
   const { namespace = "hitzero" } = invocation.flags;
-  const client = await Client.connect({ redisUrl, databaseUrl, namespace, log: invocation.log("silent") });
+  const log = invocation.log("silent");
+  const client = await Client.connect({ redisUrl, databaseUrl, namespace, log, signal: lifetime.signal });
   try {
     const workflow = await client.register(readDocument(MONTAGE));
     const { runIds } = await client.submit(workflow, { input: { time_scale: flags.scale }, tags: ["demo"] });

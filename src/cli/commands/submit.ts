@@ -5,10 +5,10 @@ import type { IR } from "../../workflow/ir.ts";
 import { followRun } from "../follow_run.ts";
 import { counts, duration, functionText, plural } from "../format.ts";
 import { collected, type Invocation, wholeNumber } from "../invocation.ts";
-import { exitCodeOf, Lifetime } from "../lifetime.ts";
+import { exitCodeOf, type Lifetime } from "../lifetime.ts";
 import type { Act } from "../program.ts";
 import type { Terminal } from "../terminal.ts";
-import { connect } from "../with_client.ts";
+import { withWaitingClient } from "../with_client.ts";
 
 interface Flags {
   input?: string;
@@ -57,9 +57,7 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
   const compiled = "file" in source ? compileDocument(document, source.file) : undefined;
   const { encodeInput } = await import("../../engine/input.ts");
   if (compiled !== undefined) encodeInput(compiled.ir, input);
-  const lifetime = new Lifetime();
-  const client = await connect(invocation, lifetime.signal);
-  try {
+  return withWaitingClient(invocation, async (client, lifetime) => {
     const workflow =
       "file" in source
         ? await client.register(document, namedAfter(source.file))
@@ -75,12 +73,9 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
     });
     if (!flags.wait) return tellSubmitted(workflow, submission, terminal);
     return flags.count === 1
-      ? await waitForOne(client, workflow, submission, terminal, lifetime)
-      : await waitForAll(client, workflow, submission, begun, terminal, lifetime);
-  } finally {
-    lifetime.release();
-    await client.close();
-  }
+      ? waitForOne(client, workflow, submission, terminal, lifetime)
+      : waitForAll(client, workflow, submission, begun, terminal, lifetime);
+  });
 }
 
 function refuseEmpty(flags: Flags): void {

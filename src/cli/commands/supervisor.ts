@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { LONGEST_UNOFFERED_TIMEOUT_MS, UNOFFERED_TIMEOUT_MS } from "../../engine/limits.ts";
 import { wholeNumber } from "../invocation.ts";
-import { hasParent, Lifetime, tellParent } from "../lifetime.ts";
+import { hasParent, Lifetime, startUnlessEnded, tellParent } from "../lifetime.ts";
 import type { Act } from "../program.ts";
 
 export function addSupervisor(program: Command, act: Act): void {
@@ -32,7 +32,7 @@ Example:
         ]);
         const servers = invocation.servers();
         const supervisor = new Supervisor({ ...servers, log: invocation.log("info") });
-        await supervisor.start();
+        if (!(await startUnlessEnded(supervisor, lifetime))) return 0;
         tellParent({ ready: true, id: supervisor.id, functions: [] });
         if (!hasParent()) terminal.remark(`${supervisor.id} records runs (${addresses(servers)})`);
         await lifetime.end;

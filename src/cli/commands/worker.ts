@@ -15,7 +15,7 @@ import type { Worker as EngineWorker } from "../../engine/worker.ts";
 import type { Handler } from "../../handlers/types.ts";
 import { plural } from "../format.ts";
 import { type Invocation, wholeNumber } from "../invocation.ts";
-import { hasParent, Lifetime, tellParent } from "../lifetime.ts";
+import { hasParent, Lifetime, startUnlessEnded, tellParent } from "../lifetime.ts";
 import type { Act } from "../program.ts";
 import { SuspectProcess } from "../suspect_process.ts";
 import { keepWorkers, workerProcess } from "../worker_processes.ts";
@@ -116,7 +116,7 @@ async function work(invocation: Invocation<Flags>, queues: readonly string[]): P
     log.error(text);
     worker.sayLastWords(text);
   });
-  await worker.start();
+  if (!(await startUnlessEnded(worker, lifetime))) return 0;
   const functions = [...handlers.keys()].sort();
   tellParent({ ready: true, id: worker.id, functions });
   if (terminal.json && !hasParent())
