@@ -44,6 +44,11 @@ export class Terminal {
     this.print(JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0));
   }
 
+  /** One line of JSON, of several. */
+  line(value: unknown): void {
+    this.print(JSON.stringify(value));
+  }
+
   remark(text: string): void {
     if (this.live && process.stderr.isTTY) this.live.above(text);
     else process.stderr.write(`${text}\n`);

@@ -1,5 +1,7 @@
 /** Short texts that users give with a call: bounded, and such as Postgres can hold, so that they are refused by name. */
 import { HitzeroError } from "../base/errors.ts";
+import { LIMITS } from "../workflow/limits.ts";
+import { QUEUE_NAME } from "../workflow/node_configs.ts";
 
 /** Characters. A scope names up to 16 bodies. */
 export const TEXT_LIMITS = {
@@ -22,6 +24,21 @@ export function checkText(what: string, text: unknown, most: number, mayBeEmpty 
   else if (text === "" && !mayBeEmpty) refuse("is empty");
   else if (text.length > most) refuse(`has ${text.length} characters; the limit is ${most}`);
   else if (text.includes("\u0000") || !text.isWellFormed()) refuse("holds a character that cannot be stored");
+}
+
+/** The queues that a worker is to read, each once. @throws HitzeroError BAD_QUEUE */
+export function checkQueues(queues: readonly string[]): string[] {
+  const refuse = (message: string): never => {
+    throw new HitzeroError("BAD_QUEUE", message, {
+      hint: "Names have letters, digits, _, . and -. On the command line commas separate them: --queues default,reports",
+    });
+  };
+  if (!Array.isArray(queues) || queues.length === 0) refuse("a worker reads one queue at least");
+  const isName = (queue: unknown) =>
+    typeof queue === "string" && queue.length <= LIMITS.idLength && QUEUE_NAME.test(queue);
+  const bad = queues.find((queue) => !isName(queue));
+  if (bad !== undefined) refuse(`${JSON.stringify(bad)} is no name of a queue`);
+  return [...new Set(queues)];
 }
 
 /** @throws HitzeroError BAD_TEXT */

@@ -39,10 +39,12 @@ import {
   getRun,
   listFirst,
   listNodes,
+  listResults,
   listRuns,
   type NodeExecutionRow,
   type NodeFilter,
   type RunFilter,
+  type RunResult,
   type RunRow,
 } from "../postgres/runs.ts";
 import {
@@ -66,6 +68,7 @@ import { checkTags, checkText, TEXT_LIMITS } from "./checked_texts.ts";
 import { encodeInput } from "./input.ts";
 import { LIMITS, type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "./limits.ts";
 import type { StateChange } from "./record_types.ts";
+import { checkOptions } from "./settings.ts";
 import { checkSignal } from "./signals.ts";
 import { startRun } from "./start_run.ts";
 import { findUnserved, findWaiting, type Unserved, type WaitingNode } from "./unserved.ts";
@@ -112,6 +115,7 @@ const ACCEPT_BATCH = 1_000;
 /** Largest `count`. */
 const MAX_COUNT = 100_000;
 const STARTS_AT_ONCE = 16;
+const RESULTS_AT_ONCE = 50;
 /** A call waits for Postgres for so long: a restart takes seconds, a failover of a managed one up to two minutes. */
 const AWAY_LIMIT_MS = 150_000;
 
@@ -159,8 +163,9 @@ export class Client {
     this.#record = { query: (sql, values) => this.#whileAway(() => database.query(sql, values)) };
   }
 
-  /** Connects. @throws HitzeroError (exit code 3) when a server cannot be used */
+  /** Connects. @throws HitzeroError BAD_NAMESPACE; another (exit code 3) when a server cannot be used */
   static async connect(options: ClientOptions, limits: Limits = LIMITS): Promise<Client> {
+    checkOptions(options);
     const { namespace = "hitzero" } = options;
     const database = new Database(options.databaseUrl);
     let redis: RedisConnection | undefined;
@@ -403,6 +408,12 @@ export class Client {
 
   listRuns(filter: RunFilter = {}): Promise<RunRow[]> {
     return listRuns(this.#record, filter);
+  }
+
+  /** What these runs came to, or are at, in the same order; read some at a time, as outputs may be large. */
+  async *listResults(runIds: readonly string[]): AsyncGenerator<RunResult> {
+    for (let first = 0; first < runIds.length; first += RESULTS_AT_ONCE)
+      yield* await listResults(this.#record, runIds.slice(first, first + RESULTS_AT_ONCE));
   }
 
   /** The executions of a run in order of time. A run over a large map has very many: see `summarizeNodes`. */

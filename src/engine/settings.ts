@@ -12,6 +12,7 @@ import {
   LONGEST_DRAIN_MS,
   LONGEST_LEASE_MS,
   LONGEST_UNOFFERED_TIMEOUT_MS,
+  MAX_CONCURRENCY,
   SHORTEST_LEASE_MS,
   UNOFFERED_TIMEOUT_MS,
 } from "./limits.ts";
@@ -125,11 +126,7 @@ export function resolveSettings(
     config.database_url,
   );
   const namespace = first(flags.namespace, environment.HITZERO_NAMESPACE, config.namespace) ?? "hitzero";
-  if (!NAMESPACE.test(namespace)) {
-    throw new HitzeroError("BAD_NAMESPACE", "the namespace is not a short lower-case name", {
-      hint: `Use letters, digits, - and _ (${NAMESPACE.source}).`,
-    });
-  }
+  checkNamespace(namespace);
   const handlers = first(flags.handlers, environment.HITZERO_HANDLERS, config.handlers);
   const milliseconds = (
     setting: MillisecondSetting,
@@ -154,14 +151,17 @@ export function resolveSettings(
   };
 }
 
-interface MillisecondSetting {
+interface Range {
   what: string;
+  least: number;
+  most: number;
+}
+
+interface MillisecondSetting extends Range {
   flag: string;
   variable: string;
   property: string;
   standard: number;
-  least: number;
-  most: number;
 }
 
 const LEASE: MillisecondSetting = {
@@ -195,10 +195,45 @@ const UNOFFERED_TIMEOUT: MillisecondSetting = {
 };
 
 function millisecondsOf(text: string, setting: MillisecondSetting): number {
-  const { what, flag, variable, property, least, most } = setting;
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-  throw new HitzeroError("BAD_SETTING", `${what} is no whole number from ${least} to ${most}`, {
-    hint: `Set ${flag}, ${variable} or ${property} of hitzero.config.json to milliseconds.`,
+  const { flag, variable, property } = setting;
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  checkRange(
+    value,
+    setting,
+    `Set ${flag}, ${variable} or ${property} of hitzero.config.json to milliseconds.`,
+  );
+  return value;
+}
+
+function checkRange(value: unknown, { what, least, most }: Range, hint: string): void {
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most) return;
+  throw new HitzeroError("BAD_SETTING", `${what} is no whole number from ${least} to ${most}`, { hint });
+}
+
+function checkNamespace(namespace: string): void {
+  if (typeof namespace === "string" && NAMESPACE.test(namespace)) return;
+  throw new HitzeroError("BAD_NAMESPACE", "the namespace is not a short lower-case name", {
+    hint: `Use letters, digits, - and _ (${NAMESPACE.source}).`,
   });
+}
+
+const CONCURRENCY: Range = { what: "the concurrency", least: 1, most: MAX_CONCURRENCY };
+
+/** What a program says in place of flags is held to the same bounds. @throws HitzeroError BAD_NAMESPACE, BAD_SETTING */
+export function checkOptions(
+  options: Partial<Pick<Settings, "namespace" | "leaseMs" | "drainTimeoutMs" | "unofferedTimeoutMs">> & {
+    concurrency?: number;
+  },
+): void {
+  if (options.namespace !== undefined) checkNamespace(options.namespace);
+  const ranges = {
+    leaseMs: LEASE,
+    drainTimeoutMs: DRAIN_TIMEOUT,
+    unofferedTimeoutMs: UNOFFERED_TIMEOUT,
+    concurrency: CONCURRENCY,
+  } as const;
+  for (const [name, range] of Object.entries(ranges)) {
+    const value = options[name as keyof typeof ranges];
+    if (value !== undefined) checkRange(value, range, `Correct the option ${name}, or leave it out.`);
+  }
 }

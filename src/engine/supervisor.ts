@@ -46,6 +46,7 @@ import {
 } from "./limits.ts";
 import { faultText } from "./own_fault.ts";
 import { HistoryLostError, type Pace, Recorder, startingPace } from "./recorder.ts";
+import { checkOptions } from "./settings.ts";
 import { startRun } from "./start_run.ts";
 import { UnofferedClock } from "./unoffered.ts";
 import { VERSION } from "./version.ts";
@@ -106,8 +107,9 @@ export class Supervisor {
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
-  /** `limits`: for tests. */
+  /** `limits`: for tests. @throws HitzeroError BAD_SETTING, BAD_NAMESPACE */
   constructor(options: SupervisorOptions, limits: Limits = LIMITS) {
+    checkOptions(options);
     this.#limits = limits;
     this.#options = {
       namespace: "hitzero",

@@ -34,6 +34,7 @@ import { forgetWorker, renewLeases } from "../redis/workers.ts";
 import { decodeToken, type ExecutionToken, encodeKept } from "../token/token.ts";
 import type { IR } from "../workflow/ir.ts";
 import { alreadyStopped } from "./already_stopped.ts";
+import { checkQueues } from "./checked_texts.ts";
 import { watchEscapes } from "./escapes.ts";
 import { failed, LEASE_LOST, perform, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
 import { claimTraits, type HeldExecution, isCompensation, lifelines, nodeOf, traitsOf } from "./held.ts";
@@ -56,6 +57,7 @@ import { ItemReader } from "./map_items.ts";
 import { Offers } from "./offers.ts";
 import { faultText } from "./own_fault.ts";
 import { ReadyStreams } from "./ready_streams.ts";
+import { checkOptions } from "./settings.ts";
 import { type SuspectsPolicy, SuspectTurns } from "./suspects.ts";
 import { executionOf, type Origin, readStoredBlob, storeOutput } from "./token_inputs.ts";
 import { VERSION } from "./version.ts";
@@ -71,7 +73,7 @@ export interface WorkerOptions {
   handlers: Handlers | Readonly<Record<string, Handler>>;
   /** Executions at once, 1 to 1,000. Default 32. */
   concurrency?: number;
-  /** Queues to read. Default `["default"]`. */
+  /** Queues to read, by names of up to 128 letters, digits, `_`, `.` and `-`. Default `["default"]`. */
   queues?: readonly string[];
   /** A worker that is lost keeps its tokens for this long, milliseconds. Default 10,000. */
   leaseMs?: number;
@@ -133,18 +135,19 @@ export class Worker {
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
-  /** `limits`: for tests. */
+  /** `limits`: for tests. @throws HitzeroError BAD_QUEUE, BAD_SETTING, BAD_NAMESPACE */
   constructor(options: WorkerOptions, limits: Limits = LIMITS) {
+    checkOptions(options);
     this.#limits = limits;
     this.#items = new ItemReader(limits);
     this.#options = {
       namespace: "hitzero",
       concurrency: DEFAULT_CONCURRENCY,
-      queues: ["default"],
       leaseMs: LEASE_MS,
       drainTimeoutMs: DRAIN_TIMEOUT_MS,
       suspects: "here",
       ...options,
+      queues: checkQueues(options.queues ?? ["default"]),
       handlers: options.handlers instanceof Map ? options.handlers : handlersOf({ ...options.handlers }),
     };
     this.#log = options.log ?? createLog("silent");

@@ -124,6 +124,19 @@ export async function getRun(database: Queryable, runId: string): Promise<RunRow
   return row;
 }
 
+/** What a run came to, or is at. */
+export type RunResult = Pick<RunRow, "run_id" | "status" | "output" | "error">;
+
+/** The results of these runs, in the same order. */
+export async function listResults(database: Queryable, runIds: readonly string[]): Promise<RunResult[]> {
+  const { rows } = await database.query<RunResult & Row>(
+    `select r.run_id, r.status, r.output, r.error
+     from unnest($1::uuid[]) with ordinality as wanted (id, place) join hitzero.runs r on r.run_id = wanted.id order by place`,
+    [runIds],
+  );
+  return rows;
+}
+
 /** Runs above this one; 0: it was submitted by itself. */
 export async function runDepth(database: Queryable, runId: string): Promise<number> {
   const { rows } = await database.query<{ depth: number }>(

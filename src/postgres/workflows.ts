@@ -1,6 +1,7 @@
 /** Workflows and their immutable versions. */
 import { HitzeroError } from "../base/errors.ts";
 import type { IR } from "../workflow/ir.ts";
+import { LIMITS } from "../workflow/limits.ts";
 import type { Database, Queryable, Row } from "./database.ts";
 
 export interface WorkflowVersion {
@@ -53,6 +54,14 @@ export async function findVersion(
   name: string,
   version?: number,
 ): Promise<WorkflowVersion & { ir: IR }> {
+  const missing = () => {
+    const what = version === undefined ? `workflow ${name}` : `version ${version} of workflow ${name}`;
+    return new HitzeroError("WORKFLOW_NOT_FOUND", `${what} is not registered`, {
+      hint: "Submit its file once, or check the name; a file is named with its path or extension.",
+    });
+  };
+  if (version !== undefined && !(Number.isInteger(version) && version >= 1 && version <= LIMITS.version))
+    throw missing();
   const { rows } = await database.query<{ version: number; ir_digest: string; ir: IR }>(
     `select v.version, v.ir_digest, v.ir from hitzero.workflow_versions v join hitzero.workflows w using (workflow_name)
      where workflow_name = $1 and ($2::int is null or v.version = $2)
@@ -60,12 +69,7 @@ export async function findVersion(
     [name, version ?? null],
   );
   const row = rows[0];
-  if (!row) {
-    const what = version === undefined ? `workflow ${name}` : `version ${version} of workflow ${name}`;
-    throw new HitzeroError("WORKFLOW_NOT_FOUND", `${what} is not registered`, {
-      hint: "Submit its file once, or check the name; a file is named with its path or extension.",
-    });
-  }
+  if (!row) throw missing();
   return { workflowName: name, version: row.version, digest: row.ir_digest, ir: row.ir };
 }
 

@@ -28,6 +28,8 @@ export const LIMITS = {
   /** Nodes that a loop's `break_path` or `timeout_path` names. */
   loopTargets: 100,
   idLength: 128,
+  /** The highest version of a workflow that Postgres can count. */
+  version: 2_147_483_647,
   nameLength: 128,
   /** Characters of one CEL expression. */
   expressionLength: 4096,

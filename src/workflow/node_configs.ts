@@ -5,6 +5,9 @@ import { HttpConfig } from "./http_config.ts";
 import { LIMITS } from "./limits.ts";
 import { isTime, timeOf } from "./time_text.ts";
 
+/** What a queue may be called, in up to `LIMITS.idLength` characters. */
+export const QUEUE_NAME = /^[a-zA-Z0-9_.-]+$/;
+
 const RESERVED_IDS: ReadonlySet<string> = new Set(["__proto__", "prototype", "constructor"]);
 
 export const NodeId = z
@@ -18,6 +21,18 @@ const ShortText = z.string().min(1).max(LIMITS.idLength);
 const Text = z.string().min(1).max(LIMITS.expressionLength);
 const Milliseconds = z.int().min(1).max(LIMITS.timeoutMs);
 const Version = z.union([z.int().min(1), ShortText]);
+/** A number that hitzero gave, also as text. */
+const VERSIONS = { error: `versions are whole numbers from 1 to ${LIMITS.version}` };
+const RegisteredVersion = z.union(
+  [
+    z.int(VERSIONS).min(1, VERSIONS).max(LIMITS.version, VERSIONS),
+    z
+      .string()
+      .regex(/^[1-9]\d{0,9}$/, VERSIONS)
+      .refine((text) => Number(text) <= LIMITS.version, VERSIONS),
+  ],
+  VERSIONS,
+);
 const AnyObject = z.record(z.string(), z.unknown());
 
 const FUNCTION = {
@@ -121,7 +136,7 @@ const MapConfig = z
       .optional()
       .describe("Graph run for each item, which is its entry nodes' data. Either this or `workflow`."),
     workflow: ShortText.optional().describe("Name of the workflow run for each item, which is its input."),
-    version: Version.optional().describe("Version of `workflow`; absent: the active one."),
+    version: RegisteredVersion.optional().describe("Version of `workflow`; absent: the active one."),
     max_concurrency: z
       .int()
       .min(1)
@@ -161,7 +176,7 @@ export type MapConfig = z.output<typeof MapConfig>;
 
 const SubworkflowConfig = z.object({
   workflow: ShortText.describe("Name of the workflow to run."),
-  version: Version.optional().describe("Its version; absent: the active one."),
+  version: RegisteredVersion.optional().describe("Its version; absent: the active one."),
   input: z
     .unknown()
     .optional()

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { DEFAULTS } from "./defaults.ts";
 import { LIMITS } from "./limits.ts";
-import { Cel, CompensateWith, type FileNodeType, NODE_CONFIGS, NodeId } from "./node_configs.ts";
+import { Cel, CompensateWith, type FileNodeType, NODE_CONFIGS, NodeId, QUEUE_NAME } from "./node_configs.ts";
 
 const Milliseconds = z.int().min(1).max(LIMITS.timeoutMs);
 
@@ -68,7 +68,7 @@ const NODE_BASE = {
   queue: z
     .string()
     .max(LIMITS.idLength)
-    .regex(/^[a-zA-Z0-9_.-]+$/)
+    .regex(QUEUE_NAME)
     .default(DEFAULTS.queue)
     .describe("Queue whose workers may run it."),
   priority: z.int().min(-1000).max(1000).default(DEFAULTS.priority).describe("Lower goes first."),

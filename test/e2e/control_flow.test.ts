@@ -41,7 +41,7 @@ const asking = (name: string, config: object = {}) =>
   } as { name: string });
 
 const submitted = async (file: string, input: unknown = {}): Promise<string> =>
-  (await json("submit", file, "--input", JSON.stringify(input))).run_ids[0];
+  (await json("submit", file, "--input", JSON.stringify(input))).run_id;
 
 const waits = (runId: string) =>
   until(

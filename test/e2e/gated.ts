@@ -35,5 +35,5 @@ export function gatedWorkflow(folder: string, name: string, queue = "default"): 
 export async function submitOne(engine: CliEngine, file: string, input: string): Promise<string> {
   const { stdout, stderr, code } = await engine.here(["submit", file, "--input", input, "--json"]);
   if (code !== 0) throw new Error(`submit failed: ${stdout}${stderr}`);
-  return (JSON.parse(stdout) as { run_ids: string[] }).run_ids[0] as string;
+  return (JSON.parse(stdout) as { run_id: string }).run_id;
 }

@@ -67,7 +67,7 @@ describe("Postgres goes away while a run is waited for", () => {
     link = await startLink(engine.database.url);
     await serve(engine, 1, PLAIN_HANDLERS);
     const submitted = await engine.here(["submit", join(folder, "left.yaml"), "--json"]);
-    [runId] = JSON.parse(submitted.stdout).run_ids;
+    runId = JSON.parse(submitted.stdout).run_id;
   });
   afterAll(async () => {
     await engine.stop();

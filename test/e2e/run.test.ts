@@ -121,9 +121,18 @@ test("the same idempotency key is the same run; with another input it is refused
       "--json",
     ]);
   const first = await submit('{"text": "one"}');
-  expect(JSON.parse(first.stdout)).toEqual({ run_ids: [expect.any(String)], existing: false });
+  const { run_id, ...accepted } = JSON.parse(first.stdout);
+  expect(accepted).toEqual({ status: "PENDING", output: null, error: null, existing: false });
+  await engine.here(["run", "watch", run_id]);
   const second = await submit('{"text": "one"}');
-  expect(JSON.parse(second.stdout)).toEqual({ run_ids: JSON.parse(first.stdout).run_ids, existing: true });
+  const output = { word_count: 1, longest: "one" };
+  expect(JSON.parse(second.stdout)).toEqual({
+    run_id,
+    status: "COMPLETED",
+    output,
+    error: null,
+    existing: true,
+  });
   const other = await submit('{"text": "two"}');
   expect(other.code).toBe(2);
   expect(JSON.parse(other.stdout).error.code).toBe("IDEMPOTENCY_CONFLICT");
@@ -169,6 +178,36 @@ test("--count starts many runs by name, and run list and run show tell of them",
     "1",
   ]);
   expect(table.stdout.trimEnd().split("\n")).toHaveLength(2);
+});
+
+test("--count with --json: one line for each run, waited for or not, in the order in which they were submitted", async () => {
+  const file = writeFile("many.json", oneNode("many", { config: { function_name: "fail" } }));
+  const submit = async (...more: string[]) => {
+    const { code, stdout, stderr } = await engine.here(["submit", file, "--count", "60", "--json", ...more]);
+    expect(stderr).toBe("");
+    return {
+      code,
+      lines: stdout
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line)),
+    };
+  };
+  const accepted = await submit();
+  expect(accepted.code).toBe(0);
+  expect(accepted.lines).toHaveLength(60);
+  for (const { run_id, ...rest } of accepted.lines)
+    expect([run_id, rest]).toEqual([expect.any(String), { status: "PENDING", output: null, error: null }]);
+  const waited = await submit("--wait");
+  expect(waited.code).toBe(1);
+  const ids = waited.lines.map(({ run_id }) => run_id);
+  expect(ids).toEqual([...new Set(ids)].sort());
+  for (const { run_id, ...rest } of waited.lines)
+    expect(rest, run_id).toEqual({
+      status: "FAILED",
+      output: null,
+      error: { code: "TILL_EMPTY", message: "node only failed: the till is empty", node_id: "only" },
+    });
 });
 
 test("submit says when a function is offered by no live worker", async () => {

@@ -236,3 +236,36 @@ test("errors are coded, and name the place", async () => {
   });
   expect(await client.listDeadLetters()).toEqual([]);
 });
+
+describe("what a program gives in place of flags is held to their bounds", () => {
+  test.each([
+    [{ queues: ["a b"] }, "BAD_QUEUE"],
+    [{ queues: [] }, "BAD_QUEUE"],
+    [{ concurrency: 0 }, "BAD_SETTING"],
+    [{ concurrency: 1_001 }, "BAD_SETTING"],
+    [{ leaseMs: Number.NaN }, "BAD_SETTING"],
+    [{ drainTimeoutMs: -1 }, "BAD_SETTING"],
+    [{ namespace: "A B" }, "BAD_NAMESPACE"],
+  ])("a worker with %j: %s", (options, code) => {
+    expect(() => new Worker({ ...settings, handlers, ...options })).toThrow(
+      expect.objectContaining({ code }),
+    );
+  });
+
+  test("a supervisor and a client, too", async () => {
+    const late = { ...settings, unofferedTimeoutMs: 0.5 };
+    expect(() => new Supervisor(late)).toThrow(expect.objectContaining({ code: "BAD_SETTING" }));
+    const elsewhere = { ...settings, namespace: "" };
+    await expect(Client.connect(elsewhere)).rejects.toMatchObject({ code: "BAD_NAMESPACE" });
+  });
+});
+
+test.each([2_147_483_648, 1e23, 0, -1, 1.5, Number.NaN, "abc" as never])(
+  "version %s of a workflow is not registered",
+  async (version) => {
+    await client.register({ name: "versioned", nodes: [call("a", "double")], edges: [] });
+    const refusal = { code: "WORKFLOW_NOT_FOUND", message: expect.stringContaining(`version ${version}`) };
+    await expect(client.find("versioned", version)).rejects.toMatchObject(refusal);
+    await expect(client.activate({ workflowName: "versioned", version })).rejects.toMatchObject(refusal);
+  },
+);

@@ -37,11 +37,14 @@ export function addSubmit(program: Command, act: Act): void {
     .addHelpText(
       "after",
       `
+With --json one document {"run_id","status","output","error"}, waited for or not; with --count of 2 and more one such line for each run,
+after --wait once all have ended, in the order in which they were submitted.
+
 Examples:
   npx hitzero submit workflow.yaml --input '{"name": "Ada"}' --wait
-  npx hitzero submit workflow.yaml --input @input.json --wait --json     prints {"run_id","status","output","error"}
+  npx hitzero submit workflow.yaml --input @input.json --wait --json | jq .output
   npx hitzero submit hello@2 --idempotency-key order-4711 --tag nightly
-  npx hitzero submit hello --count 1000 --wait`,
+  npx hitzero submit hello --count 1000 --wait --json | jq -r 'select(.status == "FAILED") | .run_id'`,
     )
     .action(act<Flags>(submit));
 }
@@ -71,10 +74,15 @@ async function submit(invocation: Invocation<Flags>): Promise<number> {
       tags: flags.tag ?? [],
       ...(flags.idempotencyKey === undefined ? {} : { idempotencyKey: flags.idempotencyKey }),
     });
+    const besides = {
+      ...(flags.idempotencyKey === undefined ? {} : { existing: submission.existing }),
+      ...(workflow.warnings.length === 0 ? {} : { warnings: workflow.warnings }),
+    };
+    if (!flags.wait && terminal.json) return tellAccepted(client, submission, terminal, besides);
     if (!flags.wait) return tellSubmitted(workflow, submission, terminal);
     return flags.count === 1
-      ? waitForOne(client, workflow, submission, terminal, lifetime)
-      : waitForAll(client, workflow, submission, begun, terminal, lifetime);
+      ? waitForOne(client, workflow, submission, terminal, lifetime, besides)
+      : waitForAll(client, submission, begun, terminal, lifetime);
   });
 }
 
@@ -113,15 +121,26 @@ async function warnOfIdleness(client: Client, ir: IR, terminal: Terminal): Promi
   }
 }
 
-/** The compiler's warnings, for JSON; absent if there are none. */
-const told = ({ warnings }: RegisteredWorkflow) => (warnings.length === 0 ? {} : { warnings });
+/** One document, or a line for each of several runs. New runs are told as they were accepted: their ids must not hang on another look. */
+async function tellAccepted(
+  client: Client,
+  { runIds, existing }: Submission,
+  terminal: Terminal,
+  besides: Record<string, unknown>,
+): Promise<number> {
+  const accepted = (runId: string) => ({ run_id: runId, status: "PENDING", output: null, error: null });
+  if (runIds.length > 1) {
+    for (const runId of runIds) terminal.line(accepted(runId));
+    return 0;
+  }
+  const runId = runIds[0] as string;
+  const { run_id, status, output, error } = existing ? await client.getRun(runId) : accepted(runId);
+  terminal.document({ run_id, status, output, error, ...besides });
+  return 0;
+}
 
 function tellSubmitted(workflow: RegisteredWorkflow, submission: Submission, terminal: Terminal): number {
   const { runIds, existing, waiting } = submission;
-  if (terminal.json) {
-    terminal.document({ run_ids: runIds, existing, ...told(workflow) });
-    return 0;
-  }
   const what = `${workflow.workflowName} version ${workflow.version}`;
   const verb = existing ? "was submitted before with this key" : "submitted";
   terminal.print(`${terminal.colors.green("✔")} ${plural(runIds.length, "run")} of ${what} ${verb}`);
@@ -141,17 +160,17 @@ async function waitForOne(
   submission: Submission,
   terminal: Terminal,
   lifetime: Lifetime,
+  besides: Record<string, unknown>,
 ): Promise<number> {
   const runId = submission.runIds[0] as string;
   const { ir, workflowName, version } = workflow;
   if (submission.existing) terminal.remark(`run ${runId} was submitted before with this key`);
   const watched = { client, runId, ir, title: `${workflowName} version ${version}` };
-  return followRun(watched, terminal, lifetime, told(workflow));
+  return followRun(watched, terminal, lifetime, besides);
 }
 
 async function waitForAll(
   client: Client,
-  workflow: RegisteredWorkflow,
   { runIds }: Submission,
   begun: number,
   terminal: Terminal,
@@ -173,13 +192,8 @@ async function waitForAll(
   const final = Object.values(byStatus).reduce((total, count) => total + count, 0);
   const perSecond = Math.round((final / elapsedMs) * 1_000);
   if (terminal.json) {
-    terminal.document({
-      run_ids: runIds,
-      counts: byStatus,
-      elapsed_ms: elapsedMs,
-      runs_per_second: perSecond,
-      ...told(workflow),
-    });
+    for await (const { run_id, status, output, error } of client.listResults(runIds))
+      terminal.line({ run_id, status, output, error });
   } else {
     terminal.print(
       `${plural(final, "run")} ended: ${counts(byStatus)}; ${duration(elapsedMs)}, ${perSecond} runs/s`,

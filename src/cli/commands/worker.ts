@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
-import { HitzeroError } from "../../base/errors.ts";
 import { pause } from "../../base/wait.ts";
+import { checkQueues } from "../../engine/checked_texts.ts";
 import { nameExits } from "../../engine/exits.ts";
 import {
   DEFAULT_CONCURRENCY,
@@ -78,7 +78,7 @@ Examples:
     )
     .action(
       act<Flags>(async (invocation) => {
-        const queues = queuesOf(invocation.flags.queues);
+        const queues = checkQueues(invocation.flags.queues.split(",").map((queue) => queue.trim()));
         const { processes } = invocation.flags;
         return processes === undefined
           ? work(invocation, queues)
@@ -150,14 +150,5 @@ function suspectsOf(
     // A suspect ends it three times at most.
     longestPauseMs: 1_000,
     onDeath: (worker, words) => void pause(SURVIVED_MS).then(() => report({ worker, words })),
-  });
-}
-
-function queuesOf(text: string): string[] {
-  const queues = text.split(",").map((queue) => queue.trim());
-  const bad = queues.find((queue) => !/^[a-zA-Z0-9_.-]{1,128}$/.test(queue));
-  if (bad === undefined) return [...new Set(queues)];
-  throw new HitzeroError("BAD_QUEUE", `${JSON.stringify(bad)} is no name of a queue`, {
-    hint: "Separate names of letters, digits, _, . and - by commas: --queues default,reports",
   });
 }

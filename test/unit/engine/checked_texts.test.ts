@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { checkTags, checkText } from "../../../src/engine/checked_texts.ts";
+import { checkQueues, checkTags, checkText } from "../../../src/engine/checked_texts.ts";
 import { expectFault, workflow } from "../workflow/documents.ts";
 
 test.each([[7], [""], ["x".repeat(11)], ["a\u0000"], ["\ud800"]])("%j is refused by BAD_TEXT", (text) => {
@@ -22,4 +22,15 @@ test("a workflow's own tags and metadata are bounded, too", () => {
     workflow("a", "", { metadata: { tags: ["x".repeat(129)] } }),
   );
   expectFault("LIMIT_EXCEEDED", "$.metadata", workflow("a", "", { metadata: { notes: "x".repeat(70_000) } }));
+});
+
+test.each([[[]], [["a b"]], [["~settle"]], [["default", ""]], [["x".repeat(129)]], [[7]], ["default"]])(
+  "queues %j are refused by BAD_QUEUE",
+  (queues) => {
+    expect(() => checkQueues(queues as string[])).toThrow(expect.objectContaining({ code: "BAD_QUEUE" }));
+  },
+);
+
+test("queues that are named twice are read once", () => {
+  expect(checkQueues(["default", "reports", "default"])).toEqual(["default", "reports"]);
 });

@@ -53,6 +53,14 @@ const SHAPE: Case[] = [
     "$.nodes[0].config.function_nam",
     { name: "x", nodes: [{ id: "a", type: "function", config: { function_name: "f", function_nam: 1 } }] },
   ],
+  ...[2_147_483_648, "2147483648", "latest", "01", 0].map(
+    (version): Case => [
+      "INVALID_VALUE",
+      "$.nodes[0].config.version",
+      { name: "x", nodes: [{ id: "a", type: "subworkflow", config: { workflow: "w", version } }] },
+      "from 1 to 2147483647",
+    ],
+  ),
   [
     "UNKNOWN_PROPERTY",
     "$.edges[0].conditon",
