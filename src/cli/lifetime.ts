@@ -8,7 +8,7 @@ type EndSignal = keyof typeof EXIT_CODES;
 /** `npx` passes on a Ctrl-C that the terminal sends to both: what comes this soon after the first signal is the same one. */
 const ECHO_MS = 250;
 
-/** What a signal finds under way has so long to end in order; a server that does not answer keeps nobody longer. */
+/** What a signal finds under way has this long to end in order, milliseconds; a server that does not answer keeps nobody longer. */
 const FAREWELL_MS = 1_000;
 
 /** Exit code of a command that a signal cut short, as shells have it. */
@@ -23,7 +23,7 @@ export function exitCodeOf(signal: EndSignal): (typeof EXIT_CODES)[EndSignal] {
 export async function unlessInterrupted<T>(lifetime: Lifetime, work: Promise<T>): Promise<T> {
   const late = lifetime.end.then(async (signal) => {
     await pause(FAREWELL_MS);
-    throw interrupted(signal, "a server does not answer");
+    throw interrupted(signal, `what was under way did not end within ${FAREWELL_MS} ms`);
   });
   try {
     return await Promise.race([work, late]);
