@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A worker lists the tokens that it holds: their leases are renewed. One whose lease is no more was handed out again.
--- KEYS  1 meta · 2 leases · 3 workers · 4 listings · 5 last words · then the streams of suspects of its queues
+-- KEYS  1 meta · 2 leases · 3 workers · 4 listings · 5 last words · then the streams of suspects that it reads
 -- ARGV  1 JSON {layout, epoch, timeline, worker, lease_ms, held [kept token], listing {age_ms, flags, alone}}: with the last part of a
 --         list, which began so long ago, or calls of which the worker does not know yet what they handed to it
 -- reply {word: ok, lost [position from 0], suspects: how many wait} | refused

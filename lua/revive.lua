@@ -2,7 +2,7 @@
 -- For a run that has shown no activity for long: executions that lie nowhere (no token in a stream, no lease, no timer, no event that they wait
 -- for) are handed out again. Called for all nodes and open map items in turn, a bounded number at a time.
 -- KEYS  1 meta · 2 journal · 3 leases · 4 timers · 5 run · 6 IR · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, looked_through, queues, scopes [scope], nodes [{node, queue, loops, function_stream?}]}
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, looked_through, queues, scopes [scope], nodes [{node, queue, loops, function_stream?, function_suspects?}]}
 -- reply {word: ok, revived, alive} | refused | ir_missing
 -- Journal: l, one for each execution handed out again.
 --@include lib/fence.lua
@@ -50,6 +50,7 @@ local function in_reach(node, scope, state)
   local suspects = stream_of(call, suspects_of(node.queue))
   return redis.call('ZSCORE', KEYS[4], kept) or is_in(stream_of(call, node.queue), text)
     or node.function_stream and is_in(KEYS[node.function_stream], text) or suspects and is_in(suspects, text)
+    or node.function_suspects and is_in(KEYS[node.function_suspects], text)
 end
 
 local function revive(node, scope)

@@ -1,8 +1,10 @@
 -- Function streams: a token that came to a worker which does not offer its function is moved, once, to a stream of that queue and function.
--- Only workers that offer it read that stream, so that it comes to no other again.
+-- Only workers that offer it read that stream, so that it comes to no other again. Suspects are moved to one of their own, which is read as
+-- that of their queue is: they stay alone.
 --
--- functions (hash): queue/function of each stream that exists → waited,offered: for how long (ms) workers of the queue lived of which none
---   offered it, as the reader counts it, and that number when one last did. A token in a stream carries `waited` as it found it.
+-- functions (hash): queue/function of each stream that exists, !queue/function of one of suspects → waited,offered: for how long (ms)
+--   workers of the queue lived of which none offered it, as the reader counts it, and that number when one last did. A token in a stream
+--   carries `waited` as it found it.
 
 local offers = { moved = {}, opened = {} }
 

@@ -17,6 +17,7 @@ import {
   readWaiting,
   type WaitingEntry,
 } from "../redis/function_streams.ts";
+import type { FunctionStream } from "../redis/keys.ts";
 import { FenceError, type Partition } from "../redis/partition.ts";
 import { isPostponed } from "../redis/replies.ts";
 import { decodeToken, type ExecutionToken } from "../token/token.ts";
@@ -50,7 +51,7 @@ export class UnofferedClock {
   readonly #options: UnofferedOptions;
   readonly #items: ItemReader;
   #lookedAt = performance.now();
-  /** Streams of which the last look said that workers live and none offers the function. */
+  /** Functions of which the last look said that workers live and none offers them. */
   #unoffered = new Set<string>();
 
   constructor(partition: Partition, database: Database, irs: IRCache, options: UnofferedOptions) {
@@ -80,11 +81,11 @@ export class UnofferedClock {
     const totals = await countUnoffered(this.#partition, counts);
     for (const [index, { waited, offered }] of totals.entries()) {
       if (waited - offered >= this.#options.timeoutMs)
-        await this.#failOf(streams[index] as QueuedFunction, waited);
+        await this.#failOf(streams[index] as FunctionStream, waited);
     }
   }
 
-  async #failOf(stream: QueuedFunction, waited: number): Promise<void> {
+  async #failOf(stream: FunctionStream, waited: number): Promise<void> {
     const { limits, timeoutMs } = this.#options;
     for (const entry of await readWaiting(this.#partition, stream, limits.executions)) {
       if (waited - entry.waited < timeoutMs) break; // those behind it came later
@@ -101,14 +102,12 @@ export class UnofferedClock {
   }
 
   /** Claims the execution as a worker does, and resolves it. If this process dies between the two, its lease runs out. */
-  async #fail(stream: QueuedFunction, entry: WaitingEntry, token: ExecutionToken): Promise<void> {
+  async #fail(stream: FunctionStream, entry: WaitingEntry, token: ExecutionToken): Promise<void> {
     const { readerId, log, stopping } = this.#options;
     const ir = await this.#irs.get(token.digest);
-    const { queue, functionName } = stream;
     const item = {
       ...token,
-      queue,
-      functionName,
+      ...stream,
       entry: entry.entry,
       ...claimTraits(ir, token.node, token.scope),
     };

@@ -45,21 +45,23 @@ export interface WaitingNode {
 /** Entries of one stream that are looked at. */
 const LOOKED_AT = 1_000;
 
-/** The executions that wait for a worker, of one run or of all, those of each stream in order of their arrival. */
+/** The executions that wait for a worker, of one run or of all, of each place suspects first, else in order of their arrival. */
 export async function findWaiting(
   partition: Partition,
   { queues, functions }: Unserved,
   irOf: (digest: string) => Promise<IR>,
   options: { runId?: string; limit?: number } = {},
 ): Promise<WaitingNode[]> {
-  const streams = [...queues.map((queue) => ({ queue })), ...functions];
+  const places = [...queues.map((queue) => ({ queue })), ...functions];
+  const limit = options.limit ?? LOOKED_AT;
   const waiting: WaitingNode[] = [];
-  for (const stream of streams) {
-    for (const { text, since } of await readWaiting(partition, stream, options.limit ?? LOOKED_AT)) {
+  for (const place of places) {
+    const suspects = await readWaiting(partition, { ...place, suspects: true }, limit);
+    for (const { text, since } of [...suspects, ...(await readWaiting(partition, place, limit))]) {
       const token = decodeToken(text);
       if (token?.kind !== "execution" || token.runId !== (options.runId ?? token.runId)) continue;
       const nodeId = (await irOf(token.digest)).nodes[token.node]?.id as string;
-      waiting.push({ ...stream, runId: token.runId, nodeId, scope: token.scope, since: new Date(since) });
+      waiting.push({ ...place, runId: token.runId, nodeId, scope: token.scope, since: new Date(since) });
     }
   }
   return waiting;

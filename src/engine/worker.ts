@@ -362,7 +362,7 @@ export class Worker {
         const { alone } = this.#suspects;
         // Others wait for their turn behind suspects that may be gone.
         const wait = alone && !this.#suspects.always ? { blockMs: 1 } : {};
-        const from = alone ? streams.ofSuspects() : await streams.list();
+        const from = await (alone ? streams.ofSuspects() : streams.list());
         const entries = await readReady(blocking, from, this.id, { count: free, pending, ...wait });
         if (alone && entries.length === 0) this.#suspects.none();
         pending = false;
@@ -388,8 +388,6 @@ export class Worker {
     const { partition: _number, text: _text, ...position } = entry;
     const common = { ...token, ...position };
     const unoffered = token.kind === "settle" ? undefined : this.#offers.unoffered(ir, token.node);
-    // It is put back after a while, for a worker that offers it.
-    if (position.suspects && unoffered !== undefined) return;
     this.#taken += 1;
     this.#claiming.add(key);
     if (token.kind === "settle") {
@@ -640,13 +638,16 @@ export class Worker {
   }
 
   /** Lists what is held of a partition; returns what is held no more. */
-  async #list({ partition, since }: Lane): Promise<string[]> {
-    const held = [...this.#held].flatMap(([kept, lane]) => (lane.partition === partition ? [kept] : []));
+  async #list(lane: Lane): Promise<string[]> {
+    const { partition } = lane;
+    const streams = (await this.#streams?.ofSuspects()) ?? [];
+    const { since } = lane;
+    const held = [...this.#held].flatMap(([kept, other]) => (other === lane ? [kept] : []));
     const { lost, suspects } = await renewLeases(partition, {
       worker: this.id,
       leaseMs: this.#options.leaseMs,
       held,
-      queues: this.#options.queues,
+      suspects: streams.filter((stream) => stream.partition === partition),
       since,
       leaves: this.#stopping.signal.aborted,
       alone: this.#suspects.performed,

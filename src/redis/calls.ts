@@ -95,7 +95,7 @@ export interface StreamPosition {
   queue: string;
   /** Of a function stream. */
   functionName?: string;
-  /** Of the stream of suspects: it is performed with nothing else in its process. */
+  /** Of a stream of suspects: it is performed with nothing else in its process. */
   suspects?: boolean;
   entry: string;
 }

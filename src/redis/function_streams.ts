@@ -1,12 +1,19 @@
 /**
  * Function streams: tokens that came to a worker which does not offer their function, and wait for one that does (lua/lib/offers.lua).
+ * Suspects wait in streams of their own, so that they are performed alone here, too.
  * A partition without such tokens has none.
  */
 import { DEFAULTS } from "../workflow/defaults.ts";
-import type { QueuedFunction } from "../workflow/function_of.ts";
 import type { RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
-import { controlChannel, functionField, parseFunctionField, SETTLE_QUEUE, type StreamPlace } from "./keys.ts";
+import {
+  controlChannel,
+  type FunctionStream,
+  functionField,
+  parseFunctionField,
+  SETTLE_QUEUE,
+  type StreamPlace,
+} from "./keys.ts";
 import type { Partition } from "./partition.ts";
 import type { ReadyEntry } from "./ready.ts";
 import { countReply, tidyReply } from "./replies.ts";
@@ -24,13 +31,13 @@ export async function announceOpened(connection: RedisConnection, namespace: str
 }
 
 /** The function streams of a partition. */
-export async function listFunctionStreams(partition: Partition): Promise<QueuedFunction[]> {
+export async function listFunctionStreams(partition: Partition): Promise<FunctionStream[]> {
   const fields = await partition.orAway(partition.connection.redis.hkeys(partition.keys.functions));
   return fields.map(parseFunctionField);
 }
 
 /** What happened to a function stream since it was counted last. */
-export interface Count extends QueuedFunction {
+export interface Count extends FunctionStream {
   /** For so long workers of the queue lived and none offered the function, ms. */
   waits: number;
   /** A live worker offers it. */
@@ -47,9 +54,9 @@ export async function countUnoffered(
   const atOnce = partition.limits.members;
   for (let first = 0; first < counts.length; first += atOnce) {
     const list = new KeyList([partition.keys.meta, partition.keys.functions]);
-    const streams = counts.slice(first, first + atOnce).map(({ queue, functionName, waits, offered }) => ({
-      function: functionField(queue, functionName),
-      stream: list.position(partition.keys.ready(queue, functionName)),
+    const streams = counts.slice(first, first + atOnce).map(({ waits, offered, ...place }) => ({
+      function: functionField(place),
+      stream: list.position(partition.keys.stream(place)),
       waits,
       offered,
     }));
@@ -71,10 +78,10 @@ export interface WaitingEntry extends ReadyEntry {
 /** The first entries of a ready stream, whoever they were delivered to. */
 export async function readWaiting(
   partition: Partition,
-  stream: { queue: string; functionName?: string },
+  stream: StreamPlace,
   limit: number,
 ): Promise<WaitingEntry[]> {
-  const key = partition.keys.ready(stream.queue, stream.functionName);
+  const key = partition.keys.stream(stream);
   const entries = await partition.orAway(partition.connection.redis.xrange(key, "-", "+", "COUNT", limit));
   return entries.map(([entry, [, text = "", , waited = "0"]]) => ({
     ...stream,
@@ -86,7 +93,7 @@ export async function readWaiting(
   }));
 }
 
-/** All streams of tokens of a partition: of the queues that have had a worker, of their suspects, and of functions. */
+/** All streams of tokens of a partition: of the queues that have had a worker, of their suspects, and of functions of both. */
 export async function listReadyStreams(partition: Partition): Promise<StreamPlace[]> {
   const queues = await partition.queues();
   const suspects = queues.filter((queue) => queue !== SETTLE_QUEUE);

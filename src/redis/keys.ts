@@ -1,14 +1,18 @@
 /** The names of all keys. Everything of a partition shares one hash tag, so that one script sees all it needs. */
+import type { QueuedFunction } from "../workflow/function_of.ts";
 
 /** Settle tokens lie in a queue of their own, which each worker reads whatever its others are. No node's queue is named so. */
 export const SETTLE_QUEUE = "~settle";
 
-/** Which stream of tokens: a queue's, that of a function of it, or that of its suspects. */
+/** Which stream of tokens: a queue's, that of a function of it, or that of the suspects of either. */
 export interface StreamPlace {
   queue: string;
   functionName?: string;
   suspects?: boolean;
 }
+
+/** A stream of tokens that wait for a worker which offers their function; suspects wait in one of their own. */
+export type FunctionStream = StreamPlace & QueuedFunction;
 
 export class PartitionKeys {
   readonly namespace: string;
@@ -59,18 +63,18 @@ export class PartitionKeys {
   }
   /** stream: tokens that wait for a worker of this queue; with a function: for one that offers it */
   ready(queue: string, functionName?: string): string {
-    return `${this.#base}:ready:${functionName === undefined ? queue : functionField(queue, functionName)}`;
+    return `${this.#base}:ready:${streamName(queue, functionName)}`;
   }
-  /** hash: the function streams that exist, by `functionField` (lua/lib/offers.lua) */
+  /** hash: the function streams that exist, those of suspects included, by `functionField` (lua/lib/offers.lua) */
   get functions(): string {
     return `${this.#base}:functions`;
   }
-  /** stream: tokens of this queue that are performed with nothing else in their process */
-  suspects(queue: string): string {
-    return `${this.#base}:suspects:${queue}`;
+  /** stream: tokens of this queue that are performed with nothing else in their process; with a function: for a worker that offers it */
+  suspects(queue: string, functionName?: string): string {
+    return `${this.#base}:suspects:${streamName(queue, functionName)}`;
   }
   stream({ queue, functionName, suspects }: StreamPlace): string {
-    return suspects ? this.suspects(queue) : this.ready(queue, functionName);
+    return suspects ? this.suspects(queue, functionName) : this.ready(queue, functionName);
   }
   /** hash: one run's state (fields: lua/lib/run.lua) */
   run(runId: string): string {
@@ -100,15 +104,29 @@ export class PartitionKeys {
 
 const PLAIN_NAME = /^[\w.-]+$/;
 
-/** A function of a queue as a part of key names. A queue's name contains no `/`; a function's may be any text. */
-export function functionField(queue: string, functionName: string): string {
+/** A queue, or a function of it, as a part of key names. A queue's name contains no `/`; a function's may be any text. */
+function streamName(queue: string, functionName?: string): string {
+  if (functionName === undefined) return queue;
   const isPlain = PLAIN_NAME.test(functionName);
   return `${queue}/${isPlain ? functionName : encodeURIComponent(JSON.stringify(functionName))}`;
 }
 
-export function parseFunctionField(field: string): { queue: string; functionName: string } {
-  const [queue = "", code = ""] = field.split("/");
-  return { queue, functionName: PLAIN_NAME.test(code) ? code : JSON.parse(decodeURIComponent(code)) };
+/** What a script calls a stream of suspects. No queue's name begins so. */
+const SUSPECTS = "!";
+
+/** The name of a queue's suspects among the streams of a call (lua/lib/losses.lua). */
+export const suspectsName = (queue: string): string => `${SUSPECTS}${queue}`;
+
+/** The field of a function stream in the hash of those that exist. */
+export function functionField({ queue, functionName, suspects }: FunctionStream): string {
+  return `${suspects ? SUSPECTS : ""}${streamName(queue, functionName)}`;
+}
+
+export function parseFunctionField(field: string): FunctionStream {
+  const suspects = field.startsWith(SUSPECTS);
+  const [queue = "", code = ""] = field.slice(suspects ? SUSPECTS.length : 0).split("/");
+  const functionName = PLAIN_NAME.test(code) ? code : JSON.parse(decodeURIComponent(code));
+  return { queue, functionName, ...(suspects && { suspects }) };
 }
 
 /** Pub/Sub channel on which workers hear of halted runs. */

@@ -13,7 +13,7 @@ import { CALL_LIMITS, type CallLimits } from "./call_limits.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
 import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
-import { functionField, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
+import { type FunctionStream, functionField, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
 import { packIR } from "./pack.ts";
 import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
 import { runScript, type ScriptName } from "./scripts.ts";
@@ -435,16 +435,18 @@ export class Partition {
       stream: list.position(this.keys.stream(item)),
       entry: item.entry,
       alone: item.suspects || undefined,
-      ...(item.unoffered !== undefined && {
-        moves_to: list.position(this.keys.ready(item.queue, item.unoffered)),
-        function: functionField(item.queue, item.unoffered),
-      }),
+      ...(item.unoffered !== undefined && this.#move(list, { ...item, functionName: item.unoffered })),
       needs: item.needs.length > 0 ? item.needs : undefined,
       waits: item.waits || undefined,
       withdraws: item.withdraws || undefined,
       guarded: item.guarded || undefined,
       unless: item.unless,
     };
+  }
+
+  /** Where a token goes whose function its worker does not offer: suspects to their own. */
+  #move(list: KeyList, to: FunctionStream) {
+    return { moves_to: list.position(this.keys.stream(to)), function: functionField(to) };
   }
 
   /** Runs a script and parses its answer. @throws FenceError, RedisAwayError */

@@ -2,14 +2,12 @@
 
 import type { StreamPosition } from "./calls.ts";
 import { isAway, LONGEST_BLOCK_MS, RedisAwayError, type RedisConnection } from "./connection.ts";
+import type { StreamPlace } from "./keys.ts";
 import { FenceError, GROUP, type Partition } from "./partition.ts";
 
-/** A stream of tokens for workers of a queue; with a function, for those of them that offer it. Or that of the queue's suspects. */
-export interface ReadyStream {
+/** A stream of tokens for workers of a queue; with a function, for those of them that offer it. */
+export interface ReadyStream extends StreamPlace {
   partition: Partition;
-  queue: string;
-  functionName?: string;
-  suspects?: boolean;
 }
 
 /** A token as it lies in a ready stream. */

@@ -5,7 +5,7 @@
 import type { IR } from "../workflow/ir.ts";
 import type { CallLimits } from "./call_limits.ts";
 import type { KeyList } from "./key_list.ts";
-import { type PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
+import { type PartitionKeys, SETTLE_QUEUE, suspectsName } from "./keys.ts";
 import { queuesOf } from "./pack.ts";
 
 /** The partition in which the call is made. */
@@ -29,7 +29,9 @@ export function suspectStreamsOf(
   keys: PartitionKeys,
   queues: Iterable<string>,
 ): Record<string, number> {
-  return Object.fromEntries([...queues].map((queue) => [`!${queue}`, list.position(keys.suspects(queue))]));
+  return Object.fromEntries(
+    [...queues].map((queue) => [suspectsName(queue), list.position(keys.suspects(queue))]),
+  );
 }
 
 export function stepCall(list: KeyList, { keys, limits }: StepPlace, irs: Iterable<IR>) {

@@ -294,9 +294,9 @@ export async function reviveRun(partition: Partition, run: KnownRun) {
   const revive = async (scopes: readonly string[], nodes: readonly { node: number; queue: string }[]) => {
     const placed = nodes.map((one) => {
       const name = functionOf(run.ir.nodes[one.node] as IRNode);
-      return name === undefined
-        ? one
-        : { ...one, function_stream: list.position(keys.ready(one.queue, name)) };
+      if (name === undefined) return one;
+      const function_stream = list.position(keys.ready(one.queue, name));
+      return { ...one, function_stream, function_suspects: list.position(keys.suspects(one.queue, name)) };
     });
     const reply = await partition.withIR(run.digest, run.ir, async () => {
       const call = await common();

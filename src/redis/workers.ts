@@ -1,5 +1,6 @@
 /** Workers as the others of their partition know them: what they list, and what is left of those that are gone. */
 import { LISTED } from "../token/letters.ts";
+import type { StreamPlace } from "./keys.ts";
 import type { Partition } from "./partition.ts";
 import { renewReply } from "./replies.ts";
 
@@ -9,8 +10,8 @@ export interface Listing {
   leaseMs: number;
   /** Kept tokens. */
   held: readonly string[];
-  /** Queues that it reads. */
-  queues: readonly string[];
+  /** Streams of suspects that it reads. */
+  suspects: readonly StreamPlace[];
   /** Since when it may have been handed tokens that it does not know of, by `performance.now()`. */
   since: number;
   /** It is told to stop: what it does not finish is nobody's fault. */
@@ -19,13 +20,13 @@ export interface Listing {
   alone: string;
 }
 
-/** Lists what a worker holds: its leases are renewed. Returns the tokens that are held no more, and how many suspects wait in its queues. */
+/** Lists what a worker holds: its leases are renewed. Returns the tokens that are held no more, and how many suspects wait for it. */
 export async function renewLeases(
   partition: Partition,
   listing: Listing,
 ): Promise<{ lost: string[]; suspects: number }> {
-  const { worker, leaseMs, held, queues, since, leaves, alone } = listing;
-  const streams = queues.map((queue) => partition.keys.suspects(queue));
+  const { worker, leaseMs, held, since, leaves, alone } = listing;
+  const streams = listing.suspects.map((place) => partition.keys.stream(place));
   let suspects = 0;
   const { meta, leases, workers, listings, lastWords } = partition.keys;
   const atOnce = partition.limits.members;

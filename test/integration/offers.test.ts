@@ -45,6 +45,19 @@ const keyOf = (functionName?: string) => partition.keys.ready("default", functio
 const waiting = (functionName: string, count: number) =>
   until(async () => (await connection.redis.xlen(keyOf(functionName))) === count, `${count} tokens wait`);
 
+/** A reader's clock that looks when it is told to. */
+async function clockOf(timeoutMs: number): Promise<UnofferedClock> {
+  const { database } = engine;
+  await partition.refresh();
+  return new UnofferedClock(partition, database, new IRCache(database), {
+    readerId: "reader-of-test",
+    timeoutMs,
+    limits: LIMITS,
+    log: silent,
+    stopping: new AbortController().signal,
+  });
+}
+
 async function nodeOf(runId: string, nodeId: string) {
   return (await engine.client.listNodes(runId, { nodeIds: [nodeId] }))[0];
 }
@@ -123,6 +136,75 @@ describe("a rolling deploy", () => {
   });
 });
 
+describe("a suspect", () => {
+  let hold = () => {};
+  afterEach(() => hold());
+  const begins = () =>
+    new Promise<void>((resolve) => {
+      hold = resolve;
+    });
+  const key = (place: object) => partition.keys.stream({ queue: "default", suspects: true, ...place });
+  const lies = (functionName?: string) => connection.redis.xrange(key({ functionName }), "-", "+");
+
+  /** Workers are lost with an execution of `name`; those that are left know nothing of it. Returns its run. */
+  async function becomesSuspect(name: string, suspects: "here" | "only"): Promise<string> {
+    const more = { leaseMs: 300 };
+    await startWorker(offering("old"), more);
+    if (suspects === "only") await startWorker(offering("old"), { ...more, suspects });
+    const [runId = ""] = await submit([fn("a", name), fn("b", "old")], { edges: edges("a -> b") });
+    // A loss is not charged when the lost worker said that nothing had begun. So: as many as it takes.
+    const isSuspect = async () => (await lies(name)).length === 1;
+    while (!(await isSuspect())) {
+      let called = false;
+      const handler = () => {
+        called = true;
+        return begins();
+      };
+      const handlers = { [name]: handler };
+      const lost = new Worker({ ...engine.settings, ...more, handlers, log: silent, suspects: () => {} });
+      await lost.start();
+      await until(async () => called || isSuspect(), "its handler begins");
+      await lost.abandon();
+      const gone = "update hitzero.worker_registry set stopped_at = now() where worker_id = $1";
+      await engine.database.query(gone, [lost.id]);
+    }
+    return runId;
+  }
+
+  test.each(["here", "only"] as const)(
+    "of workers that perform suspects %s is taken up by a later one that offers its function; until then it lies still",
+    async (suspects) => {
+      const name = `fickle_${suspects}`;
+      const runId = await becomesSuspect(name, suspects);
+      const before = await lies(name);
+      for (const other of await submit([fn("a", "old")], {}, 20))
+        expect(await ended(other)).toMatchObject({ status: "COMPLETED" });
+      expect([await lies(name), await lies()]).toEqual([before, []]);
+      const found = await engine.client.waitingForWorkers(
+        await engine.client.getRun(runId),
+        (await engine.client.register({ name: "found", nodes: [fn("a", name)], edges: [] })).ir,
+      );
+      expect(found).toMatchObject([{ nodeId: "a", functionName: name }]);
+      await startWorker(offering(name), { suspects });
+      expect(await ended(runId)).toMatchObject({ status: "COMPLETED" });
+      expect(await nodeOf(runId, "a")).toMatchObject({ attempt: 1, retry_count: 0 });
+    },
+  );
+
+  test("that nobody offers fails after a while", async () => {
+    const name = "fickle_lost";
+    const runId = await becomesSuspect(name, "only");
+    const clock = await clockOf(5);
+    await until(async () => {
+      await clock.look();
+      return (await lies(name)).length === 0;
+    }, "its time is over");
+    const message = `no live worker of queue default has offered the function ${name} for 0.005 s`;
+    expect(await ended(runId)).toMatchObject({ status: "FAILED", error: { code: "HANDLER_NOT_FOUND" } });
+    expect(await nodeOf(runId, "a")).toMatchObject({ attempt: 1, error: { message } });
+  });
+});
+
 test("who waits for which worker is told: by the client, by doctor, and what the record needs as the code knows it", async () => {
   await startWorker(offering("old"));
   const nodes = [
@@ -181,16 +263,9 @@ describe("a function that nobody offers", () => {
   let database: TestEngine["database"];
   let clock: UnofferedClock;
 
-  beforeEach(() => {
+  beforeEach(async () => {
     ({ database } = engine);
-    clock = new UnofferedClock(partition, database, new IRCache(database), {
-      readerId: "reader-of-test",
-      timeoutMs: 5,
-      limits: LIMITS,
-      log: silent,
-      stopping: new AbortController().signal,
-    });
-    return partition.refresh();
+    clock = await clockOf(5);
   });
   const look = async (times: number) => {
     for (let look = 0; look < times; look += 1) {

@@ -149,7 +149,7 @@ export const list = ({ partition }: Game, more: Partial<Listing> = {}) =>
     worker: WORKER,
     leaseMs: 10_000,
     held: [],
-    queues: ["default"],
+    suspects: [],
     since: performance.now(),
     leaves: false,
     alone: "",
