@@ -2,7 +2,7 @@
 -- Applies one command to a run, once: cancel, pause, resume, time_out (its own limit), or stuck (nothing of it is in reach). What it means for executions that wait is
 -- `sweep`'s; those in flight hear of it from their workers.
 -- KEYS  1 meta · 2 journal · 3 run · 4 tombstone
--- ARGV  1 JSON {layout, epoch, timeline, call, now, tombstone_ms, id, seq, kind}: seq orders a run's commands; 0 for time_out and stuck
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, id, seq, kind}: seq orders a run's commands; 0 for time_out and stuck
 -- reply applied | repeated | paused (it is already) | not_paused | final | gone | unstarted | refused
 -- Journal: c.
 --@include lib/fence.lua
@@ -27,8 +27,8 @@ if not run.exists then
   if tombstone == 'cancel ' .. integer(call.seq) then return answer('repeated') end
   if tombstone then return answer('gone') end
   if call.kind ~= 'cancel' then return answer('unstarted') end
-  -- It never starts: the tombstone refuses every start that may still be on its way.
-  write('SET', KEYS[4], 'cancel ' .. integer(call.seq), 'PX', integer(call.tombstone_ms))
+  -- It never starts: the tombstone refuses every start that may still be on its way, and stands until the end of the run is on record.
+  write('SET', KEYS[4], 'cancel ' .. integer(call.seq))
   run.generation, step.zero, step.halted = '1', STATUS.cancelled, 'cancel'
   journal(step, run, 1)
   return answer('applied')

@@ -145,9 +145,11 @@ local function settle_part(step, run, top, work)
   local kind = mode_arrival(mode, top[3], edge[3])
   local origin = string.sub(mode, 1, 1) == MODE.upstream_failed and string.sub(mode, 2) or integer(tonumber(node) or 0)
   top[3] = top[3] + 1
-  -- What comes of the last edge stands in its place: a long chain makes no deep stack.
-  if not one_of(run, 'o' .. node, top[3]) then work[#work] = nil end
   arrive(step, run, edge, node, cross(scope, edge), kind, origin, work)
+  -- All that a node sends is in before what follows from it, whatever the order of its edges.
+  if work[#work] ~= top then work[#work], work[#work - 1] = top, work[#work] end
+  -- With its last edge it is done with: a long chain makes no deep stack.
+  if not one_of(run, 'o' .. node, top[3]) then work[#work] = nil end
 end
 
 -- A settle token holds the counters of the scopes that its work is in.

@@ -23,9 +23,11 @@ import {
   giveSignal,
   hasRest,
   type KnownRun,
+  openBurials,
   reviveRun,
   sweepRun,
 } from "../redis/upkeep.ts";
+import { isFinalRunStatus } from "../token/lifecycle.ts";
 import type { Limits } from "./limits.ts";
 import type { Recorder } from "./recorder.ts";
 import { isSignalled } from "./signals.ts";
@@ -74,28 +76,31 @@ export class CommandApplier {
       await this.#recorder.carryOn(run_id, "bury", async () => {
         const known = await this.#recorder.irOf(run_id);
         const node = known?.ir.nodes.findIndex(({ id }) => id === node_id) ?? -1;
-        this.#recorder.burials.push({ runId: run_id, burial: [node, scope] });
+        this.#recorder.toBury(run_id, [node, scope]);
       });
     }
   }
 
-  /** Applies the commands that are open. One for a run that has not started yet waits, unless it cancels; those behind it do too. */
-  async applyCommands(): Promise<void> {
-    const unstarted = new Set<string>();
-    for (const command of await listOpenCommands(
-      this.#database,
-      this.#partition.number,
-      this.#limits.commands,
-    )) {
-      // It may start just now: a resume must not come before its pause.
-      if (unstarted.has(command.run_id) && command.kind !== "cancel") continue;
-      const word = await this.#apply(command);
-      if (word === "unstarted") unstarted.add(command.run_id);
-      this.#log.info({ run_id: command.run_id, kind: command.kind, word }, "a command was given to a run");
+  /**
+   * Applies the commands that are open. Those of a run that has not started on record wait for that, in their order, but for one that cancels.
+   * Answers whether there are such. A run that is over on record hears of nothing: Redis remembers it for some minutes only.
+   */
+  async applyCommands(): Promise<boolean> {
+    let waiting = false;
+    const { commands: limit } = this.#limits;
+    for (const command of await listOpenCommands(this.#database, this.#partition.number, limit)) {
+      const { run_id, kind, status, command_seq } = command;
+      if (status === "PENDING" && kind !== "cancel" && kind !== "fail") {
+        waiting = true;
+        continue;
+      }
+      const word = isFinalRunStatus(status) && kind !== "fail" ? "final" : await this.#apply(command);
+      this.#log.info({ run_id, kind, word }, "a command was given to a run");
       // What took effect is closed by the transaction that records it.
       const refusal = word === "failed" ? "applied" : REFUSALS[word];
-      if (refusal) await closeCommands(this.#database, [command.command_seq], refusal);
+      if (refusal) await closeCommands(this.#database, [command_seq], refusal);
     }
+    return waiting;
   }
 
   async #apply(command: OpenCommand) {
@@ -171,13 +176,13 @@ export class CommandApplier {
   /** Withdraws what is left of the items of maps that are gone. */
   async bury(): Promise<void> {
     const { burials } = this.#recorder;
-    for (let one = burials[0]; one; one = burials[0]) {
-      const { runId, burial } = one;
+    for (const [runId, asked] of burials) {
       await this.#recorder.carryOn(runId, "bury", async () => {
         const known = await this.#recorder.irOf(runId);
-        if (known) await sweepRun(this.#partition, { runId, ...known }, [burial]);
+        const left = await openBurials(this.#partition, runId, asked);
+        if (known && left.length > 0) await sweepRun(this.#partition, { runId, ...known }, left);
       });
-      burials.shift();
+      burials.delete(runId);
     }
   }
 

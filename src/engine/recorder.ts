@@ -80,8 +80,8 @@ export class Recorder {
   commanded = false;
   /** Executions whose workers are to be told that nobody wants them. */
   readonly withdrawn: Withdrawn[] = [];
-  /** Maps that are gone, of whose items the rest is to be withdrawn. */
-  readonly burials: { runId: string; burial: Burial }[] = [];
+  /** Maps that are gone, by their run, of whose items the rest is to be withdrawn. */
+  readonly burials = new Map<string, Burial[]>();
   /** Child runs to be started. */
   readonly children: (ChildRecord & { paused: boolean })[] = [];
   readonly #partition: Partition;
@@ -318,6 +318,12 @@ export class Recorder {
     };
   }
 
+  toBury(runId: string, burial: Burial): void {
+    const known = this.burials.get(runId);
+    if (known) known.push(burial);
+    else this.burials.set(runId, [burial]);
+  }
+
   /** After the commit. */
   async #recorded(last: { seq: number; call: string }, batch: RecordBatch, written: Written, left: LeftOut) {
     if (written.illegal > 0) {
@@ -331,7 +337,7 @@ export class Recorder {
       this.children.push({ ...child, paused: written.pausedParents.has(child.parentRunId) });
     }
     this.withdrawn.push(...batch.withdrawn);
-    this.burials.push(...batch.burials);
+    for (const { runId, burial } of batch.burials) this.toBury(runId, burial);
     this.row.recorded_seq = last.seq;
     this.row.recorded_call = last.call;
     await this.#cleanUp(batch, left, last.seq);

@@ -24,7 +24,7 @@ import {
 } from "../postgres/partitions.ts";
 import { heartbeat, readServices, signOff } from "../postgres/registry.ts";
 import { listUnstarted } from "../postgres/runs.ts";
-import { RedisConnection } from "../redis/connection.ts";
+import { isShortOfMemory, RedisConnection } from "../redis/connection.ts";
 import { listReadyStreams, tidyStreams } from "../redis/function_streams.ts";
 import { FenceError, LAYOUT, type Meta, newNonce, Partition } from "../redis/partition.ts";
 import { refuseMissingRights } from "../redis/rights.ts";
@@ -47,7 +47,7 @@ import {
 import { faultText } from "./own_fault.ts";
 import { HistoryLostError, type Pace, Recorder, startingPace } from "./recorder.ts";
 import { checkOptions } from "./settings.ts";
-import { startRun } from "./start_run.ts";
+import { type StartWord, startRun } from "./start_run.ts";
 import { UnofferedClock } from "./unoffered.ts";
 import { VERSION } from "./version.ts";
 
@@ -71,6 +71,8 @@ const SWEEP_MS = 1_000;
 const STOP_LIMIT_MS = 5_000;
 /** Between tries to get the lease of a partition and to open it. */
 const LEASE_TRIES_MS = 500;
+/** A reader's call that is lost is made so often, in all, before its round is given up (within 0.6 s: a new socket takes 0.1 s). */
+const READER_TRIES = 6;
 /** A reader that is interrupted, by a call that was lost for instance, is soon back; when nothing comes of it, twice as late each time. */
 const INTERRUPTED_MS = 50;
 
@@ -103,6 +105,8 @@ export class Supervisor {
   #readers: Promise<void>[] = [];
   /** Connections of those that read. */
   readonly #reading = new Set<RedisConnection>();
+  /** Partitions whose Redis starts nothing for want of memory, as was logged. */
+  readonly #memoryShort = new Set<number>();
   #timer: NodeJS.Timeout | undefined;
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
@@ -184,7 +188,8 @@ export class Supervisor {
   }
 
   #partitionOf(connection: RedisConnection, number: number): Partition {
-    return new Partition(connection, this.#options.namespace, number, this.#installation, this.#limits);
+    const { namespace } = this.#options;
+    return new Partition(connection, namespace, number, this.#installation, this.#limits, READER_TRIES);
   }
 
   async #beat(): Promise<void> {
@@ -310,6 +315,8 @@ export class Supervisor {
       log: this.#log,
       stopping: this.#stopping.signal,
     });
+    /** Commands wait for their runs to start on record. */
+    let waiting = false;
     let sweptAt = Number.NEGATIVE_INFINITY;
     let reviveAt = performance.now() + this.#options.stuckMs / 5;
     let tidiedAt = performance.now();
@@ -339,9 +346,9 @@ export class Supervisor {
       await commands.bury();
       await commands.announceWithdrawn();
       await this.#startChildren(partition, irs, recorder);
-      if (due || bell.nudged || recorder.commanded) {
+      if (due || bell.nudged || recorder.commanded || (waiting && recorded > 0)) {
         bell.nudged = recorder.commanded = false;
-        await commands.applyCommands();
+        waiting = await commands.applyCommands();
       }
       if (due || recorder.unswept) await commands.sweep();
       health.said = "";
@@ -381,7 +388,7 @@ export class Supervisor {
     for (let child = children.shift(); child; child = children.shift()) {
       const { runId, digest, input, paused } = child;
       const run = { runId, generation: 1, digest, epoch: partition.epoch, input, paused };
-      await recorder.carryOn(runId, "start", async () => startRun(partition, await irs.get(digest), run));
+      if ((await this.#startRun(partition, irs, recorder, run)) === "no_memory") children.length = 0;
     }
   }
 
@@ -392,9 +399,31 @@ export class Supervisor {
     for (const row of await listUnstarted(database, number, START_GRACE_MS, this.#limits.unstarted)) {
       const { run_id: runId, generation, ir_digest: digest, input, parent_paused: paused } = row;
       const run = { runId, generation, digest, epoch, input, paused };
-      const start = async () => startRun(partition, await irs.get(digest), run);
-      if ((await recorder.carryOn(runId, "start", start)) === "started")
+      const word = await this.#startRun(partition, irs, recorder, run);
+      if (word === "no_memory") return;
+      if (word === "started")
         this.#log.info({ run_id: runId }, "an accepted run that never started is started");
+    }
+  }
+
+  /** Undefined: the run is refused, and ended. A Redis without memory starts nothing, but goes on with what it has. */
+  async #startRun(
+    partition: Partition,
+    irs: IRCache,
+    recorder: Recorder,
+    run: Parameters<typeof startRun>[2],
+  ): Promise<StartWord | "no_memory" | undefined> {
+    const start = async () => startRun(partition, await irs.get(run.digest), run);
+    try {
+      const word = await recorder.carryOn(run.runId, "start", start);
+      this.#memoryShort.delete(partition.number);
+      return word;
+    } catch (error) {
+      if (!isShortOfMemory(error)) throw error;
+      if (!this.#memoryShort.has(partition.number))
+        this.#log.warn({ partition: partition.number }, "Redis has no memory left: runs start when it has");
+      this.#memoryShort.add(partition.number);
+      return "no_memory";
     }
   }
 }

@@ -1,4 +1,5 @@
 /** Commands to runs: rows first, then applied once, in order. */
+import type { RunStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
 import { dated, momentOf } from "./moments.ts";
 
@@ -22,7 +23,8 @@ export interface OpenCommand extends Row {
   run_id: string;
   /** `fail` comes from a worker. */
   kind: UserCommand | "fail";
-  ir_digest: string;
+  /** Of the run, on record. */
+  status: RunStatus;
   issued_at: Date;
   issued_by: string | null;
   signal_name: string | null;
@@ -70,17 +72,17 @@ export async function askToFail(
   );
 }
 
-/** Commands of a partition that are not applied yet, in order. */
+/** Commands of a partition that are not applied yet, in order; those that wait for their run to start come behind all others. */
 export async function listOpenCommands(
   database: Queryable,
   partition: number,
   limit: number,
 ): Promise<OpenCommand[]> {
   const { rows } = await database.query<OpenCommand>(
-    `select c.command_seq, c.run_id, c.kind, r.ir_digest, ${momentOf("c.issued_at")}, c.issued_by, c.signal_name, c.scope,
-       c.payload
+    `select c.command_seq, c.run_id, c.kind, r.status, ${momentOf("c.issued_at")}, c.issued_by, c.signal_name, c.scope, c.payload
      from hitzero.commands c join hitzero.runs r using (run_id)
-     where c.partition = $1 and c.applied_at is null order by c.command_seq limit $2`,
+     where c.partition = $1 and c.applied_at is null
+     order by r.status = 'PENDING' and c.kind not in ('cancel', 'fail'), c.command_seq limit $2`,
     [partition, limit],
   );
   return dated(rows, "issued_at");
@@ -118,7 +120,10 @@ export async function commandEffect(database: Queryable, commandId: string): Pro
   return rows[0]?.message;
 }
 
-/** Unfinished runs of a partition that were halted or resumed: a new reader sees to it that this went through. */
+/**
+ * Unfinished runs of a partition that were halted or resumed: a new reader sees to it that this went through. In random order: a reader that
+ * is interrupted does not begin with the same ones each time.
+ */
 export async function listCommanded(
   database: Queryable,
   partition: number,
@@ -128,7 +133,7 @@ export async function listCommanded(
      from hitzero.runs r join hitzero.event_log e using (run_id)
      where r.partition = $1 and r.status in ('RUNNING', 'PAUSED')
        and (e.event_type in ('run_cancelling', 'run_timed_out', 'run_resumed') or e.data ? 'halted')
-     group by r.run_id`,
+     group by r.run_id order by random()`,
     [partition],
   );
   return rows;

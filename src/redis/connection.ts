@@ -74,6 +74,19 @@ export function isAway(error: unknown): boolean {
   );
 }
 
+/** Did the call, or its reply, get lost on the way? Otherwise the server answered, of its state. */
+export function isLost(error: unknown): boolean {
+  if (!(error instanceof RedisAwayError)) return false;
+  return !(error.cause instanceof Error) || meaningOf(error.cause.message) === undefined;
+}
+
+/** It has no memory left: what begins anew is refused, what goes on is not. */
+export function isShortOfMemory(error: unknown): boolean {
+  return (
+    error instanceof RedisAwayError && /^OOM\b/.test(String((error.cause as Error | undefined)?.message))
+  );
+}
+
 export interface ConnectionOptions {
   /** Told of errors after the first connect. */
   onError?: (error: Error) => void;

@@ -7,11 +7,12 @@
 import { randomBytes } from "node:crypto";
 import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
+import { pause } from "../base/wait.ts";
 import { OUTPUT } from "../token/letters.ts";
 import type { IR } from "../workflow/ir.ts";
 import { CALL_LIMITS, type CallLimits } from "./call_limits.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
-import { isAway, RedisAwayError, type RedisConnection } from "./connection.ts";
+import { isAway, isLost, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
 import { type FunctionStream, functionField, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
 import { packIR } from "./pack.ts";
@@ -25,8 +26,11 @@ export const LAYOUT = "4";
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";
 
-/** Longer than any start may be under way. */
-export const TOMBSTONE_MS = 300_000;
+/** Before a lost call is made again; twice as long each time. */
+const AGAIN_MS = 20;
+
+/** Longer than any start may be under way. Whoever asks for more after that knows the run's end from the record. */
+const TOMBSTONE_MS = 300_000;
 
 /** The partition does not take this call: it is closed, or belongs to another epoch, server, release or database. */
 export class FenceError extends HitzeroError {
@@ -95,6 +99,8 @@ export class Partition {
   readonly limits: CallLimits;
   /** The epoch that calls carry; `refresh` reads it from the partition. */
   epoch = "";
+  /** A script call that is lost is made so often, in all. Scripts answer repeats rightly. */
+  readonly tries: number;
 
   constructor(
     connection: RedisConnection,
@@ -102,11 +108,13 @@ export class Partition {
     number: number,
     installation: string,
     limits: CallLimits = CALL_LIMITS,
+    tries = 1,
   ) {
     this.connection = connection;
     this.number = number;
     this.installation = installation;
     this.limits = limits;
+    this.tries = tries;
     this.keys = new PartitionKeys(namespace, number);
   }
 
@@ -459,8 +467,24 @@ export class Partition {
     return this.#parse(await this.#raw(name, keys, args), schema);
   }
 
-  #raw(name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<string[]> {
-    return this.orAway(runScript(this.connection.redis, name, keys, args));
+  async #raw(name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<string[]> {
+    let lost: unknown;
+    for (let tries = 1; tries <= this.tries; tries += 1) {
+      if (lost !== undefined) {
+        await pause(AGAIN_MS * 2 ** (tries - 2));
+        const server = await this.connection.identity().catch(() => undefined);
+        if (server === undefined) continue;
+        // A call was decided for the server that it names, and goes to no other.
+        if (server !== (JSON.parse(args[0] as string) as { timeline?: string }).timeline) break;
+      }
+      try {
+        return await this.orAway(runScript(this.connection.redis, name, keys, args));
+      } catch (error) {
+        if (!isLost(error)) throw error;
+        lost = error;
+      }
+    }
+    throw lost;
   }
 
   #parse<T>(reply: readonly string[], schema: { parse(value: unknown): T }): T {

@@ -12,7 +12,7 @@ import { readWaiting } from "./function_streams.ts";
 import { KeyList } from "./key_list.ts";
 import { controlChannel, SETTLE_QUEUE, type StreamPlace } from "./keys.ts";
 import { queuesOf } from "./pack.ts";
-import { GROUP, type Partition, TOMBSTONE_MS } from "./partition.ts";
+import { GROUP, type Partition } from "./partition.ts";
 import {
   commandReply,
   compensateReply,
@@ -173,13 +173,7 @@ export type CommandKind = "cancel" | "pause" | "resume" | "time_out" | "stuck";
 /** Applies one command to a run, once. `seq` orders a run's commands; 0 for its own time limit. */
 export async function applyCommand(partition: Partition, runId: string, kind: CommandKind, seq: number) {
   const { keys } = partition;
-  const json = {
-    ...(await partition.fence(partition.epoch)),
-    tombstone_ms: TOMBSTONE_MS,
-    id: runId,
-    seq,
-    kind,
-  };
+  const json = { ...(await partition.fence(partition.epoch)), id: runId, seq, kind };
   const names = [keys.meta, keys.journal(partition.epoch), keys.run(runId), keys.tombstone(runId)];
   return (await partition.call("command", names, [JSON.stringify(json)], commandReply)).word;
 }
@@ -256,6 +250,17 @@ async function runCall(partition: Partition, { runId, digest, ir }: KnownRun, ke
 
 /** A map that is gone while items of it were under way: its node, and its scope. */
 export type Burial = [node: number, scope: string];
+
+/** Which of these are still to be done? A new reader is told of all that ever were. */
+export async function openBurials(
+  partition: Partition,
+  runId: string,
+  burials: readonly Burial[],
+): Promise<Burial[]> {
+  const fields = burials.map(([node, scope]) => (scope === "" ? `b${node}` : `b${node}@${scope}`));
+  const values = await partition.readFields(runId, fields);
+  return burials.filter((_burial, index) => values[index] !== null);
+}
 
 /**
  * Brings a run's executions in line with its state (halted, resumed, maps that are gone), a part at a time. Then nothing is left of the

@@ -1,7 +1,8 @@
 /** Cancel, pause, resume, time limits, fail_fast and max_parallel_nodes through the whole engine. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { acceptCommand } from "../../src/postgres/commands.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { applyCommand } from "../../src/redis/upkeep.ts";
+import { applyCommand, nudgeReader } from "../../src/redis/upkeep.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { until } from "../support/until.ts";
 
@@ -138,6 +139,32 @@ describe("cancel", () => {
       message: expect.stringContaining("COMPLETED"),
     });
     await expect(engine.client.cancel(crypto.randomUUID())).rejects.toMatchObject({ code: "RUN_NOT_FOUND" });
+  });
+
+  test("of a run that ended meanwhile is refused, also when Redis has long forgotten the run", async () => {
+    const runId = await submit({ nodes: [node("a")] });
+    const { run } = await ended(runId);
+    const connection = await RedisConnection.open(engine.settings.redisUrl);
+    try {
+      const partition = engine.partition(connection);
+      await until(
+        async () => (await connection.redis.del(partition.keys.tombstone(runId))) === 1,
+        "Redis has forgotten it",
+      );
+      // What stands open when no reader was there to apply it.
+      const command = { commandId: crypto.randomUUID(), runId, partition: 0, kind: "cancel" } as const;
+      await acceptCommand(engine.database, command);
+      await nudgeReader(partition);
+    } finally {
+      connection.close();
+    }
+    await until(async () => (await commandsOf(runId))[0]?.outcome ?? undefined, "the command is answered");
+    expect(await commandsOf(runId)).toEqual([{ kind: "cancel", outcome: "refused: the run is over" }]);
+    expect(await engine.client.getRun(runId)).toEqual(run);
+    const refused = await engine.database.query("select 1 from hitzero.refused_entries where run_id = $1", [
+      runId,
+    ]);
+    expect(refused.rows).toEqual([]);
   });
 
   test("twice with the same id is one command", async () => {

@@ -94,6 +94,34 @@ describe("Redis", () => {
     expect(calls.sort()).toEqual(runIds.flatMap((id) => [`${id}/n0/`, `${id}/n2/`]).sort());
   });
 
+  test("without memory starts nothing, and goes on with what it has", async () => {
+    redis = await startPrivateRedis();
+    engine = await startEngine({ handlers, redisUrl: redis.url });
+    const workflow = await engine.client.register(chain("gate", "noop"));
+    const [held] = (await engine.client.submit(workflow, {})).runIds as [string];
+    await until(() => gates.length === 1, "a run is at its gate");
+    const connection = await RedisConnection.open(redis.url);
+    await connection.redis.config("SET", "maxmemory", "1");
+    const accepted = crypto.randomUUID();
+    await acceptRuns(engine.database, {
+      workflow: await engine.client.register(chain("noop")),
+      runs: [{ runId: accepted, partition: 0, input: "{}" }],
+      tags: [],
+    });
+    // Old enough for the reader, which finds it in each of its rounds.
+    await engine.database.query(
+      "update hitzero.runs set submitted_at = submitted_at - interval '1 minute' where run_id = $1",
+      [accepted],
+    );
+    await engine.client.cancel(held);
+    expect((await engine.client.wait(held)).status).toBe("CANCELLED");
+    expect((await engine.client.getRun(accepted)).status).toBe("PENDING");
+    await connection.redis.config("SET", "maxmemory", "0");
+    connection.close();
+    expect((await engine.client.wait(accepted)).status).toBe("COMPLETED");
+    for (const open of gates.splice(0)) open();
+  });
+
   test("that lost its data finds the partition closed while started runs are on record", async () => {
     redis = await startPrivateRedis();
     engine = await startEngine({ handlers, redisUrl: redis.url });

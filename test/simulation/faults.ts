@@ -93,8 +93,8 @@ export class Faults {
   readonly #scripts = scriptsByDigest();
   readonly #current = new AsyncLocalStorage<Party>();
   #active = true;
-  /** Calls of scripts so far: how far the engine got. */
-  calls = 0;
+  /** Steps of workers so far: how far the engine got. */
+  steps = 0;
   /** Called when a reader is held up between its commit and its clean-up. */
   onReaderPaused: (reader: Party) => void = () => {};
 
@@ -173,8 +173,8 @@ export class Faults {
     send: () => Promise<unknown>,
     again: () => void,
   ): Promise<unknown> {
-    this.calls += 1;
     const script = this.#scripts.get(String(command.args[0])) ?? "script";
+    if (script === "advance") this.steps += 1;
     const rates = this.#rates.scripts[script] ?? this.#rates.others;
     if (script === "forget" && this.#dice.chance(this.#rates.pauseBeforeCleanUp)) {
       this.count("reader paused before clean-up");

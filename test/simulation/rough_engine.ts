@@ -30,7 +30,7 @@ const UNCLAIMED_MS = 300;
 /** A token that was handed out more often is left alone, as a dead letter would follow. */
 const DELIVERIES_TO_SPOIL = 2;
 const GHOSTS_KEPT = 500;
-/** A mishap follows the last one after so long, though nothing was called. */
+/** A mishap follows the last one after so long, though no step was made. */
 const LONGEST_PEACE_MS = 200;
 
 /** The handlers of the worker of this name. */
@@ -171,16 +171,16 @@ export class RoughEngine {
     while (!this.#ceasing.signal.aborted) {
       const mishap = this.#dice.pick(mishaps, ({ weight }) => weight) as Mishap;
       this.faults.count(mishap.name, await mishap.act());
-      await this.#untilCalled(this.#dice.between(1, 9));
+      await this.#untilStepped(this.#dice.between(1, 9));
     }
   }
 
-  /** Mishaps keep pace with the engine, so that on a slow machine it does not get more of them than it can mend. */
-  async #untilCalled(times: number): Promise<void> {
-    const enough = this.faults.calls + times;
+  /** Mishaps keep pace with the work, so that a slow machine, or an engine that does little at once, does not get more than it can mend. */
+  async #untilStepped(times: number): Promise<void> {
+    const enough = this.faults.steps + times;
     const limit = Date.now() + LONGEST_PEACE_MS;
     do await sleep(5);
-    while (this.faults.calls < enough && Date.now() < limit && !this.#ceasing.signal.aborted);
+    while (this.faults.steps < enough && Date.now() < limit && !this.#ceasing.signal.aborted);
   }
 
   async #hireWorker(queues: readonly string[]): Promise<void> {

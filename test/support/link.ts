@@ -8,6 +8,8 @@ export interface Link {
   url: string;
   /** What goes in these directions is swallowed, on all connections and new ones; no socket closes. */
   silence(...directions: Direction[]): void;
+  /** All connections are cut; new ones pass. */
+  cut(): void;
   /** All connections are cut, and new ones too. */
   refuse(): void;
   /** New connections pass again. Those that were silent stay so: what they swallowed is lost. */
@@ -24,6 +26,9 @@ export async function startLink(target: string): Promise<Link> {
   let refuses = false;
   let silent: readonly Direction[] = [];
   const links = new Set<{ near: Socket; far: Socket; silent: Set<Direction> }>();
+  const cut = () => {
+    for (const { near } of links) near.destroy();
+  };
   const server = createServer((near) => {
     if (refuses) return near.destroy();
     const far = connect(Number(to.port), to.hostname);
@@ -53,9 +58,10 @@ export async function startLink(target: string): Promise<Link> {
       silent = directions;
       for (const link of links) for (const direction of directions) link.silent.add(direction);
     },
+    cut,
     refuse: () => {
       refuses = true;
-      for (const { near } of links) near.destroy();
+      cut();
     },
     speak: () => {
       refuses = false;
