@@ -47,6 +47,34 @@ test("a node that is activated through a skipped one sees its ancestors' outputs
   expect(outputs).toEqual({ a: { score: 7 }, b: null, c: 7 });
 });
 
+test("all that a node sends is in before what follows from it, whatever the order of its edges", async () => {
+  const workflow = await engine.client.register({
+    name: "own-arrivals-first",
+    nodes: [
+      { id: "fails", type: "transform", config: { expression: "1 / 0" } },
+      { id: "a", type: "wait", config: { duration_ms: 300 } },
+      { id: "skipped", type: "transform", config: { expression: "1" } },
+      { id: "c", type: "transform", config: { expression: "1" }, trigger_rule: "one_failed" },
+    ],
+    // The end of `a` skips a node, whose failed arrival makes `c` fire.
+    edges: [
+      { from: "fails", to: "skipped" },
+      { from: "a", to: "skipped" },
+      { from: "skipped", to: "c" },
+      { from: "a", to: "c" },
+    ],
+  });
+  const { runIds } = await engine.client.submit(workflow, {});
+  await engine.client.wait(runIds[0] as string);
+  const nodes = await engine.client.listNodes(runIds[0] as string);
+  expect(nodes.map(({ node_id, status, from_nodes }) => [node_id, status, from_nodes]).sort()).toEqual([
+    ["a", "COMPLETED", []],
+    ["c", "COMPLETED", ["a"]],
+    ["fails", "FAILED", []],
+    ["skipped", "SKIPPED", []],
+  ]);
+});
+
 test("a terminal loop node that is skipped in its last iteration has no part in the run's output", async () => {
   const workflow = await engine.client.register({
     name: "skipped-at-last",
