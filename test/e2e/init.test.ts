@@ -112,6 +112,7 @@ describe("completion", () => {
     expect(offered(stdout, "run", "graph", "--format", "m")).toEqual(["mermaid"]);
     expect(offered(stdout, "worker", "--pro")).toEqual(["--processes"]);
     expect(offered(stdout, "worker", "--handlers", "")).toEqual([]);
+    expect(offered(stdout, "worker", "--suspects")).toEqual([]); // nor does help show it
     expect(offered(stdout, "submit", "--js")).toEqual(["--json"]);
     expect(offered(stdout, "dead-letter", "re")).toEqual(["redrive"]);
     expect(offered(stdout, "completion", "z")).toEqual(["zsh"]);

@@ -18,7 +18,7 @@ export interface CompletionPlace {
 
 /** All places, the program first. */
 export function completionTree(program: Command): CompletionPlace[] {
-  return placesOf(program, [], program.options.map(flagOf));
+  return placesOf(program, [], flagsOf(program));
 }
 
 function placesOf(command: Command, names: readonly string[], common: CompletionFlag[]): CompletionPlace[] {
@@ -31,7 +31,7 @@ function placesOf(command: Command, names: readonly string[], common: Completion
   const words = command.registeredArguments.flatMap(({ argChoices, description }) =>
     (argChoices ?? []).map((name) => ({ name, description })),
   );
-  const own = names.length === 0 ? [] : command.options.map(flagOf);
+  const own = names.length === 0 ? [] : flagsOf(command);
   const here: CompletionPlace = {
     place: names.join(" "),
     commands: [...children, ...words, ...help],
@@ -48,6 +48,11 @@ const HELP_FLAG: CompletionFlag = {
   takesValue: false,
   choices: [],
 };
+
+/** Those that help shows. */
+function flagsOf({ options }: Command): CompletionFlag[] {
+  return options.filter(({ hidden }) => !hidden).map(flagOf);
+}
 
 function flagOf(option: Option): CompletionFlag {
   return {
