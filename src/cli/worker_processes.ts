@@ -13,6 +13,7 @@ import { hasParent, Lifetime, tellParent } from "./lifetime.ts";
 
 interface Flags {
   concurrency: number;
+  blockedGraceMs?: number;
 }
 
 /** A worker whose drain is over has this long to end. */
@@ -82,12 +83,12 @@ function childrenOf(
 
 /** A worker of the same settings, as a process. */
 export function workerProcess(
-  invocation: Invocation,
+  invocation: Invocation<Flags>,
   queues: readonly string[],
   concurrency: number,
 ): Omit<KeptProcessOptions, "name"> {
   const { terminal } = invocation;
-  const { logLevel } = invocation.flags;
+  const { logLevel, blockedGraceMs } = invocation.flags;
   const { redisUrl, databaseUrl, namespace, handlers, leaseMs, drainTimeoutMs } = invocation.servers();
   return {
     args: [
@@ -96,6 +97,7 @@ export function workerProcess(
       ...["--concurrency", String(concurrency), "--queues", queues.join(","), "--lease-ms", String(leaseMs)],
       ...["--drain-timeout-ms", String(drainTimeoutMs)],
       ...(logLevel === undefined ? [] : ["--log-level", logLevel]),
+      ...(blockedGraceMs === undefined ? [] : ["--blocked-grace-ms", String(blockedGraceMs)]),
     ],
     env: {
       HITZERO_REDIS_URL: redisUrl,

@@ -81,6 +81,8 @@ export interface WorkerOptions {
   drainTimeoutMs?: number;
   /** For hitzero's own processes: who performs what workers were lost with. Default `here`: this worker, with nothing else under way. */
   suspects?: SuspectsPolicy;
+  /** For tests: a process whose loop has not turned for so long beyond a node's `timeout_ms` is ended, milliseconds. Default 30,000. */
+  blockedGraceMs?: number;
   log?: Log;
 }
 
@@ -146,6 +148,7 @@ export class Worker {
       leaseMs: LEASE_MS,
       drainTimeoutMs: DRAIN_TIMEOUT_MS,
       suspects: "here",
+      blockedGraceMs: BLOCKED_GRACE_MS,
       ...options,
       queues: checkQueues(options.queues ?? ["default"]),
       handlers: options.handlers instanceof Map ? options.handlers : handlersOf({ ...options.handlers }),
@@ -203,7 +206,7 @@ export class Worker {
         })),
         leaseMs,
         concurrency: this.#options.concurrency,
-        graceMs: BLOCKED_GRACE_MS,
+        graceMs: this.#options.blockedGraceMs,
         log: this.#log,
       });
       const partitions = [...this.#lanes.values()].map(({ partition }) => partition);

@@ -3,6 +3,7 @@ import { pause } from "../../base/wait.ts";
 import { checkQueues } from "../../engine/checked_texts.ts";
 import { nameExits } from "../../engine/exits.ts";
 import {
+  BLOCKED_GRACE_MS,
   DEFAULT_CONCURRENCY,
   DRAIN_TIMEOUT_MS,
   LEASE_MS,
@@ -26,6 +27,7 @@ interface Flags {
   processes?: number;
   queues: string;
   suspects?: boolean;
+  blockedGraceMs?: number;
 }
 
 const MOST_PROCESSES = 256;
@@ -62,6 +64,8 @@ export function addWorker(program: Command, act: Act): void {
     )
     // For the process that a worker starts for its suspects.
     .addOption(new Option("--suspects").hideHelp())
+    // For tests, which cannot wait for 30 s each time that a handler does not come back.
+    .addOption(new Option("--blocked-grace-ms <ms>").argParser(wholeNumber(1, BLOCKED_GRACE_MS)).hideHelp())
     .addHelpText(
       "after",
       `
@@ -111,6 +115,7 @@ async function work(invocation: Invocation<Flags>, queues: readonly string[]): P
   const worker: EngineWorker = new Worker({
     ...{ ...servers, handlers, concurrency, queues, log },
     suspects: suspects ? () => suspects.start() : "only",
+    ...(flags.blockedGraceMs !== undefined && { blockedGraceMs: flags.blockedGraceMs }),
   });
   nameExits((text) => {
     log.error(text);
