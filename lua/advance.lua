@@ -271,7 +271,7 @@ end
 
 local function settle_rest(item, run)
   acknowledge(item)
-  if not get(run, item.settle) then return 'stale' end
+  if run.status ~= STATUS.running or not get(run, item.settle) then return 'stale' end
   if not has_ir(run) then return 'ir_missing' end
   local step = step_of()
   local first_event = run.events + 1

@@ -7,7 +7,8 @@
 --   A the next iteration of a loop begins · F items of a map begin · E entries of an item begin · D results of a map are dropped, up to the
 --   number behind the letter · C what an item or iteration left behind is cleared · W executions are withdrawn by the node
 -- At most `call.limit` edges are settled in one call; what remains is kept under w<number> and becomes one settle token. A large rest lies
--- in parts, of which a call reads those that it comes to: {w work, b name of the part below}. Each part counts 1 in the scopes that it is in.
+-- in parts, of which a call reads those that it comes to: {w work, b name of the part below}. Each part counts 1 in the scopes that it is in,
+-- but in the run's own counter only for work of which executions may come: the run is over with the last of these.
 -- Modes A, F, E, D, C are bodies.lua's, W is withdraw.lua's.
 
 
@@ -87,11 +88,16 @@ local function activate(step, run, edge, from, scope, sources)
   end
 end
 
+-- An execution is over that did not run: what its edges carry is to be settled, if it has any. So no rest is nothing but a formality.
+local function lead_on(run, node, scope, mode, work)
+  if one_of(run, 'o' .. node, 1) then work[#work + 1] = { node, scope, 1, mode } end
+end
+
 local function skip(step, run, target, scope, reason, origin, work)
   put(run, 'n' .. target .. at_scope(scope), EXECUTION.skipped .. ':' .. reason .. ':' .. (origin or ''))
   step.skipped[#step.skipped + 1] = { target, scope, reason, origin and tonumber(origin) or nil }
   run.events = run.events + 1
-  work[#work + 1] = { target, scope, 1, reason == 'upstream_failed' and MODE.upstream_failed .. origin or MODE.not_taken }
+  lead_on(run, target, scope, reason == 'upstream_failed' and MODE.upstream_failed .. origin or MODE.not_taken, work)
 end
 
 -- Counts one arrival at a join; answers the new counts and the origin of the failure on its first failed edge.
@@ -152,13 +158,19 @@ local function settle_part(step, run, top, work)
   if not one_of(run, 'o' .. node, top[3]) then work[#work] = nil end
 end
 
+-- Work that keeps no run from its end: it tidies what goes with the run's keys, or begins items of a map, which counts itself.
+local TIDYING = { [MODE.items] = true, [MODE.results] = true, [MODE.scope] = true }
+
 -- A settle token holds the counters of the scopes that its work is in.
 local function count_rest(run, work, delta)
   local known = {}
   for _, entry in ipairs(work) do
     local scope = entry[2] == '' and '' or counted_scope(run, entry[2])
-    if not known[scope] then count(run, scope, delta) end
-    known[scope] = true
+    local counts = scope ~= '' or not TIDYING[string.sub(entry[4], 1, 1)]
+    if counts and not known[scope] then
+      count(run, scope, delta)
+      known[scope] = true
+    end
   end
 end
 
@@ -200,7 +212,7 @@ local function note_rest(run, name, is_left)
 end
 
 -- The rest that comes first; nil: none does.
-local function first_rest(run) return run.rests_first and string.match(run.rests_first, '^[^,]+') end
+local function first_rest(run) return run.status == STATUS.running and run.rests_first and string.match(run.rests_first, '^[^,]+') end
 
 -- Does work until none is left, there and in the parts below, or the limit is reached; answers the name of what is kept then.
 local function settle(step, run, work, below)

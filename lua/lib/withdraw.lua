@@ -24,7 +24,7 @@ local function withdraw(step, run, node, scope, by, work)
     bodies.drop_map(run, node, scope)
   end
   step.cancelled[#step.cancelled + 1] = { node, scope, attempt, by }
-  if work then work[#work + 1] = { node, scope, 1, MODE.not_taken } end
+  if work then lead_on(run, node, scope, MODE.not_taken, work) end
   return true
 end
 
@@ -44,9 +44,11 @@ modes[MODE.withdrawals] = function(step, run, top, work)
   if not target then return true end
   top[3] = position + 1
   local scope = live_scope(run, top[2], target[2] or {})
-  if not scope then return end
-  if target[3] then forget_timer(step, run, target[1], scope, target[3]) end
-  withdraw(step, run, target[1], scope, node, work)
+  if scope then
+    if target[3] then forget_timer(step, run, target[1], scope, target[3]) end
+    withdraw(step, run, target[1], scope, node, work)
+  end
+  return not one_of(run, 'X' .. node, position + 1)
 end
 
 -- What an event withdraws, as work.

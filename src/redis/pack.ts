@@ -77,9 +77,14 @@ function bodyTraits(ir: IR, body: IRBody, index: number): Record<string, unknown
   };
 }
 
-/** The fields of the run's state that a scope of a body may leave behind, without the scope. */
+/**
+ * The fields of the run's state that a scope of a body may leave behind, without the scope. What undoes its executions comes when all
+ * is over, and may be under way while the scope is cleared.
+ */
 function scopeFields(ir: IR, body: IRBody, index: number): string[] {
-  const direct = ir.nodes.flatMap((node, at) => (node.body === index ? [at] : []));
+  const direct = ir.nodes.flatMap((node, at) =>
+    node.body === index && node.compensates === undefined ? [at] : [],
+  );
   const joins = direct.filter((at) => (ir.nodes[at] as IRNode).in.length > 1);
   const outputs = [...direct.filter((at) => at !== body.node), ...loopsOf(ir, index)];
   const waiting = direct.filter((at) => PARKING.has((ir.nodes[at] as IRNode).type));

@@ -2,11 +2,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CallLimits } from "../../src/redis/call_limits.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { applyCommand, fireTimers, giveSignal, wakeParent } from "../../src/redis/upkeep.ts";
+import { applyCommand, compensateNext, fireTimers, giveSignal, wakeParent } from "../../src/redis/upkeep.ts";
 import { compile } from "../../src/workflow/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
-import { beginGame, settleRests, state } from "./game.ts";
+import { beginGame, journal, settleRests, state } from "./game.ts";
 import { FAILED, Play } from "./play.ts";
 
 let connection: RedisConnection;
@@ -53,6 +53,93 @@ test("is settled in a run that was halted meanwhile: what would begin is cancell
   const fates = await Promise.all(["b", "c", "d"].map((id) => stateOf(run, id)));
   expect(fates).toEqual(["S:upstream_failed:0", "S:upstream_failed:0", expect.stringMatching(/^X:/)]);
   expect(await state(run.game, "s")).toBe("F");
+});
+
+describe("keeps no run from its end, where it only tidies:", () => {
+  const map = (nodes: object[], more: object = {}) => ({
+    id: "m",
+    type: "map",
+    config: { items: "[]", body: { nodes }, ...more },
+  });
+  const parks = {
+    outcome: "W",
+    arrivals: "",
+    park: { kind: "m", total: 3, closes: true, blobs: [] },
+  } as const;
+
+  test("results of a map are dropped behind its end, which no command comes before", async () => {
+    const run = await play({ nodes: [map([fn("a")])] });
+    const { game } = run;
+    await run.takesUp();
+    await run.ends("m", parks);
+    await settleRests(game);
+    for (const key of Object.keys(await run.takesUp())) await run.ends(key);
+    await settleRests(game);
+    await run.takesUp();
+    expect(await run.ends("m")).toBe("done");
+    expect(await state(game, "s")).toBe("C");
+    const told = await journal(game);
+    expect(await applyCommand(game.partition, game.runId, "cancel", 1)).toBe("final");
+    expect(await settleRests(game)).toBe(1);
+    expect(await journal(game)).toEqual(told);
+  });
+
+  test("nor does anything else wait for it then, where the order of steps matters", async () => {
+    const run = await play({ nodes: [map([fn("a")], { complete_when: "completed > 9" })] });
+    const { game } = run;
+    await run.takesUp();
+    await run.ends("m", parks);
+    await settleRests(game);
+    for (const key of Object.keys(await run.takesUp())) await endsAtLast(run, key);
+    await settleRests(game);
+    expect(await run.takesUp()).toEqual({ m: "run" });
+    await run.ends("m", { ...parks, park: { ...parks.park, total: 0 } });
+    await settleRests(game);
+    await run.takesUp();
+    expect(await run.ends("m")).toBe("done");
+    expect(await state(game, "s")).toBe("C");
+    const told = await journal(game);
+    expect(await run.claims("m")).toBe("stale");
+    expect(await journal(game)).toEqual(told);
+  });
+
+  test("what undoes an item stays while the item is cleared", async () => {
+    const undo = { compensate_with: { function_name: "echo" } };
+    const run = await play({
+      nodes: [map([fn("a", "echo", {}, undo)]), fn("z")],
+      edges: edges("m -> z"),
+    });
+    const { game } = run;
+    await run.takesUp();
+    await run.ends("m", { ...parks, park: { ...parks.park, total: 1 } });
+    await settleRests(game);
+    await run.takesUp();
+    await run.ends("a@m:0");
+    await run.takesUp();
+    await run.ends("m");
+    await run.takesUp();
+    await run.ends("z", FAILED);
+    expect(await state(game, "z")).toBe("F");
+    await compensateNext(game.partition, game.runId, game.ir);
+    expect(await run.takesUp()).toEqual({ "a.compensate@m:0": "run" });
+    expect(await settleRests(game)).toBeGreaterThan(1);
+    expect(await run.ends("a.compensate@m:0")).toBe("done");
+    expect(await state(game, "s")).toBe("F");
+  });
+});
+
+test("is left only where there is more to settle", async () => {
+  const failing = await play({ nodes: [fn("a"), fn("b")], edges: edges("a -> b") });
+  await failing.takesUp();
+  expect(await failing.ends("a", FAILED)).toBe("done");
+  expect(await state(failing.game, "s")).toBe("F");
+  const run = await play({ nodes: [fn("x", "echo", {}, { cancels: ["b"] }), fn("b")] });
+  await settleRests(run.game);
+  await run.takesUp();
+  expect(await run.ends("x")).toBe("done");
+  // The execution and its withdrawals, each in one call.
+  expect(await settleRests(run.game)).toBe(1);
+  expect(await state(run.game, "s")).toBe("C");
 });
 
 describe("comes before all else of its run, where the outcome hangs on the order of steps:", () => {

@@ -276,6 +276,24 @@ describe("compareRecord of halted runs", () => {
     expect(found(cancelled(6, all))[0]).toBe("the run is recorded as cancelled after it was over");
   });
 
+  it("takes one that came while the last step was settled, of which executions are on record as skipped later", () => {
+    const failing = { ...behaviours, A: { kind: "fail", code: "BOOM", message: "as told" } as const };
+    const failed = { ...node("A", "FAILED", 2), error: { code: "BOOM", message: "as told" } };
+    const skipped = (node_id: string, order: number | null) => ({
+      ...node(node_id, "SKIPPED", order),
+      attempt: 0,
+      reason: "upstream_failed: A",
+      from_nodes: [],
+    });
+    const of = (order: number | null) => {
+      const nodes = [failed, skipped("B", 3), skipped("C", 4), skipped("D", order)];
+      return compareRecord(fork, {}, failing, cancelled(5, nodes));
+    };
+    expect(of(6)).toEqual([]);
+    for (const order of [4, null])
+      expect(of(order)).toContain("the run is recorded as cancelled after it was over");
+  });
+
   it("takes a run that never started, where nothing happened", () => {
     const nothing = fork.nodes.map(({ id }) => node(id, "CANCELLED", null));
     expect(found(cancelled(0, nothing))).toEqual([]);

@@ -155,13 +155,16 @@ function compareUnstarted(record: RunRecord): string[] {
   ];
 }
 
-/** A run is not over while it is paused, or while items that a map left behind are still to be withdrawn. */
+/**
+ * A run is not over while it is paused, while items that a map left behind are still to be withdrawn, or while its last step is settled,
+ * of which calls that came later than the cancel skipped executions: the rest of a step is part of it (ADR 10).
+ */
 function cancel(game: Game, record: RunRecord): string[] {
   const at = record.cancelled_at ?? Number.POSITIVE_INFINITY;
-  const leavesItems = record.nodes.some(
-    (node) => node.scope !== "" && node.reason?.startsWith("withdrawn: ") && orderOf(node) > at,
-  );
-  return game.cancel(record.cancelled_in_pause || leavesItems)
+  const later = record.nodes.filter(({ resolved_order }) => resolved_order !== null && resolved_order > at);
+  const leavesItems = later.some(({ scope, reason }) => scope !== "" && reason?.startsWith("withdrawn: "));
+  const skips = later.some(({ status }) => status === "SKIPPED");
+  return game.cancel(record.cancelled_in_pause || leavesItems || skips)
     ? []
     : ["the run is recorded as cancelled after it was over"];
 }
