@@ -39,6 +39,8 @@ export interface LaneOptions {
   onGivenUp: (lane: Lane, batch: Batch) => void;
   /** The call with this one item, finished or claimed, fails each time, by its own fault. */
   onRefused: (lane: Lane, batch: Batch, error: unknown) => void;
+  /** A call failed. Returns whether that was told: nothing is logged here then. */
+  onFailed: (lane: Lane, error: unknown) => boolean;
   /** Aborted when the worker is told to stop. */
   stopping: AbortSignal;
   /** Aborted when the worker gives up waiting for Redis. */
@@ -128,7 +130,9 @@ export class Lane {
           log.error(facts, "call is given up; its tokens are left to their leases");
           return undefined;
         }
-        if (tries === 0 || !expected) log[expected ? "warn" : "error"](facts, "call is repeated");
+        const isTold = this.#options.onFailed(this, error);
+        if (!isTold && (tries === 0 || !expected))
+          log[expected ? "warn" : "error"](facts, "call is repeated");
         await pause(Math.min(50 * 2 ** Math.min(tries, 5), 1_000), abandoned);
         await this.partition.refresh().catch(() => {});
       }

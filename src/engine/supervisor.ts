@@ -225,9 +225,13 @@ export class Supervisor {
         }
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
-        const level = error instanceof HitzeroError ? "warn" : "error";
+        const isKnown = error instanceof HitzeroError;
+        const hint = isKnown && error.hint !== "" ? { hint: error.hint } : {};
         if (text !== health.said && !stopping.aborted)
-          this.#log[level]({ partition: number, error: text }, "reading is interrupted");
+          this.#log[isKnown ? "warn" : "error"](
+            { partition: number, error: text, ...hint },
+            "reading is interrupted",
+          );
         health.said = text;
       } finally {
         if (row) await releaseLease(database, number, row.term).catch(() => {});
@@ -331,6 +335,8 @@ export class Supervisor {
       if (due) {
         sweptAt = performance.now();
         await renewLease(database, row, READER_LEASE_MS);
+        // A partition at rest makes no call that would be refused.
+        await checkedMeta(database, row, partition);
         await this.#reclaim(partition, onRefused);
         await unoffered.look();
         if (upToDate) await this.#startUnstarted(partition, irs, recorder);

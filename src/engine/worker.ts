@@ -37,6 +37,7 @@ import { alreadyStopped } from "./already_stopped.ts";
 import { checkQueues } from "./checked_texts.ts";
 import { watchEscapes } from "./escapes.ts";
 import { failed, LEASE_LOST, perform, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
+import { FencedOut } from "./fenced_out.ts";
 import { claimTraits, type HeldExecution, isCompensation, lifelines, nodeOf, traitsOf } from "./held.ts";
 import { IRCache } from "./ir_cache.ts";
 import { type Answer, type Batch, Lane } from "./lane.ts";
@@ -114,6 +115,7 @@ export class Worker {
   readonly #items: ItemReader;
   readonly #httpConnections = keepConnections();
   readonly #offers: Offers;
+  readonly #fencedOut: FencedOut;
   readonly #slotFreed = new Bell();
   /** For how long what is held of a partition may be counted on. */
   readonly #patience = new Map<Lane, Patience>();
@@ -154,6 +156,7 @@ export class Worker {
       handlers: options.handlers instanceof Map ? options.handlers : handlersOf({ ...options.handlers }),
     };
     this.#log = options.log ?? createLog("silent");
+    this.#fencedOut = new FencedOut(this.#log);
     this.#offers = new Offers(this.#options.handlers);
     this.#suspects = new SuspectTurns(this.#options.suspects);
   }
@@ -192,6 +195,7 @@ export class Worker {
             onAnswer: (lane, answer) => this.#answered(lane, answer),
             onGivenUp: (lane, { finished, claims }) => this.#letGo(lane, finished, claims),
             onRefused: (lane, batch, error) => void this.#refused(lane, batch, faultText(error)),
+            onFailed: (lane, error) => this.#isFencedOut(lane.partition, error),
             stopping: this.#stopping.signal,
             abandoned: this.#abandoned.signal,
           }),
@@ -351,11 +355,11 @@ export class Worker {
       }
       try {
         const blocking = this.#blocking as RedisConnection;
-        if (pending || this.#blockingId === undefined) {
+        if (pending || this.#blockingId === undefined || this.#fencedOut.isOut) {
           await blocking.identity();
           this.#blockingId = await blocking.redis.client("ID");
           for (const { partition } of this.#lanes.values()) {
-            await partition.refresh();
+            await this.#telling(partition, () => partition.refresh());
             await partition.ensureQueues(this.#options.queues);
           }
           // Before the first token comes: a worker without a record is taken for dead when its loop is blocked.
@@ -387,7 +391,8 @@ export class Worker {
     const token = decodeToken(entry.text);
     if (!token || this.#claiming.has(key)) return;
     const ir = await this.#loadIR(token.digest);
-    if (!ir) return;
+    // Another database's tokens, perhaps: those are not to be read on.
+    if (!ir) return this.#telling(lane.partition, async () => void (await lane.partition.checkOwner()));
     const { partition: _number, text: _text, ...position } = entry;
     const common = { ...token, ...position };
     const unoffered = token.kind === "settle" ? undefined : this.#offers.unoffered(ir, token.node);
@@ -640,13 +645,29 @@ export class Worker {
     this.#liveness?.say(text);
   }
 
+  /** A call to a partition failed. Was it refused for good? Then nothing more is read until that is over. */
+  #isFencedOut(partition: Partition, error: unknown): boolean {
+    const isOut = this.#fencedOut.heard(partition.number, error);
+    if (isOut) void this.#unblock();
+    return isOut;
+  }
+
+  async #telling<T>(partition: Partition, call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      this.#isFencedOut(partition, error);
+      throw error;
+    }
+  }
+
   /** Lists what is held of a partition; returns what is held no more. */
   async #list(lane: Lane): Promise<string[]> {
     const { partition } = lane;
     const streams = (await this.#streams?.ofSuspects()) ?? [];
     const { since } = lane;
     const held = [...this.#held].flatMap(([kept, other]) => (other === lane ? [kept] : []));
-    const { lost, suspects } = await renewLeases(partition, {
+    const listing = {
       worker: this.id,
       leaseMs: this.#options.leaseMs,
       held,
@@ -654,7 +675,9 @@ export class Worker {
       since,
       leaves: this.#stopping.signal.aborted,
       alone: this.#suspects.performed,
-    });
+    };
+    const { lost, suspects } = await this.#telling(partition, () => renewLeases(partition, listing));
+    this.#fencedOut.taken(partition.number);
     this.#suspects.listed(partition.number, suspects);
     return lost;
   }

@@ -40,6 +40,11 @@ export class FenceError extends HitzeroError {
     super(refused.code, refused.message, { hint: refused.hint, exitCode: 3 });
     this.why = why;
   }
+
+  /** It does not pass by itself: another database or release uses the namespace. */
+  get lasts(): boolean {
+    return this.why === "installation" || this.why === "layout";
+  }
 }
 
 function fencedBy(partition: number, why: FenceError["why"]) {

@@ -1,5 +1,6 @@
 /** A Redis belongs to one database: processes of another one touch nothing there. */
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Log } from "../../src/base/log.ts";
 import { Client } from "../../src/engine/client.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
@@ -7,7 +8,7 @@ import { Database } from "../../src/postgres/database.ts";
 import { migrate } from "../../src/postgres/migrate.ts";
 import { readInstallation } from "../../src/postgres/partitions.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { Partition } from "../../src/redis/partition.ts";
+import { GROUP, Partition } from "../../src/redis/partition.ts";
 import { runHere } from "../e2e/here.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
@@ -45,6 +46,13 @@ const workflow = {
   edges: [{ from: "a", to: "b" }],
 };
 
+async function closedReasonOf({ database }: TestEngine): Promise<string | undefined> {
+  const { rows } = await database.query<{ closed_reason: string | null }>(
+    "select closed_reason from hitzero.partitions",
+  );
+  return rows[0]?.closed_reason ?? undefined;
+}
+
 async function openGate(): Promise<void> {
   (await until(() => gates.shift(), "a run is at its gate"))();
 }
@@ -76,12 +84,7 @@ test("a Redis that turns out to be another database's is left alone, and the rec
   await until(() => gates[0], "the run is at its gate");
   await connection.redis.hset(meta, "installation", "theirs");
   await openGate();
-  const closedReason = async () => {
-    const { rows } = await engine.database.query<{ closed_reason: string | null }>(
-      "select closed_reason from hitzero.partitions",
-    );
-    return rows[0]?.closed_reason ?? undefined;
-  };
+  const closedReason = () => closedReasonOf(engine);
   expect(await until(closedReason, "the supervisor found out")).toMatch(/^REDIS_FOREIGN: .*theirs/);
   expect(await connection.redis.hget(meta, "installation")).toBe("theirs");
   await connection.redis.hset(meta, "installation", mine);
@@ -124,4 +127,82 @@ test("migrating again keeps the installation", async () => {
   const before = await readInstallation(engine.database);
   await migrate(engine.settings.databaseUrl);
   expect(await readInstallation(engine.database)).toBe(before);
+});
+
+/** A log whose lines are kept. */
+function keptLog() {
+  const lines: { level: string; facts: Record<string, unknown>; message: string }[] = [];
+  const at = (level: string) => (facts: Record<string, unknown>, message: string) =>
+    void lines.push({ level, facts, message });
+  const log = { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") } as Log;
+  return { log, lines };
+}
+
+const one = { name: "one", nodes: [{ id: "a", type: "transform", config: { expression: "1" } }], edges: [] };
+
+test.each([
+  ["another database", "installation", "REDIS_FOREIGN", "clear-redis"],
+  ["another release", "layout", "PARTITION_FENCED", "Two releases"],
+])("a worker says once that %s fills its Redis, waits, and goes on", async (_who, field, code, hint) => {
+  const own = await startEngine({ workers: 0 });
+  const { log, lines } = keptLog();
+  const worker = new Worker({ ...own.settings, handlers: {}, leaseMs: 300, log });
+  try {
+    await worker.start();
+    const { meta } = own.partition(connection).keys;
+    const mine = (await connection.redis.hget(meta, field)) as string;
+    await connection.redis.hset(meta, field, "theirs");
+    const told = () => lines.filter(({ level }) => level === "error");
+    expect(await until(() => told()[0], "the worker said so")).toMatchObject({
+      facts: { partition: 0, code, error: expect.any(String), hint: expect.stringContaining(hint) },
+      message: "the worker waits: Redis refuses its calls",
+    });
+    // The record says so, too, though nothing goes on that would be refused.
+    expect(await until(() => closedReasonOf(own), "the supervisor found out")).toContain(`${code}: `);
+    await connection.redis.hset(meta, field, mine);
+    await until(() => lines.some(({ message }) => message.startsWith("the worker goes on")), "it goes on");
+    expect(told()).toHaveLength(1);
+    await until(async () => (await closedReasonOf(own)) === undefined, "the partition is open again");
+    const { runIds } = await own.client.submit(await own.client.register(one));
+    expect(await own.client.waitAll(runIds)).toEqual({ COMPLETED: 1 });
+  } finally {
+    await worker.stop();
+    await own.stop();
+  }
+});
+
+test("a worker leaves the tokens of another database that took its Redis where they lie", async () => {
+  const own = await startEngine({ workers: 0 });
+  const { log, lines } = keptLog();
+  const worker = new Worker({ ...own.settings, handlers: {}, leaseMs: 600_000, log });
+  try {
+    await worker.start();
+    const { keys } = own.partition(connection);
+    const stream = keys.stream({ queue: "default" });
+    const token = (id: number) =>
+      ["n", `run-${id}`, "1", "no-such-digest", "0", "", "1", "1", "nonce"].join("|");
+    // So that it is known to read.
+    const { runIds } = await own.client.submit(await own.client.register(one));
+    expect(await own.client.waitAll(runIds)).toEqual({ COMPLETED: 1 });
+    await connection.redis.hset(keys.meta, "installation", "theirs");
+    await connection.redis.xadd(stream, "*", "t", token(1));
+    await until(() => lines.some(({ facts }) => facts.code === "REDIS_FOREIGN"), "the worker said so");
+    await until(() => closedReasonOf(own), "the supervisor found out");
+    const later = await connection.redis.xadd(stream, "*", "t", token(2));
+    // A worker that still read would have it by now, as it waited longer for it than this one.
+    const given = await connection.redis.xreadgroup(
+      "GROUP",
+      GROUP,
+      "theirs",
+      "COUNT",
+      1,
+      "STREAMS",
+      stream,
+      ">",
+    );
+    expect(given).toMatchObject([[stream, [[later, expect.anything()]]]]);
+  } finally {
+    await worker.stop();
+    await own.stop();
+  }
 });

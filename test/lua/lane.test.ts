@@ -41,6 +41,7 @@ function laneOf(game: Game) {
       expect(batch.finished.length + batch.claims.length).toBe(1);
       refused[idOf([...batch.finished, ...batch.claims][0] as { item: object })] = String(error);
     },
+    onFailed: () => false,
     stopping: never,
     abandoned: never,
   });

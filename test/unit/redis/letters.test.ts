@@ -90,7 +90,7 @@ function spelledBySource(text: string): string[] {
   return text.split("\n").flatMap((written) => {
     const line = written.trim();
     if (/^(?:\*|\/\*|\/\/)/.test(line) || OTHER_CALLS.test(line)) return [];
-    return /(?<![\w)])"[A-Za-z=]"|`(?:[A-Z]:|[jb=]\$\{|e\$\{JSON)/.test(line) ? [line] : [];
+    return /(?<![\w)])"[A-Za-z=]"|`(?:[A-Z]:|[j=]\$\{|b\$\{name|e\$\{JSON)/.test(line) ? [line] : [];
   });
 }
 
