@@ -257,8 +257,11 @@ export async function openBurials(
   runId: string,
   burials: readonly Burial[],
 ): Promise<Burial[]> {
-  const fields = burials.map(([node, scope]) => (scope === "" ? `b${node}` : `b${node}@${scope}`));
-  const values = await partition.readFields(runId, fields);
+  const at = (scope: string) => (scope === "" ? "" : `@${scope}`);
+  const values = await partition.readFields(
+    runId,
+    burials.map(([node, scope]) => `b${node}${at(scope)}`),
+  );
   return burials.filter((_burial, index) => values[index] !== null);
 }
 
