@@ -1,6 +1,7 @@
 /** What a step leaves over for later calls, each call by hand, with an edge or two at a time (found by the simulation with small limits). */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CallLimits } from "../../src/redis/call_limits.ts";
+import type { FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { applyCommand, compensateNext, fireTimers, giveSignal, wakeParent } from "../../src/redis/upkeep.ts";
 import { compile } from "../../src/workflow/compile.ts";
@@ -61,11 +62,8 @@ describe("keeps no run from its end, where it only tidies:", () => {
     type: "map",
     config: { items: "[]", body: { nodes }, ...more },
   });
-  const parks = {
-    outcome: "W",
-    arrivals: "",
-    park: { kind: "m", total: 3, closes: true, blobs: [] },
-  } as const;
+  const park: Park = { kind: "m", total: 3, closes: true, blobs: [] };
+  const parks: Partial<FinishedItem> = { outcome: "W", arrivals: "", park };
 
   test("results of a map are dropped behind its end, which no command comes before", async () => {
     const run = await play({ nodes: [map([fn("a")])] });
@@ -93,7 +91,7 @@ describe("keeps no run from its end, where it only tidies:", () => {
     for (const key of Object.keys(await run.takesUp())) await endsAtLast(run, key);
     await settleRests(game);
     expect(await run.takesUp()).toEqual({ m: "run" });
-    await run.ends("m", { ...parks, park: { ...parks.park, total: 0 } });
+    await run.ends("m", { ...parks, park: { ...park, total: 0 } });
     await settleRests(game);
     await run.takesUp();
     expect(await run.ends("m")).toBe("done");
@@ -111,7 +109,7 @@ describe("keeps no run from its end, where it only tidies:", () => {
     });
     const { game } = run;
     await run.takesUp();
-    await run.ends("m", { ...parks, park: { ...parks.park, total: 1 } });
+    await run.ends("m", { ...parks, park: { ...park, total: 1 } });
     await settleRests(game);
     await run.takesUp();
     await run.ends("a@m:0");
