@@ -88,6 +88,18 @@ describe("a fallback", () => {
     }
   });
 
+  test("an aggregate works on what its input gives, whoever came before", async () => {
+    for (const [config, output] of [
+      [{ operation: "count" }, 1],
+      [{ strategy: "concat" }, [{ n: 1 }]],
+      [{ strategy: "coalesce" }, { n: 1 }],
+    ] as const) {
+      const join = { id: "join", type: "aggregate", input: "{'n': 1}", config };
+      const two = { nodes: [fn("a"), fn("b"), join], edges: edges("a -> join", "b -> join") };
+      expect((await flow.run(two)).run.output).toEqual(output);
+    }
+  });
+
   test("without them fails with a message that lists what is there", async () => {
     const { run: row } = await flow.run(cleaned("value", rows));
     expect(row.error?.message).toContain('there is "extract"');

@@ -34,6 +34,7 @@ export type Expression =
   | { kind: "compare"; operator: CompareOperator; left: Expression; right: Expression }
   | { kind: "and" | "or"; left: Expression; right: Expression }
   | { kind: "not"; of: Expression }
+  | { kind: "choose"; when: Expression; so: Expression; otherwise: Expression }
   | { kind: "add"; left: Expression; right: Expression }
   | { kind: "list"; items: Expression[] }
   | { kind: "object"; entries: [string, Expression][] };
@@ -46,6 +47,13 @@ export interface Bindings {
 
 /** The expression has no value: a missing field, operands of the wrong type. */
 export class NoValue extends Error {}
+
+/** The expression that has this value. */
+export function constantOf(value: Json): Expression {
+  if (Array.isArray(value)) return { kind: "list", items: value.map(constantOf) };
+  if (!isObject(value)) return { kind: "literal", value };
+  return { kind: "object", entries: Object.entries(value).map(([key, one]) => [key, constantOf(one)]) };
+}
 
 /** The expression as CEL source. */
 export function renderCel(expression: Expression): string {
@@ -68,6 +76,10 @@ export function renderCel(expression: Expression): string {
       return `(${renderCel(expression.left)} || ${renderCel(expression.right)})`;
     case "not":
       return `!(${renderCel(expression.of)})`;
+    case "choose": {
+      const { when, so, otherwise } = expression;
+      return `(${renderCel(when)} ? ${renderCel(so)} : ${renderCel(otherwise)})`;
+    }
     case "add":
       return `(${renderCel(expression.left)} + ${renderCel(expression.right)})`;
     case "list":
@@ -105,6 +117,8 @@ export function evaluate(expression: Expression, bindings: Bindings): Json {
       return connect(true, expression.left, expression.right, bindings);
     case "not":
       return !booleanOf(expression.of, bindings);
+    case "choose":
+      return evaluate(booleanOf(expression.when, bindings) ? expression.so : expression.otherwise, bindings);
     case "add":
       return add(evaluate(expression.left, bindings), evaluate(expression.right, bindings));
     case "list":

@@ -1,6 +1,12 @@
 /** What happens in simulated cases, in words that can be counted. */
 import type { SimulatedCase } from "./generator.ts";
-import type { MapSignal, SimulatedEdge, SimulatedNode, SimulatedWorkflow } from "./model.ts";
+import {
+  type MapSignal,
+  type SimulatedEdge,
+  type SimulatedNode,
+  type SimulatedWorkflow,
+  targetsOf,
+} from "./model.ts";
 import { type Played, play } from "./play.ts";
 import type { GameResult, NodeResult } from "./reference.ts";
 import { Structure } from "./structure.ts";
@@ -75,6 +81,15 @@ export const FEATURES = [
   "LOOP_EXHAUSTED",
   "left by break_path",
   "left by timeout_path",
+  "left by a list of break_path",
+  "left by a list of timeout_path",
+  "worked on its input",
+  "input failed",
+  "input in a second iteration",
+  "input took what came",
+  "aggregate of an input at a join",
+  "coalesce took what came",
+  "coalesce took the first of several",
   "loop skipped from outside",
   "skipped in a later iteration",
   "MAP_FAILED",
@@ -149,8 +164,11 @@ function featuresOfNode(
   const entered = structure.bodies.filter(
     ({ kind, node: end }) => kind === "loop" && "loop_back_to" in end && end.loop_back_to === id,
   );
-  const left = (path: string | undefined): boolean =>
-    path !== undefined && edges.length > 1 && taken.some((edge) => edge.to === path);
+  const left = (path: string | readonly string[] | undefined): boolean =>
+    edges.length > 1 && taken.some((edge) => targetsOf(path).includes(edge.to));
+  const listed = (path: string | readonly string[] | undefined): boolean => Array.isArray(path) && left(path);
+  const coalesces = node.type === "aggregate" && "strategy" in node && node.strategy === "coalesce";
+  const chooses = node.given?.kind === "choose" && status === "COMPLETED";
   const features: [boolean, string][] = [
     [reason !== null, `skipped: ${reason?.kind}`],
     [scope.endsWith(":3") && inner === "loop", "third iteration"],
@@ -158,6 +176,27 @@ function featuresOfNode(
     [outer !== undefined, `${inner} in a ${outer}`],
     [node.type === "loop" && left(node.break_path), "left by break_path"],
     [node.type === "loop" && left(node.timeout_path), "left by timeout_path"],
+    [node.type === "loop" && listed(node.break_path), "left by a list of break_path"],
+    [node.type === "loop" && listed(node.timeout_path), "left by a list of timeout_path"],
+    [node.given !== undefined && status === "COMPLETED", "worked on its input"],
+    [
+      node.given !== undefined && status === "FAILED" && attempts === 1 && error?.code === "NOT_FIXED",
+      "input failed",
+    ],
+    [inner === "loop" && node.given !== undefined && scope.endsWith(":2"), "input in a second iteration"],
+    [
+      node.given !== undefined &&
+        node.type === "aggregate" &&
+        status === "COMPLETED" &&
+        predecessors.length > 1,
+      "aggregate of an input at a join",
+    ],
+    [chooses && from_nodes.length < predecessors.length, "input took what came"],
+    [
+      coalesces && status === "COMPLETED" && from_nodes.length === 1 && predecessors.length > 1,
+      "coalesce took what came",
+    ],
+    [coalesces && from_nodes.length > 1, "coalesce took the first of several"],
     [node.type === "loop" && status === "SKIPPED", "loop skipped from outside"],
     [status === "SKIPPED" && scope.endsWith(":2") && inner === "loop", "skipped in a later iteration"],
     [node.type === "map" && Array.isArray(output) && output.length === 0, "map of nothing"],

@@ -1,7 +1,22 @@
 /** Random expressions that adapt themselves to the place where they stand. */
 import fc from "fast-check";
-import type { CompareOperator, Expression, Json, Reference } from "./expression.ts";
-import { failureCodes, integers, items, scoredItems, smallInt, weighted, word } from "./generated_values.ts";
+import {
+  type CompareOperator,
+  constantOf,
+  type Expression,
+  type Json,
+  type Reference,
+} from "./expression.ts";
+import {
+  failureCodes,
+  integers,
+  items,
+  scored,
+  scoredItems,
+  smallInt,
+  weighted,
+  word,
+} from "./generated_values.ts";
 import type { Adaptive, Place } from "./genes.ts";
 
 const comparison: fc.Arbitrary<CompareOperator> = fc.constantFrom(">=", "<", "==", "!=", ">", "<=");
@@ -38,7 +53,7 @@ function refer({ root, path, pick }: ReferenceGene, place: Place): Reference {
     return pick % 2 === 0 ? { kind: "field", of: "index", path: [] } : { kind: "field", of: "item", path };
   const hasOutput = place.on !== "node" && root !== "data";
   const isData = !hasOutput || place.passesDataOn;
-  const several = isData && place.predecessors.length > 1 && pick % 5 > 0;
+  const several = isData && place.isGiven !== true && place.predecessors.length > 1 && pick % 5 > 0;
   const prefix = several ? [place.predecessors[pick % place.predecessors.length]!] : [];
   return { kind: "field", of: hasOutput ? "output" : "data", path: [...prefix, ...path] };
 }
@@ -157,6 +172,28 @@ export const transformed: fc.Arbitrary<Adaptive> = weighted<Adaptive>(
     }),
   ],
   [1, condition],
+);
+
+/** The first of the predecessors' outputs that came; the last one's, whether it came or not. */
+const whatCame: Adaptive = ({ predecessors }) => {
+  const outputs = predecessors.map((id): Reference => ({ kind: "field", of: "data", path: [id] }));
+  const asked = outputs.slice(0, -1);
+  return asked.reduceRight<Expression>(
+    (otherwise, so) => ({ kind: "choose", when: { kind: "has", of: so }, so, otherwise }),
+    outputs.at(-1)!,
+  );
+};
+
+/** What replaces a node's data. */
+export const given: fc.Arbitrary<Adaptive> = weighted<Adaptive>(
+  [3, fc.oneof(smallInt, scored, items).map((value) => () => constantOf(value))],
+  [1, transformed],
+  [
+    6,
+    anyReference.map(
+      (other) => (place: Place) => (place.predecessors.length > 1 ? whatCame(place) : other(place)),
+    ),
+  ],
 );
 
 const theIndex: Adaptive = () => ({ kind: "field", of: "index", path: [] });

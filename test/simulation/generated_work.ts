@@ -66,6 +66,7 @@ const plainWork: fc.Arbitrary<WorkGene> = weighted<WorkGene>(
   ],
   [3, fc.record({ kind: fc.constant("transform"), expression: transformed })],
   [20, filtering.map((gene) => ({ kind: "filter", ...gene }))],
+  [16, fc.constant({ kind: "aggregate", work: { type: "aggregate", strategy: "coalesce" } })],
   [
     14,
     fc
@@ -99,9 +100,11 @@ const calledByLoop: fc.Arbitrary<Behaviour | null> = weighted<Behaviour | null>(
   [3, fc.constant(null)],
   [1, behaviour],
 );
-const maybePick: fc.Arbitrary<number | null> = weighted<number | null>(
-  [1, fc.constant(null)],
-  [2, fc.nat(9)],
+const maybePick: fc.Arbitrary<number | number[] | null> = weighted<number | number[] | null>(
+  [3, fc.constant(null)],
+  [3, fc.nat(9)],
+  [7, fc.array(fc.nat(9), { minLength: 1, maxLength: 3 })],
+  [1, fc.constant([])],
 );
 
 /** Work of all kinds; bodies nest no deeper than told. */

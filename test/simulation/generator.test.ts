@@ -65,7 +65,7 @@ describe("generated workflows", () => {
 
   it("cover what the semantics distinguish", () => {
     const counts = new Map<string, number>();
-    for (const sample of fc.sample(simulatedCase(everything), { numRuns: 800, seed: 2 })) {
+    for (const sample of fc.sample(simulatedCase(everything), { numRuns: 1_000, seed: 2 })) {
       for (const feature of featuresOf(sample)) counts.set(feature, (counts.get(feature) ?? 0) + 1);
     }
     const rare = FEATURES.filter((feature) => (counts.get(feature) ?? 0) < 10);
@@ -237,7 +237,8 @@ function expressionsOf(workflow: SimulatedWorkflow): [Expression, string][] {
       return typeof node.until === "string" ? [] : [[node.until, node.id]];
     return node.type === "filter" ? [[node.filter_expression, node.id]] : [];
   });
-  return [...conditions, ...own].flatMap(([of, id]): [Expression, string][] =>
+  const inputs = structure.nodes.map(({ given, id }) => [given, id] as const);
+  return [...conditions, ...own, ...inputs].flatMap(([of, id]): [Expression, string][] =>
     of === undefined ? [] : [[of, id]],
   );
 }
@@ -253,7 +254,7 @@ function valueHere(expression: Expression, bindings: Bindings): Json {
 
 const cel = ["data", "output", "input", "error", "item", "index", "nodes"].reduce(
   (environment, name) => environment.registerVariable(name, "dyn"),
-  new Environment(),
+  new Environment({ homogeneousAggregateLiterals: false }),
 );
 
 function valueInCel(expression: Expression, { variables, nodes }: Bindings): Json {

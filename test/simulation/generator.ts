@@ -11,10 +11,10 @@
  */
 import fc from "fast-check";
 import type { JsonObject } from "./expression.ts";
-import { condition } from "./generated_expressions.ts";
+import { condition, given } from "./generated_expressions.ts";
 import { code, hostile, message, retry, runInput, steady, weighted } from "./generated_values.ts";
 import { ALL_FEATURES, type Choice, type Feature, sometimes, work } from "./generated_work.ts";
-import { type EdgeGene, type NodeGene, SEMAPHORES, type Shape } from "./genes.ts";
+import { type Adaptive, type EdgeGene, type NodeGene, SEMAPHORES, type Shape } from "./genes.ts";
 import { grow } from "./growth.ts";
 import type { Behaviour, Behaviours, SimulatedWorkflow, TriggerRule } from "./model.ts";
 import { renderFile } from "./model_file.ts";
@@ -91,6 +91,8 @@ const LATE: readonly TriggerRule[] = [
   "all_success",
   "all_success",
   "all_success",
+  "all_success",
+  "all_success",
   "none_failed",
   "all_failed",
   "all_failed",
@@ -122,6 +124,7 @@ function nodeGene(choice: Choice, depth: number): fc.Arbitrary<NodeGene> {
     ),
     picks: fc.array(fc.nat(13), { minLength: 1, maxLength: 3 }),
     work: work(choice, depth, nodeGene),
+    input: weighted<Adaptive | null>([7, fc.constant(null)], [1, given]),
     rule: ruleGene(choice),
     retry,
     edges: fc.array(edgeGene, { minLength: 1, maxLength: 4 }),
@@ -129,7 +132,7 @@ function nodeGene(choice: Choice, depth: number): fc.Arbitrary<NodeGene> {
     position: weighted([3, fc.constant(0)], [1, fc.nat(9)]),
     cancels: sometimes(withdraws, 8, fc.array(fc.nat(13), { maxLength: 2 })),
     cancelsRest: withdraws ? fc.boolean() : fc.constant(false),
-    unless: sometimes(ordered && features.has("unless"), 3, fc.nat(13)),
+    unless: sometimes(ordered && features.has("unless"), 2, fc.nat(13)),
     holds: sometimes(
       features.has("semaphores"),
       6,

@@ -18,6 +18,8 @@ export interface Place {
   inMap: boolean;
   /** Its output is its data. */
   passesDataOn: boolean;
+  /** Its data are what its `input` gives. */
+  isGiven?: boolean;
   on: "node" | "success" | "failure" | "always";
 }
 
@@ -41,9 +43,9 @@ export interface LoopGene {
   times: number;
   bounded: boolean;
   condition: Adaptive | null;
-  /** Which of its edges leads to `break_path`, and which to `timeout_path`. */
-  breaks: number | null;
-  timesOut: number | null;
+  /** Which of its edges leads to `break_path`, and which to `timeout_path`: one, or a list. */
+  breaks: number | number[] | null;
+  timesOut: number | number[] | null;
   /** The edges to these paths stand in the file. */
   explicit: boolean;
   edgeBack: boolean;
@@ -91,6 +93,8 @@ export interface NodeGene {
   shape: Shape;
   picks: number[];
   work: WorkGene;
+  /** What replaces its data. */
+  input: Adaptive | null;
   rule: TriggerRule | null;
   retry: SimulatedRetry | null;
   edges: EdgeGene[];

@@ -2,7 +2,7 @@
  * Grows a valid workflow from a list of genes, whatever they are. Bodies grow inside: a loop's genes take the place of one node,
  * with one way in, their first node, and one way out, the loop node, which bears the id of the whole.
  */
-import type { Expression, Json } from "./expression.ts";
+import { constantOf, type Expression, type Json } from "./expression.ts";
 import {
   type LoopGene,
   type MapGene,
@@ -27,7 +27,7 @@ import type {
   SimulatedWorkflow,
   Work,
 } from "./model.ts";
-import { allNodes, asksForDays, compensationOf, hangs } from "./model.ts";
+import { allNodes, asksForDays, compensationOf, hangs, targetsOf } from "./model.ts";
 import {
   type Around,
   distinct,
@@ -85,7 +85,9 @@ function growInto(growth: Growth, genes: readonly NodeGene[], around: Around): v
   giveBehaviours(neighbours, growth.behaviours);
   for (const [index, gene] of genes.entries()) {
     const id = neighbours.id(index);
-    const place = neighbours.place(index);
+    const between = neighbours.place(index);
+    const given = givenTo(gene, between);
+    const place = { ...between, isGiven: given !== undefined };
     const links = neighbours.linksFrom(index);
     if (gene.work.kind === "loop") growLoop(growth, gene, gene.work, id, { ...around, ...place }, links);
     else {
@@ -93,6 +95,7 @@ function growInto(growth: Growth, genes: readonly NodeGene[], around: Around): v
         id,
         ...workOf(gene.work, id, place, growth.behaviours),
         ...propertiesOf(gene, id, place, growth),
+        ...(given && { given }),
       };
       growth.nodes.push([{ ...node, ...neighbours.influence(index) }, gene.position]);
       growth.edges.push(...edgesOf(id, gene, place, links));
@@ -114,23 +117,26 @@ function growLoop(
   growInto(growth, work.body, inside);
   const leaves = work.body.length === 0 ? around.predecessors : body.leaves();
   const early = work.body.some((inner) => isEarly(inner));
-  const place: Place = {
+  const between: Place = {
     predecessors: leaves,
     ancestors: around.early || early || isEarlyRule(gene.rule) ? [] : [...around.ancestors, ...body.ids()],
     inLoop: true,
     inMap: around.inMap,
     passesDataOn: work.calls === null,
-    on: "success",
+    on: "node",
   };
+  const given = givenTo(gene, between);
+  const place: Place = { ...between, isGiven: given !== undefined, on: "success" };
   if (work.calls !== null) growth.behaviours[id] = work.calls;
   const paths = pathsOf(work, links);
   const loop: Loop = { type: "loop", loop_back_to: entryOf(gene, id), ...boundsOf(work, place), ...paths };
   const properties = propertiesOf(gene, id, place, growth);
   growth.nodes.push([
-    { id, ...loop, ...(work.calls === null ? {} : { calls: true }), ...properties },
+    { id, ...loop, ...(work.calls === null ? {} : { calls: true }), ...properties, ...(given && { given }) },
     gene.position,
   ]);
-  const named = links.filter(({ to }) => to === paths.break_path || to === paths.timeout_path);
+  const targets = [...targetsOf(paths.break_path), ...targetsOf(paths.timeout_path)];
+  const named = links.filter(({ to }) => targets.includes(to));
   const others = links.filter((link) => !named.includes(link));
   if (work.explicit)
     growth.edges.push(
@@ -144,8 +150,11 @@ function pathsOf(
   { breaks, timesOut }: LoopGene,
   links: readonly Link[],
 ): Pick<Loop, "break_path" | "timeout_path"> {
-  const path = (pick: number | null): string | undefined =>
-    pick === null ? undefined : links[pick % links.length]?.to;
+  const target = (pick: number): string | undefined => links[pick % links.length]?.to;
+  const path = (picks: number | number[] | null): string | string[] | undefined => {
+    if (!Array.isArray(picks)) return picks === null ? undefined : target(picks);
+    return [...new Set(picks.flatMap((pick) => target(pick) ?? []))];
+  };
   const [break_path, timeout_path] = [path(breaks), path(timesOut)];
   return { ...(break_path && { break_path }), ...(timeout_path && { timeout_path }) };
 }
@@ -186,6 +195,13 @@ function propertiesOf(gene: NodeGene, id: string, place: Place, { behaviours }: 
   };
 }
 
+/** What replaces a node's data; a filter or a map that wants a list is given it. */
+function givenTo({ input, work }: NodeGene, place: Place): Expression | undefined {
+  const wanted =
+    work.kind === "filter" ? work.list : work.kind === "map" && work.fromData ? work.items : null;
+  return wanted === null || input === null ? input?.(place) : constantOf(wanted);
+}
+
 /** Without a policy of its own, a handler that answers at last gets enough tries for it. */
 function retryFor(behaviour: Behaviour | undefined): SimulatedRetry | null {
   return behaviour?.kind === "flaky" ? { max_attempts: behaviour.fails + 1, backoff_ms: 5 } : null;
@@ -204,11 +220,15 @@ function workOf(
     case "transform":
       return { type: "transform", expression: gene.expression(place) };
     case "filter":
-      if (gene.list !== null && !place.predecessors.some((from) => gives(behaviours[from], gene.list)))
+      if (
+        gene.list !== null &&
+        place.isGiven !== true &&
+        !place.predecessors.some((from) => gives(behaviours[from], gene.list))
+      )
         return { type: "parallel" };
       return { type: "filter", filter_expression: gene.condition(place) };
     case "aggregate":
-      return place.predecessors.length > 1 ? gene.work : { type: "parallel" };
+      return place.predecessors.length > 1 || place.isGiven === true ? gene.work : { type: "parallel" };
     case "map":
       return mapOf(gene, id, place, behaviours);
     case "until": {
@@ -235,9 +255,10 @@ function signalOf({ type, answer, deadline, transient }: SignalGene, id: string)
 function mapOf(gene: MapGene, id: string, place: Place, behaviours: Record<string, Behaviour>): Work {
   const { items, maxConcurrency, tolerated, asChild, completeWhen, signals } = gene;
   const [only] = place.predecessors;
-  const isGiven = gene.fromData && items !== null && only !== undefined && gives(behaviours[only], items);
-  const literals = (items ?? []).map((value) => ({ kind: "literal", value: value as number }) as const);
-  const constants: Expression = { kind: "list", items: literals };
+  const isGiven =
+    gene.fromData &&
+    items !== null &&
+    (place.isGiven === true || (only !== undefined && gives(behaviours[only], items)));
   const inside: Around = {
     ...NOWHERE,
     ancestors: place.ancestors,
@@ -252,7 +273,7 @@ function mapOf(gene: MapGene, id: string, place: Place, behaviours: Record<strin
       ? { kind: "field", of: "data", path: [] }
       : items === null
         ? gene.expression(place)
-        : constants,
+        : constantOf(items),
     body: asChild
       ? childOf(id, gene.body, behaviours)
       : graphOf(gene.body, { ...inside, ...early }, behaviours),

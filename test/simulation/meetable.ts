@@ -1,5 +1,5 @@
 /** Takes away rules that might never be met, which the compiler refuses: rather too many of them than too few. */
-import type { Graph, SimulatedEdge, SimulatedNode } from "./model.ts";
+import { type Graph, type SimulatedEdge, type SimulatedNode, targetsOf } from "./model.ts";
 import { Structure } from "./structure.ts";
 
 export function withMeetableRules(graph: Graph): Graph {
@@ -32,6 +32,7 @@ function chooses(node: SimulatedNode, structure: Structure): boolean {
   const success = edges.filter(({ on = "success" }) => on === "success");
   if (success.length > 0 && edges.some(({ on }) => on === "failure")) return true;
   const takesOne = node.type === "conditional" && node.mode !== "all";
-  const hasPaths = node.type === "loop" && (node.break_path ?? node.timeout_path) !== undefined;
+  const hasPaths =
+    node.type === "loop" && [...targetsOf(node.break_path), ...targetsOf(node.timeout_path)].length > 0;
   return success.length > 1 && (takesOne || hasPaths);
 }

@@ -24,8 +24,8 @@ export interface Loop {
   loop_back_to: string;
   condition?: Expression;
   max_iterations?: number;
-  break_path?: string;
-  timeout_path?: string;
+  break_path?: string | string[];
+  timeout_path?: string | string[];
   /** It calls the handler; else its output is its data. */
   calls?: true;
 }
@@ -79,6 +79,8 @@ export interface SimulatedRetry {
 
 /** What nodes of all types may have. */
 export interface NodeProperties {
+  /** Its `input` in the file: its data, instead of what its predecessors gave. */
+  given?: Expression;
   /** Default: `default`. Which workers perform it; it changes nothing of what comes of it. */
   queue?: string;
   trigger_rule?: TriggerRule;
@@ -95,6 +97,12 @@ export interface NodeProperties {
   holds?: string[];
   /** Undone by the handler, with the behaviour of `<id>.compensate`. */
   compensated?: true;
+}
+
+/** The nodes that a way out of a loop leads to. */
+export function targetsOf(path: string | readonly string[] | undefined): readonly string[] {
+  if (path === undefined) return [];
+  return typeof path === "string" ? [path] : path;
 }
 
 export type SimulatedNode = Work & NodeProperties & { id: string };

@@ -42,6 +42,7 @@ class Rendering {
     const {
       id,
       type,
+      given,
       queue,
       trigger_rule,
       retry,
@@ -55,6 +56,7 @@ class Rendering {
     return present({
       id,
       type,
+      ...cel({ input: given }),
       queue,
       config: this.#config(node),
       trigger_rule,

@@ -13,7 +13,7 @@ import {
   statuses,
   workflow,
 } from "./cases.ts";
-import type { Expression, Json } from "./expression.ts";
+import type { Expression, Json, Reference } from "./expression.ts";
 import type { SimulatedEdge, SimulatedNode, SimulatedWorkflow } from "./model.ts";
 import { createGame, type GameResult } from "./reference.ts";
 
@@ -37,6 +37,52 @@ describe("data", () => {
       { B: echo },
     );
     expect(result.nodes.B).toMatchObject({ status: "COMPLETED", data: null, output: null, from_nodes: [] });
+  });
+});
+
+describe("input", () => {
+  const given = (of: Expression): SimulatedNode => ({ id: "C", type: "function", given: of });
+  const has = (id: string): Expression => ({ kind: "has", of: field("data", id) as Reference });
+  const whatCame: Expression = {
+    kind: "choose",
+    when: has("A"),
+    so: field("data", "A"),
+    otherwise: field("data", "B"),
+  };
+
+  it("replaces what a node was given: for its own work, and for the conditions of its edges", () => {
+    const isB: Expression = { kind: "compare", operator: "==", left: field("data"), right: literal("B") };
+    const of = workflow(
+      ["A", "B", given(whatCame), "D"],
+      [link("A>B", { on: "failure" }), "A>C", "B>C", link("C>D", { condition: isB })],
+    );
+    const result = run(of, { A: fail, C: echo, D: echo });
+    expect(result.nodes.C).toMatchObject({ data: "B", output: "B", from_nodes: ["B"] });
+    expect(result).toMatchObject({ status: "COMPLETED", output: "B" });
+  });
+
+  it("without a value fails the node before it is tried; data then have none for its failure edges either", () => {
+    const isNull: Expression = {
+      kind: "compare",
+      operator: "==",
+      left: field("data"),
+      right: { kind: "literal", value: null },
+    };
+    const asked = workflow(
+      ["A", given(missing), "D"],
+      ["A>C", link("C>D", { on: "failure", condition: isNull })],
+    );
+    expect(run(asked, { C: echo }).nodes).toMatchObject({
+      C: { status: "FAILED", attempts: 1 },
+      D: { status: "SKIPPED" },
+    });
+    const handled = workflow(["A", given(missing), "D"], ["A>C", link("C>D", { on: "failure" })]);
+    expect(run(handled, { C: echo })).toMatchObject({ status: "COMPLETED" });
+  });
+
+  it("is one value for an aggregate, whoever came before", () => {
+    const counts = { id: "C", type: "aggregate", operation: "count", given: literal(7) } as const;
+    expect(run(workflow(["A", "B", counts], ["A>C", "B>C"])).output).toBe(1);
   });
 });
 
@@ -462,6 +508,21 @@ describe("node types", () => {
     ]);
     expect(last(strategy("concat"), [1], 2, [[3]])).toEqual([1, 2, [3]]);
     expect(last(strategy("merge"), 1, {})).toBe("NOT_FIXED");
+  });
+
+  it("aggregate coalesces to the output that came, of several to that of the first edge, of none to null", () => {
+    const first: SimulatedNode = {
+      id: "J",
+      type: "aggregate",
+      strategy: "coalesce",
+      trigger_rule: "all_done",
+    };
+    const of = (...edges: (string | SimulatedEdge)[]) =>
+      run(workflow(["A", "B", first], edges)).nodes.J!.output;
+    const never = { condition: literal(false) };
+    expect(of("B>J", "A>J")).toBe("B");
+    expect(of(link("B>J", never), "A>J")).toBe("A");
+    expect(of(link("B>J", never), link("A>J", never))).toEqual(null);
   });
 
   it("aggregate takes several outputs in the order of the file's edges, not of its nodes", () => {

@@ -95,6 +95,18 @@ describe("a loop", () => {
     );
   });
 
+  it("takes all edges of a list of paths, and those that both ways share; an empty list is none", () => {
+    const of = (more: Partial<Loop>) =>
+      workflow(["A", "B", loop("L", "B", more), "C", "D", "E"], ["A>B", "B>L", "L>C"]);
+    const both = { break_path: ["C", "D"], timeout_path: ["D", "E"] };
+    expect(order(run(of({ ...both, condition: literal(false) })))).toBe("A B@L:1 L@L:1 C D");
+    expect(order(run(of({ ...both, max_iterations: 1 })))).toBe("A B@L:1 L@L:1 D E");
+    const late = { break_path: [], timeout_path: ["D", "E"], condition: literal(false) };
+    expect(order(run(of(late)))).toBe("A B@L:1 L@L:1 C");
+    const of2 = run(simple({ timeout_path: [], max_iterations: 1 }));
+    expect(of2.error).toMatchObject({ code: "LOOP_EXHAUSTED" });
+  });
+
   it("fails with LOOP_EXHAUSTED without timeout_path, routed as any failure", () => {
     const result = run(simple({ max_iterations: 1 }));
     expect(statuses(result)).toBe(

@@ -3,7 +3,7 @@ import { evaluate, type Json, type JsonObject } from "./expression.ts";
 import type { SimulatedNode, SimulatedWorkflow } from "./model.ts";
 import type { NodeResult } from "./reference.ts";
 import type { Items } from "./reference_items.ts";
-import type { Place } from "./reference_nodes.ts";
+import { attempt, type Place } from "./reference_nodes.ts";
 import { enclosing, type Frame, isWithin, keyOf, type Scopes } from "./reference_scopes.ts";
 import type { Structure } from "./structure.ts";
 
@@ -12,7 +12,8 @@ export interface Execution {
   key: string;
   node: SimulatedNode;
   frame: Frame;
-  data: Json;
+  /** undefined: its `input` has no value, by which it fails. */
+  data: Json | undefined;
   /** Those of its predecessors that it fired on, and all of them. */
   from: string[];
   predecessors: string[];
@@ -62,7 +63,7 @@ export class Executions {
 
   end({ key, node, frame, data, from }: Execution, ending: Ending): NodeResult {
     const ran = ending.status === "COMPLETED" || ending.status === "FAILED";
-    const given = { data: ran ? data : null, from_nodes: from, move: this.moves };
+    const given = { data: (ran ? data : null) ?? null, from_nodes: from, move: this.moves };
     const result = { ...NOTHING, node_id: node.id, scope: frame.scope, ...given, ...ending };
     this.active.delete(key);
     this.over.set(key, result);
@@ -108,14 +109,24 @@ export class Executions {
     const loop = enclosing(frame, "loop");
     const item = enclosing(frame, "map");
     const variables = {
-      data,
+      ...(data === undefined ? {} : { data }),
       input: this.#input,
       ...(loop === undefined ? {} : { loop: { iteration: loop.index } }),
       ...(item === undefined ? {} : { item: item.item, index: item.index }),
       ...more,
     };
     const bindings = { variables, nodes: this.#outputsSeenFrom(frame) };
-    return { node, edges: this.#structure.outgoing(node.id), bindings, predecessors };
+    // What replaces its data is one value, whoever came before.
+    const sources = node.given === undefined ? predecessors : [];
+    return { node, edges: this.#structure.outgoing(node.id), bindings, predecessors: sources };
+  }
+
+  /** What an execution works on: what its `input` makes of what it was given; undefined: that has no value. */
+  replacedData(execution: Execution): Json | undefined {
+    const { given } = execution.node;
+    if (given === undefined) return execution.data;
+    const found = attempt(() => ({ value: evaluate(given, this.placeOf(execution).bindings) }));
+    return found?.value;
   }
 
   /** The execution of a node that is seen from a scope. */

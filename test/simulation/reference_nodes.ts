@@ -29,7 +29,7 @@ export interface Place {
   /** Its outgoing edges, in file order. */
   edges: SimulatedEdge[];
   bindings: Bindings;
-  /** Predecessors in the order of the workflow file's edges. */
+  /** Predecessors in the order of the workflow file's edges; none where `input` replaces what they gave. */
   predecessors: string[];
 }
 

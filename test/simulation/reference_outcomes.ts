@@ -1,6 +1,6 @@
 /** What an execution makes of its data, and where that leads. */
 import type { Json } from "./expression.ts";
-import type { Behaviour } from "./model.ts";
+import { type Behaviour, targetsOf } from "./model.ts";
 import type { Execution, Executions } from "./reference_executions.ts";
 import {
   attempt,
@@ -28,6 +28,7 @@ export function outcomeOf(
 ): Routed {
   const { node } = execution;
   const place = executions.placeOf(execution);
+  if (execution.data === undefined) return { ...failure(null), attempts: 1 };
   const outcome: Tried = awaits(node) ? { ...awaited(), attempts: 1 } : run(node, place, behaviour);
   if ("failure" in outcome) return outcome;
   const { output, attempts } = outcome;
@@ -50,7 +51,7 @@ function routed(
     return { ...done, routes: routesOfSuccess(place, done.output), decision: undefined };
   const decision = decideLoop(node, frame.index, place.bindings);
   if (decision === "again") return { ...done, routes: new Map(), decision };
-  if (decision === "timeout" && node.timeout_path === undefined)
+  if (decision === "timeout" && targetsOf(node.timeout_path).length === 0)
     return { ...failure("LOOP_EXHAUSTED"), attempts: done.attempts };
   return { ...done, routes: routesOfSuccess(place, done.output, decision), decision };
 }

@@ -1,6 +1,6 @@
 /** Arrivals: what a trigger rule makes of them, and which of them an outcome sends. */
 import { type Bindings, booleanOf, type Json } from "./expression.ts";
-import type { Loop, SimulatedEdge, SimulatedNode } from "./model.ts";
+import { type Loop, type SimulatedEdge, type SimulatedNode, targetsOf } from "./model.ts";
 import { attempt, type Place } from "./reference_nodes.ts";
 
 export type Reason =
@@ -96,16 +96,17 @@ function choose(
   return matches.length > 0 ? matches : ordered.filter((edge) => edge.condition === undefined);
 }
 
-/** The success edges by which a loop is left: the one that it names for this, else the ordinary ones. */
+/** The success edges by which a loop is left: those that it names for this, else the ordinary ones. */
 function leave(
   { break_path, timeout_path }: Loop,
   decision: "break" | "timeout",
   edges: readonly SimulatedEdge[],
   bindings: Bindings,
 ): SimulatedEdge[] {
-  const path = decision === "break" ? break_path : timeout_path;
-  if (path !== undefined) return edges.filter((edge) => edge.to === path);
-  return edges.filter((edge) => edge.to !== timeout_path && holds(edge, bindings));
+  const path = targetsOf(decision === "break" ? break_path : timeout_path);
+  if (path.length > 0) return edges.filter(({ to }) => path.includes(to));
+  const late = targetsOf(timeout_path);
+  return edges.filter((edge) => !late.includes(edge.to) && holds(edge, bindings));
 }
 
 /** Failure: failure and always edges decide; if none is taken nobody handles it, and every edge carries the failure. */

@@ -6,6 +6,7 @@ import {
   type SimulatedEdge,
   type SimulatedMap,
   type SimulatedNode,
+  targetsOf,
 } from "./model.ts";
 
 /** A part of the graph that is executed in scopes of its own. A loop's node belongs to its own body, a map's does not. */
@@ -148,9 +149,8 @@ function edgesOf({ nodes, edges }: Graph): SimulatedEdge[] {
     loops.some(({ id, loop_back_to }) => from === id && to === loop_back_to);
   const counting = edges.filter((edge) => !goesBack(edge));
   for (const { id, break_path, timeout_path } of loops)
-    for (const to of [break_path, timeout_path])
-      if (to !== undefined && !counting.some((edge) => edge.from === id && edge.to === to))
-        counting.push({ from: id, to });
+    for (const to of [...targetsOf(break_path), ...targetsOf(timeout_path)])
+      if (!counting.some((edge) => edge.from === id && edge.to === to)) counting.push({ from: id, to });
   return counting;
 }
 

@@ -31,7 +31,7 @@ import { type Fate, type Signal, SignalLine } from "./reference_signals.ts";
 import { Withdrawals } from "./reference_withdrawals.ts";
 import { Structure } from "./structure.ts";
 
-type Activation = Pick<Execution, "data" | "from" | "predecessors">;
+type Activation = Pick<Execution, "from" | "predecessors"> & { data: Json };
 
 /** Each kind without its place in the order. */
 type Unordered<T> = T extends unknown ? Omit<T, "order"> : never;
@@ -106,6 +106,7 @@ export class TokenGame implements Game {
     const edges = this.#taken(node.id, frame).filter((edge) => edge.from === from);
     if (edges.length === 0) return false;
     Object.assign(execution, this.#activation(node.id, frame, edges));
+    execution.data = this.#executions.replacedData(execution);
     return true;
   }
 
@@ -199,7 +200,8 @@ export class TokenGame implements Game {
     if (execution === undefined) throw new Error(`${key} is not outstanding`);
     this.#executions.moves += 1;
     const { node } = execution;
-    const attempts = awaits(node) ? 1 : run(node, this.#executions.placeOf(execution), behaviour).attempts;
+    const once = awaits(node) || execution.data === undefined;
+    const attempts = once ? 1 : run(node, this.#executions.placeOf(execution), behaviour).attempts;
     this.#executions.end(execution, { status: "CANCELLED", attempts, data: null });
     this.#tidy();
     return this.#executions.over.get(key)!;
@@ -290,9 +292,11 @@ export class TokenGame implements Game {
     const key = keyOf(node.id, frame.scope);
     const forestalledBy = this.#executions.completedOf(node.unless, frame);
     const execution: Execution = { key, node, frame, ...activation, forestalledBy };
+    execution.data = this.#executions.replacedData(execution);
     this.#executions.active.set(key, execution);
-    if (node.type === "map" && forestalledBy === undefined) this.#open(execution, node);
-    if (node.type === "subworkflow") this.#callChild(execution, node.workflow, node.input);
+    const hasData = execution.data !== undefined;
+    if (node.type === "map" && hasData && forestalledBy === undefined) this.#open(execution, node);
+    if (node.type === "subworkflow" && hasData) this.#callChild(execution, node.workflow, node.input);
     if (node.cancel_rest === true) this.#withdrawals.setOffByJoin(node, frame);
   }
 
@@ -302,7 +306,7 @@ export class TokenGame implements Game {
       Object.entries(input ?? {}).map(([name, value]) => [name, evaluate(value, bindings)]),
     );
     if (given === null) return;
-    const { key, data } = execution;
+    const { key, data = null } = execution;
     this.#children.set(key, { workflow, input: input === undefined ? data : Object.fromEntries(given) });
   }
 
