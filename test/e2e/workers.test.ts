@@ -208,7 +208,8 @@ test(
       ...innocents.slice(10).map((id) => node(id, "innocent")),
     ];
     writeFileSync(file, JSON.stringify({ name: "deadly", nodes, edges: [] }));
-    const flags = ["--handlers", DEADLY, "--queues", "deadly", "--lease-ms", "400", "--concurrency", "8"];
+    // Long enough that a parent reports how its child ended before the reader finds that out by the lease, also on a busy machine.
+    const flags = ["--handlers", DEADLY, "--queues", "deadly", "--lease-ms", "1500", "--concurrency", "8"];
     const { parent } = await processes(2, ...flags);
     engine.processes.push(parent);
     const submitted = await engine.here([
