@@ -83,8 +83,8 @@ function spelledByScript(text: string): string[] {
   });
 }
 
-/** Names of fields that TypeScript reads or writes, in a call mostly, and flags of a pattern. */
-const OTHER_CALLS = /\b(?:readFields|hmget|xadd|RegExp)\(|\bburials\.map\(/;
+/** Names of fields that TypeScript reads or writes in a call, and flags of a pattern. */
+const OTHER_CALLS = /\b(?:readFields|hmget|xadd|RegExp)\(/;
 
 function spelledBySource(text: string): string[] {
   return text.split("\n").flatMap((written) => {
