@@ -2,9 +2,9 @@
 import type { Socket } from "node:net";
 import pg from "pg";
 import { HitzeroError } from "../base/errors.ts";
-import { Patience } from "../base/patience.ts";
 import { POSTGRES, parseServerUrl } from "../base/server_url.ts";
 import { postgresFault } from "./connection_errors.ts";
+import { LimitedClient, socketOf } from "./limited_client.ts";
 
 export type Row = Record<string, unknown>;
 
@@ -45,10 +45,6 @@ const types: pg.CustomTypesConfig = {
       ? (Number as (value: unknown) => number)
       : pg.types.getTypeParser(oid, format as "text"),
 } as pg.CustomTypesConfig;
-
-/** The socket itself: a silent one is not to be ended in order. */
-const socketOf = (client: pg.PoolClient) =>
-  (client as unknown as { connection: { stream: Socket } }).connection.stream;
 
 export class Database implements Queryable {
   readonly url: string;
@@ -128,7 +124,7 @@ export class Database implements Queryable {
   /**
    * Lends a connection. A query on it that has no answer within the limit ends the connection, so that a late answer is nobody's.
    */
-  async #with<T>(work: (client: Queryable & { drop(): void }) => Promise<T>): Promise<T> {
+  async #with<T>(work: (client: LimitedClient) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
     let broken: Error | undefined;
     // A connection that is cut while it is lent also rejects the query under way, which reports it.
@@ -136,25 +132,8 @@ export class Database implements Queryable {
       broken = error;
     };
     client.on("error", note);
-    let asked = 0;
-    const drop = () => void socketOf(client).destroy();
-    const patience = new Patience(this.#limitMs, drop);
-    const limited = {
-      drop,
-      query: async <R extends Row>(sql: string, values?: unknown[]) => {
-        asked += 1;
-        patience.begin();
-        try {
-          return await client.query<R>(sql, values);
-        } finally {
-          asked -= 1;
-          if (asked === 0) patience.end();
-          else patience.begin();
-        }
-      },
-    };
     try {
-      return await work(limited);
+      return await work(new LimitedClient(client, this.#limitMs));
     } finally {
       client.off("error", note);
       client.release(broken);

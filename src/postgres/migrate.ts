@@ -7,12 +7,15 @@
  * Racing processes: each migration runs in a transaction of its own whose first statement inserts the migration's row.
  * Whoever comes second waits on that row, then finds the work done. No lock outlives a crash.
  * A crash leaves the database at the last whole migration; the next call goes on from there.
+ * Every statement has an end: those of a migration a late one, but none waits long for a lock, since all that works waits behind it then.
  */
 
 import pg from "pg";
 import { HitzeroError } from "../base/errors.ts";
 import { POSTGRES, parseServerUrl } from "../base/server_url.ts";
 import { describeDatabase, OLDEST_POSTGRES_MAJOR, postgresFault } from "./connection_errors.ts";
+import type { Queryable } from "./database.ts";
+import { LimitedClient, socketOf } from "./limited_client.ts";
 import { type MigrationFile, PACKAGE_MIGRATIONS, readMigrations } from "./migration_files.ts";
 import { readStanding, refuseForeignTables, refuseMissingRights } from "./migration_rights.ts";
 import { checkPartitionCount, fixPartitions } from "./partition_count.ts";
@@ -24,6 +27,18 @@ export interface MigrateOptions {
   onApplied?: (name: string) => void;
   /** Folder of the SQL files; the package's own `migrations/` unless a test says otherwise. */
   folder?: string;
+  /** For tests. */
+  limits?: MigrateLimits;
+}
+
+/** Milliseconds. */
+export interface MigrateLimits {
+  /** A statement that has nothing to wait for is answered within this time; the connection is given up otherwise. */
+  answerMs: number;
+  /** A statement of a migration lasts so long at most, and whoever comes second waits as long for the first. */
+  workMs: number;
+  /** A migration waits so long for a lock. */
+  lockMs: number;
 }
 
 export interface MigrateResult {
@@ -37,6 +52,10 @@ export interface MigrateResult {
 const CREATION_RACES = new Set(["23505", "42P06", "42P07"]);
 const CREATION_ATTEMPTS = 10;
 const CONNECT_TIMEOUT_MS = 10_000;
+const KEEP_ALIVE_MS = 10_000;
+/** A connection that does not close in order has this long. */
+const FAREWELL_MS = 1_000;
+const LIMITS: MigrateLimits = { answerMs: 30_000, workMs: 1_800_000, lockMs: 60_000 };
 
 /**
  * Applies the migrations that the database lacks and fixes its number of partitions. Safe when several processes do it
@@ -44,7 +63,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
  *
  * @throws HitzeroError SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED,
  *   READ_ONLY, TLS_REFUSED, POSTGRES_TOO_OLD (all exit code 3); DATABASE_URL_INVALID, SCHEMA_NEWER, MIGRATION_CHANGED,
- *   MIGRATION_FAILED, PARTITIONS_INVALID, PARTITIONS_FIXED
+ *   MIGRATION_FAILED, MIGRATION_BLOCKED, PARTITIONS_INVALID, PARTITIONS_FIXED
  */
 export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<MigrateResult> {
   parseServerUrl(databaseUrl, POSTGRES);
@@ -54,34 +73,55 @@ export async function migrate(databaseUrl: string, options: MigrateOptions = {})
     connectionString: databaseUrl,
     application_name: "hitzero migrate",
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
   });
   // A link lost between two queries is reported here; the next query fails and is translated.
   client.on("error", () => {});
   try {
     await client.connect();
-    await refuseOldServer(client, databaseUrl);
-    await createBookkeeping(client);
-    const before = await appliedMigrations(client);
-    refuseForeignHistory(files, before);
-    const applied: string[] = [];
-    const missing = files.filter(({ id }) => !before.some((row) => row.id === id));
-    if (missing.length > 0) refuseForeignTables(await readStanding(client));
-    for (const file of missing) {
-      if (!(await applyOnce(client, file))) continue;
-      applied.push(file.name);
-      options.onApplied?.(file.name);
-    }
-    // Looked at again: a newer release may have migrated while this one waited.
-    refuseForeignHistory(files, await appliedMigrations(client));
-    return { applied, partitions: await fixPartitions(client, options.partitions) };
+    return await bringUpToDate(client, databaseUrl, files, options);
   } catch (error) {
     throw postgresFault(error, databaseUrl);
   } finally {
-    await client.end().catch(() => {});
+    await farewell(client);
   }
 }
 
-async function refuseOldServer(client: pg.Client, databaseUrl: string): Promise<void> {
+/** Closes in order, or after a moment otherwise. */
+async function farewell(client: pg.Client): Promise<void> {
+  const late = setTimeout(() => socketOf(client).destroy(), FAREWELL_MS);
+  await client.end().catch(() => {});
+  clearTimeout(late);
+}
+
+async function bringUpToDate(
+  connection: pg.Client,
+  databaseUrl: string,
+  files: readonly MigrationFile[],
+  options: MigrateOptions,
+): Promise<MigrateResult> {
+  const limits = options.limits ?? LIMITS;
+  const client = new LimitedClient(connection, limits.answerMs);
+  const patient = new LimitedClient(connection, limits.workMs + limits.answerMs);
+  await refuseOldServer(client, databaseUrl);
+  await createBookkeeping(client);
+  const before = await appliedMigrations(client);
+  refuseForeignHistory(files, before);
+  const applied: string[] = [];
+  const missing = files.filter(({ id }) => !before.some((row) => row.id === id));
+  if (missing.length > 0) refuseForeignTables(await readStanding(client));
+  for (const file of missing) {
+    if (!(await applyOnce(client, patient, file, limits))) continue;
+    applied.push(file.name);
+    options.onApplied?.(file.name);
+  }
+  // Looked at again: a newer release may have migrated while this one waited.
+  refuseForeignHistory(files, await appliedMigrations(client));
+  return { applied, partitions: await fixPartitions(client, options.partitions) };
+}
+
+async function refuseOldServer(client: Queryable, databaseUrl: string): Promise<void> {
   const { rows } = await client.query<{ version: string }>(
     "select current_setting('server_version_num') as version",
   );
@@ -98,7 +138,7 @@ async function refuseOldServer(client: pg.Client, databaseUrl: string): Promise<
 }
 
 /** Creates schema and table if they lack. Looks first, so that a user without the right to create may call on a finished database. */
-async function createBookkeeping(client: pg.Client): Promise<void> {
+async function createBookkeeping(client: Queryable): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const standing = await readStanding(client);
     refuseMissingRights(standing);
@@ -131,13 +171,13 @@ async function createBookkeeping(client: pg.Client): Promise<void> {
   }
 }
 
-interface AppliedMigration {
+type AppliedMigration = {
   id: number;
   name: string;
   checksum: string;
-}
+};
 
-async function appliedMigrations(client: pg.Client): Promise<AppliedMigration[]> {
+async function appliedMigrations(client: Queryable): Promise<AppliedMigration[]> {
   const { rows } = await client.query<AppliedMigration>(
     "select id, name, checksum from hitzero.migrations order by id",
   );
@@ -167,11 +207,19 @@ function refuseForeignHistory(files: readonly MigrationFile[], applied: readonly
   }
 }
 
-/** Applies one migration unless it is applied already; waits for a process that is at it. Returns whether it did the work. */
-async function applyOnce(client: pg.Client, file: MigrationFile): Promise<boolean> {
+/**
+ * Applies one migration unless it is applied already; waits for a process that is at it. Returns whether it did the work. `patient` is the
+ * same connection, for what may last.
+ */
+async function applyOnce(
+  client: Queryable,
+  patient: Queryable,
+  file: MigrationFile,
+  limits: MigrateLimits,
+): Promise<boolean> {
   await client.query("begin isolation level read committed");
   try {
-    const claim = await client.query(
+    const claim = await patient.query(
       "insert into hitzero.migrations (id, name, checksum) values ($1, $2, $3) on conflict (id) do nothing",
       [file.id, file.name, file.checksum],
     );
@@ -180,22 +228,34 @@ async function applyOnce(client: pg.Client, file: MigrationFile): Promise<boolea
       return false;
     }
     // The user's own search_path must not decide where a migration's objects go.
-    await client.query("set local search_path to hitzero, public; set local client_min_messages = warning;");
-    await client.query(file.sql);
-    await client.query("commit");
+    await client.query(`set local search_path to hitzero, public; set local client_min_messages = warning;
+      set local lock_timeout = ${limits.lockMs}; set local statement_timeout = ${limits.workMs};`);
+    await patient.query(file.sql);
+    await patient.query("commit");
     return true;
   } catch (error) {
     await client.query("rollback").catch(() => {});
-    throw migrationFault(error, file);
+    throw migrationFault(error, file, limits);
   }
 }
 
 /** Names the migration for a fault of its SQL; a fault of the connection or of rights stays what it is. */
-function migrationFault(error: unknown, file: MigrationFile): unknown {
+function migrationFault(error: unknown, file: MigrationFile, { lockMs }: MigrateLimits): unknown {
   if (!(error instanceof pg.DatabaseError)) return error;
   const sqlstate = error.code ?? "";
   if (["42501", "25006"].includes(sqlstate) || sqlstate.startsWith("57P") || sqlstate.startsWith("08"))
     return error;
+  if (sqlstate === "55P03") {
+    return new HitzeroError(
+      "MIGRATION_BLOCKED",
+      `migration ${file.name} waited ${lockMs / 1_000} s for a lock that another session holds`,
+      {
+        hint: "Nothing of this migration was kept. End what holds the lock (a long transaction in pg_stat_activity, workers and supervisors of the older release), and migrate again.",
+        exitCode: 3,
+        cause: error,
+      },
+    );
+  }
   const line = error.position ? `, line ${file.sql.slice(0, Number(error.position)).split("\n").length}` : "";
   return new HitzeroError(
     "MIGRATION_FAILED",

@@ -1,9 +1,9 @@
 /** What the user who migrates may do, and what to ask a database administrator for where that is not enough. */
-import type pg from "pg";
 import { HitzeroError } from "../base/errors.ts";
+import type { Queryable } from "./database.ts";
 
 /** Names are quoted as SQL wants them. */
-interface Standing {
+type Standing = {
   user: string;
   database: string;
   /** Is schema `hitzero` there? */
@@ -18,7 +18,7 @@ interface Standing {
   bookkeeping: boolean;
   /** Owner of a table of the schema whose rights this user does not have. */
   foreign_owner: string | null;
-}
+};
 
 // From the catalog, which everybody may read: names like to_regclass are refused to those who may not use the schema.
 const STANDING = `select quote_ident(current_user) as user, quote_ident(current_database()) as database,
@@ -31,7 +31,7 @@ const STANDING = `select quote_ident(current_user) as user, quote_ident(current_
        and c.relkind in ('r', 'p', 'v') and not pg_has_role(c.relowner, 'USAGE') limit 1) as foreign_owner
   from (select 1) one left join pg_namespace n on n.nspname = 'hitzero'`;
 
-export async function readStanding(client: pg.Client): Promise<Standing> {
+export async function readStanding(client: Queryable): Promise<Standing> {
   const { rows } = await client.query<Standing>(STANDING);
   return rows[0] as Standing;
 }

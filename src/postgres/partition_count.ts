@@ -4,8 +4,8 @@
  * P decides in which partition each run lives, so it is chosen once, by whoever migrates first, and never changes.
  */
 
-import type pg from "pg";
 import { HitzeroError } from "../base/errors.ts";
+import type { Queryable } from "./database.ts";
 
 /** More partitions than a Redis Cluster of sensible size can spread. */
 const MOST_PARTITIONS = 256;
@@ -31,7 +31,7 @@ export function checkPartitionCount(wanted: number | undefined): void {
  *
  * @throws HitzeroError PARTITIONS_FIXED if the database has another P than `wanted`
  */
-export async function fixPartitions(client: pg.Client, wanted: number | undefined): Promise<number> {
+export async function fixPartitions(client: Queryable, wanted: number | undefined): Promise<number> {
   const chosen = (await countPartitions(client)) || (await choosePartitions(client, wanted ?? 1));
   if (wanted !== undefined && wanted !== chosen) {
     throw new HitzeroError("PARTITIONS_FIXED", `the database has ${chosen} partitions, not ${wanted}`, {
@@ -41,7 +41,7 @@ export async function fixPartitions(client: pg.Client, wanted: number | undefine
   return chosen;
 }
 
-async function countPartitions(client: pg.Client): Promise<number> {
+async function countPartitions(client: Queryable): Promise<number> {
   const { rows } = await client.query<{ count: number }>(
     "select count(*)::int as count from hitzero.partitions",
   );
@@ -49,7 +49,7 @@ async function countPartitions(client: pg.Client): Promise<number> {
 }
 
 /** Inserts the rows unless a racing process did; the table lock lets one choose and the others see its choice. */
-async function choosePartitions(client: pg.Client, partitions: number): Promise<number> {
+async function choosePartitions(client: Queryable, partitions: number): Promise<number> {
   await client.query("begin isolation level read committed");
   try {
     await client.query("lock table hitzero.partitions in share row exclusive mode");

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../../src/local/free_port.ts";
+import { type Link, startLink } from "../support/link.ts";
 import { killAll, makeFolder, runCli } from "./cli.ts";
 import { type CliEngine, connectCli } from "./engine.ts";
 
@@ -11,6 +12,7 @@ const SECRET = "s3cret-w0rd";
 
 let engine: CliEngine;
 let folder: string;
+const links: Link[] = [];
 
 beforeAll(async () => {
   engine = await connectCli("migrated");
@@ -20,6 +22,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await engine?.stop();
   killAll();
+  for (const link of links) await link.close();
 });
 
 const node = (id: string, more: object = {}) => ({ id, type: "parallel", ...more });
@@ -77,6 +80,7 @@ interface Case {
 const AS_PROCESSES = [
   ...["broken YAML", "no such workflow", "an unknown flag", "a wrong Postgres password"],
   ...["no handler module", "a worker without Redis", "a supervisor without Postgres"],
+  ...["a silent Redis", "a silent Postgres", "a silent Postgres, to migrate"],
 ];
 
 const submit = (file: string, ...more: string[]) => ["submit", file, ...more];
@@ -107,6 +111,14 @@ const wrongPassword = (name: "HITZERO_REDIS_URL" | "HITZERO_DATABASE_URL") =>
   urlOf(name, (url) => {
     url.password = SECRET;
   });
+
+/** Its sockets open, and nothing comes. */
+const silent = async (name: "HITZERO_REDIS_URL" | "HITZERO_DATABASE_URL") => {
+  const link = await startLink(engine.env[name] as string);
+  links.push(link);
+  link.silence("to_client");
+  return { [name]: link.url };
+};
 
 const CASES: Case[] = [
   invalid("broken JSON", "broken.json", "line 3, column 13"),
@@ -213,6 +225,30 @@ const CASES: Case[] = [
     error: "SERVER_UNREACHABLE",
     tells: ["Postgres at ", "HITZERO_DATABASE_URL"],
     env: () => away("HITZERO_DATABASE_URL"),
+  },
+  {
+    name: "a silent Redis",
+    args: submit("good.json"),
+    code: 3,
+    error: "SERVER_UNREACHABLE",
+    tells: ["Redis at 127.0.0.1:", "HITZERO_REDIS_URL"],
+    env: () => silent("HITZERO_REDIS_URL"),
+  },
+  {
+    name: "a silent Postgres",
+    args: submit("good.json"),
+    code: 3,
+    error: "SERVER_UNREACHABLE",
+    tells: ["Postgres at 127.0.0.1:", "HITZERO_DATABASE_URL"],
+    env: () => silent("HITZERO_DATABASE_URL"),
+  },
+  {
+    name: "a silent Postgres, to migrate",
+    args: ["migrate"],
+    code: 3,
+    error: "SERVER_UNREACHABLE",
+    tells: ["Postgres at 127.0.0.1:", "HITZERO_DATABASE_URL"],
+    env: () => silent("HITZERO_DATABASE_URL"),
   },
   {
     name: "a wrong Redis password",

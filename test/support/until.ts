@@ -18,7 +18,7 @@ export async function until<T>(
   what: string,
   limitMs: number = LIMIT_MS,
 ): Promise<T> {
-  const limit = Date.now() + limitMs;
+  const limit = performance.now() + limitMs;
   let lastError: unknown;
   for (;;) {
     try {
@@ -28,7 +28,7 @@ export async function until<T>(
     } catch (error) {
       lastError = error;
     }
-    if (Date.now() > limit) throw new Error(`not within ${limitMs} ms: ${what}`, { cause: lastError });
+    if (performance.now() > limit) throw new Error(`not within ${limitMs} ms: ${what}`, { cause: lastError });
     await sleep(POLL_MS);
   }
 }

@@ -1,0 +1,39 @@
+/** A connection whose queries have an end: one that has no answer within the limit ends the connection, so that a late answer is nobody's. */
+import type { Socket } from "node:net";
+import type pg from "pg";
+import { Patience } from "../base/patience.ts";
+import type { Queryable, Row } from "./database.ts";
+
+/** The socket itself: a silent one is not to be ended in order. */
+export const socketOf = (client: pg.ClientBase): Socket =>
+  (client as unknown as { connection: { stream: Socket } }).connection.stream;
+
+export class LimitedClient implements Queryable {
+  readonly #client: pg.ClientBase;
+  readonly #patience: Patience;
+  /** Queries under way. */
+  #asked = 0;
+
+  /** `limitMs`: for each query, and for what is under way at once from the last answer on. */
+  constructor(client: pg.ClientBase, limitMs: number) {
+    this.#client = client;
+    this.#patience = new Patience(limitMs, () => this.drop());
+  }
+
+  async query<R extends Row = Row>(sql: string, values?: unknown[]) {
+    this.#asked += 1;
+    this.#patience.begin();
+    try {
+      return await this.#client.query<R>(sql, values);
+    } finally {
+      this.#asked -= 1;
+      if (this.#asked === 0) this.#patience.end();
+      else this.#patience.begin();
+    }
+  }
+
+  /** Ends the connection at once: what is under way is rejected. */
+  drop(): void {
+    socketOf(this.#client).destroy();
+  }
+}
