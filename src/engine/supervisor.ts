@@ -36,6 +36,7 @@ import { IRCache } from "./ir_cache.ts";
 import {
   GONE_UNCLAIMED,
   HEARTBEAT_MS,
+  LAST_ANSWERS_MS,
   LIMITS,
   type Limits,
   READER_LEASE_MS,
@@ -103,8 +104,8 @@ export class Supervisor {
   #database: Database | undefined;
   #installation = "";
   #readers: Promise<void>[] = [];
-  /** Connections of those that read. */
-  readonly #reading = new Set<RedisConnection>();
+  /** Ends the connections of those that read. */
+  readonly #reading = new Set<AbortController>();
   /** Partitions whose Redis starts nothing for want of memory, as was logged. */
   readonly #memoryShort = new Set<number>();
   #timer: NodeJS.Timeout | undefined;
@@ -163,15 +164,17 @@ export class Supervisor {
       clearInterval(this.#timer);
       // Servers that do not answer hold nobody up: the leases run out by themselves.
       const late = setTimeout(() => {
-        for (const connection of this.#reading) connection.close();
-        void this.#database?.close();
+        for (const over of this.#reading) over.abort();
       }, STOP_LIMIT_MS);
+      // When it is only Redis that does not answer, the lease is given back first.
+      const latest = setTimeout(() => void this.#database?.close(), STOP_LIMIT_MS + LAST_ANSWERS_MS);
       await Promise.all(this.#readers);
       if (this.#database) {
         await signOff(this.#database, this.id).catch(() => {});
         await this.#database.close();
       }
       clearTimeout(late);
+      clearTimeout(latest);
     })();
     return this.#stopped;
   }
@@ -245,12 +248,9 @@ export class Supervisor {
     row: PartitionRow,
     work: (connection: RedisConnection, blocking: RedisConnection) => Promise<void>,
   ): Promise<void> {
-    const connections: RedisConnection[] = [];
-    const close = () => {
-      for (const connection of connections) connection.close();
-    };
+    const over = new AbortController();
+    this.#reading.add(over);
     let renewing: Promise<void> | undefined;
-    let isOver = false;
     const watch = setInterval(() => {
       const leftMs = row.held_until - performance.now();
       if (leftMs > 0) {
@@ -263,23 +263,18 @@ export class Supervisor {
           });
         return;
       }
-      if (!isOver)
+      if (!over.signal.aborted)
         this.#log.warn({ partition: row.partition }, "the lease was not renewed in time: its reader lets go");
-      isOver = true;
-      close();
+      over.abort();
     }, LEASE_TRIES_MS);
     try {
-      for (let count = 0; count < 2; count += 1) {
-        const connection = await (connections[0]?.duplicate() ??
-          RedisConnection.open(this.#options.redisUrl));
-        connections.push(connection);
-        this.#reading.add(connection);
-      }
-      await work(connections[0] as RedisConnection, connections[1] as RedisConnection);
+      const { signal } = over;
+      const connection = await RedisConnection.open(this.#options.redisUrl, { signal });
+      await work(connection, await connection.duplicate());
     } finally {
       clearInterval(watch);
-      close();
-      for (const connection of connections) this.#reading.delete(connection);
+      over.abort();
+      this.#reading.delete(over);
     }
   }
 

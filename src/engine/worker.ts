@@ -583,13 +583,14 @@ export class Worker {
   #servicesOf({ partition }: Lane, over: AbortSignal): WaitingServices {
     const signal = AbortSignal.any([over, this.#stopping.signal, this.#abandoned.signal]);
     const database = this.#database as Database;
+    const patiently = <T>(call: () => Promise<T>) => whileAway({ signal }, call);
     return {
       limits: this.#limits,
       now: () => this.#now(),
-      readFields: (runId, fields) => whileAway({ signal }, () => partition.readFields(runId, fields)),
+      readFields: (runId, fields) => patiently(() => partition.readFields(runId, fields)),
       readBlob: (runId, name) => readStoredBlob(partition, runId, name, signal),
-      findWorkflow: (name, version) => whileAway({ signal }, () => findVersion(database, name, version)),
-      depthOf: (runId) => whileAway({ signal }, () => runDepth(database, runId)),
+      findWorkflow: (name, version) => patiently(() => findVersion(database, name, version)),
+      depthOf: (runId) => patiently(() => runDepth(database, runId)),
     };
   }
 

@@ -92,6 +92,8 @@ export interface ConnectionOptions {
   onError?: (error: Error) => void;
   /** A socket that is silent for so long is given up, milliseconds. Default 5,000. */
   silenceMs?: number;
+  /** Aborted: it closes, with its duplicates, also while it is being opened. */
+  signal?: AbortSignal;
 }
 
 export class RedisConnection {
@@ -101,10 +103,12 @@ export class RedisConnection {
   readonly #clock = new RedisClock();
   readonly #silence: Patience;
   readonly #duplicates = new Set<RedisConnection>();
+  readonly #over = () => this.close();
   #original: RedisConnection | undefined;
   #pulse: NodeJS.Timeout | undefined;
   #identity: Promise<string> | undefined;
   #lastError: Error | undefined;
+  #closed = false;
   /** Why this socket was given up; what follows from it is no news. */
   #dropped: Error | undefined;
 
@@ -145,6 +149,7 @@ export class RedisConnection {
       // The address may lead elsewhere by now, and not every socket notices by itself: replicas take subscriptions.
       for (const one of this.#duplicates) one.#drop(new Error("its server may be another by now"));
     });
+    options.signal?.addEventListener("abort", this.#over);
     this.redis.on("close", () => {
       this.#silence.end();
       clearInterval(this.#pulse);
@@ -159,12 +164,14 @@ export class RedisConnection {
    */
   static async open(url: string, options: ConnectionOptions = {}): Promise<RedisConnection> {
     checkRedisUrl(url);
+    if (options.signal?.aborted) throw new RedisAwayError("it was given up");
     const connection = new RedisConnection(url, options);
     try {
       await connection.redis.connect();
       await connection.identity();
     } catch (error) {
-      connection.redis.disconnect();
+      connection.close();
+      if (options.signal?.aborted) throw new RedisAwayError(error);
       if (error instanceof HitzeroError && !isAway(error)) throw error;
       throw await connectFault(connection.#lastError ?? error, url);
     }
@@ -213,8 +220,15 @@ export class RedisConnection {
     }
   }
 
+  /** It is closed for good. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** Closes at once; calls in flight are rejected. */
   close(): void {
+    this.#closed = true;
+    this.#options.signal?.removeEventListener("abort", this.#over);
     if (this.#original) this.#original.#duplicates.delete(this);
     this.redis.disconnect();
   }

@@ -485,7 +485,7 @@ export class Partition {
       try {
         return await this.orAway(runScript(this.connection.redis, name, keys, args));
       } catch (error) {
-        if (!isLost(error)) throw error;
+        if (!isLost(error) || this.connection.closed) throw error;
         lost = error;
       }
     }

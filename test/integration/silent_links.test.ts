@@ -117,16 +117,22 @@ describe("a connection to Postgres that falls silent is given up and made anew",
     const testDatabase = await createTestDatabase();
     closers.push(testDatabase.drop);
     const link = await linkTo(testDatabase.url);
-    const database = new Database(link.url);
-    await database.query("select 1");
-    link.silence("to_client");
-    const lost = database.query("select 2").catch((error: { code: string }) => error.code);
+    const database = new Database(link.url, { limitMs: 600_000 });
+    let underWay = false;
+    const cutOff = database.transaction(async (client) => {
+      await client.query("select 1");
+      link.silence("to_client");
+      underWay = true;
+      await client.query("select 2");
+    });
+    const lost = cutOff.catch((error: { code: string }) => error.code);
+    await until(() => underWay, "a query is under way");
     await database.close();
     expect(await lost).toBe("SERVER_UNREACHABLE");
     await until(() => link.open === 0, "nothing stays open");
 
     link.speak();
-    const idle = new Database(link.url);
+    const idle = new Database(link.url, { limitMs: 600_000 });
     await idle.query("select 1");
     link.silence("to_client");
     await idle.close();
