@@ -16,7 +16,7 @@ import { acceptRuns } from "../../src/postgres/runs.ts";
 import { createEmptyDatabase, createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { startPooler } from "../support/pooler.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
-import { until } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
 
 /** What docs/operations.md says to grant to a role that runs hitzero and does not migrate. */
 const GRANTS = `GRANT USAGE ON SCHEMA hitzero TO hitzero_run;
@@ -106,6 +106,76 @@ test("a database that takes no writes is named by whoever writes", async () => {
   } finally {
     await client.close();
     await database.drop();
+  }
+});
+
+test("a Postgres that turns read-only while runs go on holds them up, and nothing is lost or set aside", async () => {
+  const dir = join(inject("runFolder"), `read-only-${randomBytes(4).toString("hex")}`);
+  const server = await startPostgresServer({ dir, durable: false });
+  await migrate(server.url);
+  const settings = { redisUrl: redisUrl(), databaseUrl: server.url, namespace: testNamespace() };
+  const admin = new pg.Client({ connectionString: server.url });
+  await admin.connect();
+  await admin.query("set default_transaction_read_only = off");
+  const turn = async (value: "on" | "off") => {
+    await admin.query(`alter system set default_transaction_read_only = ${value}`);
+    await admin.query("select pg_reload_conf()");
+  };
+  const said: string[] = [];
+  const say = (facts: object) => void said.push(JSON.stringify(facts));
+  const log = { debug: () => {}, info: () => {}, warn: say, error: say };
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  let atGate = 0;
+  const gate = () => {
+    atGate += 1;
+    return opened;
+  };
+  let afterwards = 0;
+  const supervisor = new Supervisor({ ...settings, log: log as never });
+  const worker = new Worker({ ...settings, handlers: { gate, after: () => ++afterwards } });
+  await supervisor.start();
+  await worker.start();
+  const client = await Client.connect(settings);
+  try {
+    const step = (id: string, name: string) => ({ id, type: "function", config: { function_name: name } });
+    const workflow = await client.register({
+      name: "held_up",
+      nodes: [step("a", "gate"), step("b", "after")],
+      edges: [{ from: "a", to: "b" }],
+    });
+    const { runIds } = await client.submit(workflow, { count: 3 });
+    await until(() => atGate === 3, "handlers are at their gates");
+    await turn("on");
+    const named = { code: "READ_ONLY", exitCode: 3 };
+    // A session hears of it between two statements, sooner or later.
+    const refusal = () =>
+      client.submit(workflow).then(
+        (more) => void runIds.push(...more.runIds),
+        (error) => error as object,
+      );
+    expect(await until(refusal, "submits are refused")).toMatchObject(named);
+    open();
+    await until(() => afterwards === runIds.length, "the worker goes on");
+    await until(() => said.some((line) => line.includes("takes no writes")), "the supervisor says so");
+    await expect(client.cancel(runIds[0] as string)).rejects.toMatchObject(named);
+    const statuses = new Set((await client.listRuns({})).map(({ status }) => status));
+    for (const status of statuses) expect(["PENDING", "RUNNING"]).toContain(status);
+    await turn("off");
+    const all = { COMPLETED: runIds.length };
+    expect(await client.waitAll(runIds, { signal: withinLimit() })).toEqual(all);
+    expect(afterwards).toBe(runIds.length);
+    expect((await admin.query("select 1 from hitzero.refused_entries")).rows).toEqual([]);
+    const submission = await client.submit(workflow, { idempotencyKey: "afterwards" });
+    expect(await client.waitAll(submission.runIds, { signal: withinLimit() })).toEqual({ COMPLETED: 1 });
+  } finally {
+    await client.close();
+    await worker.stop();
+    await supervisor.stop();
+    await admin.end();
+    await server.stop();
   }
 });
 
