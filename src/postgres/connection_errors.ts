@@ -42,7 +42,7 @@ export function describeDatabase(url: string): string {
  * Translates anything caught while talking to Postgres into a coded error with exit code 3. A `HitzeroError` is
  * returned as it is.
  *
- * Codes: SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED, READ_ONLY, POOLER_REFUSES,
+ * Codes: SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED, READ_ONLY, DISK_FULL, POOLER_REFUSES,
  * TLS_REFUSED, and POSTGRES_FAILED for the rest, which names the SQLSTATE only (Postgres's own message may hold run data; it is the `cause`).
  */
 export function postgresFault(error: unknown, url: string): HitzeroError {
@@ -93,6 +93,13 @@ export function postgresFault(error: unknown, url: string): HitzeroError {
       "READ_ONLY",
       `Postgres at ${where} takes no writes: it is a standby, or default_transaction_read_only is on`,
       "Point HITZERO_DATABASE_URL at the primary; `show default_transaction_read_only` tells the rest.",
+    );
+  }
+  if (code === "53100") {
+    return coded(
+      "DISK_FULL",
+      `Postgres at ${where} has no room left on its disk`,
+      "Make room there: runs that are under way go on by themselves then.",
     );
   }
   if (code === "08P01" && /unsupported startup parameter/i.test(message)) {

@@ -379,6 +379,11 @@ describe("faults of a connection", () => {
     expect(postgresFault(await ended, adminUrl())).toMatchObject({ code: "SERVER_UNREACHABLE", exitCode: 3 });
   });
 
+  test("a disk that is full", () => {
+    const error = Object.assign(new Error("could not extend file"), { code: "53100" });
+    expect(postgresFault(error, adminUrl())).toMatchObject({ code: "DISK_FULL", exitCode: 3 });
+  });
+
   test("any other failure is named by its SQLSTATE, without the server's words", async () => {
     const client = await connected();
     const error = await client.query("select 'secret of a run'::int").catch((caught: unknown) => caught);
