@@ -23,13 +23,21 @@ test("campaign", { timeout: 0 }, async () => {
     roughEngine ??
     (await startEngine({ queues: [["default", "left"], ["right"]], handlers: handlers("worker"), limits }));
   const told = (): string => `${campaign.compared} of ${runs} runs, ${roughEngine?.faults.total ?? 0} faults`;
+  let reported = 0;
+  const report = (): void => {
+    for (; reported < campaign.disagreements.length; reported += 1)
+      tell(campaign.disagreements[reported] as string);
+  };
   try {
     roughEngine?.begin();
-    await campaign.run(engine, runs, () => tell(`${told()}, ${campaign.disagreements.length} disagreements`));
+    await campaign.run(engine, runs, () => {
+      report();
+      tell(`${told()}, ${campaign.disagreements.length} disagreements`);
+    });
     await roughEngine?.cease();
   } finally {
     await engine.stop();
-    for (const disagreement of campaign.disagreements) tell(disagreement);
+    report();
     tell(`${told()}, ${campaign.disagreements.length} disagreements, seed ${seed}`);
   }
   expect([campaign.compared, campaign.disagreements]).toEqual([runs, []]);
