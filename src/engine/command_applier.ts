@@ -41,6 +41,14 @@ const REFUSALS: Readonly<Record<string, string | undefined>> = {
   full: "refused: too many signals of this name are kept already",
 };
 
+/** What is left when commands were applied. */
+export interface Unapplied {
+  /** Some wait for their runs to start on record. */
+  waiting: boolean;
+  /** There may be more than one look takes. */
+  more: boolean;
+}
+
 export class CommandApplier {
   readonly #partition: Partition;
   readonly #database: Database;
@@ -82,25 +90,27 @@ export class CommandApplier {
   }
 
   /**
-   * Applies the commands that are open. Those of a run that has not started on record wait for that, in their order, but for one that cancels.
-   * Answers whether there are such. A run that is over on record hears of nothing: Redis remembers it for some minutes only.
+   * Applies the commands that are open, a bounded number. Those of a run that has not started on record wait for that, in their order, but for
+   * one that cancels. A run that is over on record hears of nothing: Redis remembers it for some minutes only.
    */
-  async applyCommands(): Promise<boolean> {
-    let waiting = false;
+  async applyCommands(): Promise<Unapplied> {
     const { commands: limit } = this.#limits;
-    for (const command of await listOpenCommands(this.#database, this.#partition.number, limit)) {
+    const open = await listOpenCommands(this.#database, this.#partition.number, limit);
+    let [waiting, moved] = [false, false];
+    for (const command of open) {
       const { run_id, kind, status, command_seq } = command;
       if (status === "PENDING" && kind !== "cancel" && kind !== "fail") {
         waiting = true;
-        continue;
+        break;
       }
       const word = isFinalRunStatus(status) && kind !== "fail" ? "final" : await this.#apply(command);
       this.#log.info({ run_id, kind, word }, "a command was given to a run");
       // What took effect is closed by the transaction that records it.
       const refusal = word === "failed" ? "applied" : REFUSALS[word];
       if (refusal) await closeCommands(this.#database, [command_seq], refusal);
+      moved ||= word !== "unstarted";
     }
-    return waiting;
+    return { waiting, more: moved && !waiting && open.length === limit };
   }
 
   async #apply(command: OpenCommand) {

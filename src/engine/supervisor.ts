@@ -31,7 +31,7 @@ import { refuseMissingRights } from "../redis/rights.ts";
 import { fireTimers, type OnRefused, reclaimExpired, requeueUnclaimed } from "../redis/upkeep.ts";
 import { grantLeases } from "../redis/workers.ts";
 import { alreadyStopped } from "./already_stopped.ts";
-import { CommandApplier } from "./command_applier.ts";
+import { CommandApplier, type Unapplied } from "./command_applier.ts";
 import { IRCache } from "./ir_cache.ts";
 import {
   GONE_UNCLAIMED,
@@ -314,8 +314,7 @@ export class Supervisor {
       log: this.#log,
       stopping: this.#stopping.signal,
     });
-    /** Commands wait for their runs to start on record. */
-    let waiting = false;
+    let left: Unapplied = { waiting: false, more: true };
     let sweptAt = Number.NEGATIVE_INFINITY;
     let reviveAt = performance.now() + this.#options.stuckMs / 5;
     let tidiedAt = performance.now();
@@ -347,14 +346,15 @@ export class Supervisor {
       await commands.bury();
       await commands.announceWithdrawn();
       await this.#startChildren(partition, irs, recorder);
-      if (due || bell.nudged || recorder.commanded || (waiting && recorded > 0)) {
+      const startedSome = left.waiting && recorded > 0;
+      if (due || bell.nudged || recorder.commanded || left.more || startedSome) {
         bell.nudged = recorder.commanded = false;
-        waiting = await commands.applyCommands();
+        left = await commands.applyCommands();
       }
       if (due || recorder.unswept) await commands.sweep();
       health.said = "";
       health.interruptions = 0;
-      if (recorded > 0 || !upToDate) continue;
+      if (recorded > 0 || !upToDate || left.more) continue;
       if ((await partition.connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - partition.connection.now());
       if (idleMs > 0) await bell.wait(row.recorded_seq, idleMs, this.#stopping.signal);

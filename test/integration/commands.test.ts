@@ -1,10 +1,11 @@
 /** Cancel, pause, resume, time limits, fail_fast and max_parallel_nodes through the whole engine. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { LIMITS } from "../../src/engine/limits.ts";
 import { acceptCommand } from "../../src/postgres/commands.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { applyCommand, nudgeReader } from "../../src/redis/upkeep.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
-import { until } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
 
 type Context = { nodeId: string; runId: string; signal: AbortSignal; params: Record<string, number> };
 
@@ -280,6 +281,28 @@ describe("pause", () => {
     await engine.client.cancel(runId);
     expect((await ended(runId)).run.status).toBe("CANCELLED");
   });
+});
+
+test("commands that one look does not take are applied without waiting for the next look around", async () => {
+  // At one for each look around, that is once a second, these would take minutes.
+  const COMMANDS = 200;
+  const slow = await startEngine({ limits: { ...LIMITS, commands: 1 } });
+  const connection = await RedisConnection.open(slow.settings.redisUrl);
+  try {
+    const wait = { id: "a", type: "wait", config: { duration_ms: 3_600_000 } };
+    const workflow = await slow.client.register({ name: "waits", nodes: [wait], edges: [] });
+    const { runIds } = await slow.client.submit(workflow, { count: COMMANDS });
+    await slow.database.query(
+      `insert into hitzero.commands (command_id, run_id, partition, kind)
+       select gen_random_uuid(), run_id, partition, 'cancel' from hitzero.runs`,
+    );
+    await nudgeReader(slow.partition(connection));
+    const signal = withinLimit();
+    expect(await slow.client.waitAll(runIds, { signal })).toEqual({ CANCELLED: COMMANDS });
+  } finally {
+    connection.close();
+    await slow.stop();
+  }
 });
 
 test("a run's own time limit ends it as FAILED", async () => {
