@@ -315,6 +315,8 @@ export class Supervisor {
       stopping: this.#stopping.signal,
     });
     let left: Unapplied = { waiting: false, more: true };
+    /** There may be more of the runs that never started than one look takes. */
+    let unstarted = false;
     let sweptAt = Number.NEGATIVE_INFINITY;
     let reviveAt = performance.now() + this.#options.stuckMs / 5;
     let tidiedAt = performance.now();
@@ -333,8 +335,8 @@ export class Supervisor {
         await checkedMeta(database, row, partition);
         await this.#reclaim(partition, onRefused);
         await unoffered.look();
-        if (upToDate) await this.#startUnstarted(partition, irs, recorder);
       }
+      if (upToDate && (due || unstarted)) unstarted = await this.#startUnstarted(partition, irs, recorder);
       if (performance.now() - tidiedAt >= goneMs / 5) {
         tidiedAt = performance.now();
         await this.#tidy(partition, goneMs);
@@ -354,7 +356,7 @@ export class Supervisor {
       if (due || recorder.unswept) await commands.sweep();
       health.said = "";
       health.interruptions = 0;
-      if (recorded > 0 || !upToDate || left.more) continue;
+      if (recorded > 0 || !upToDate || left.more || unstarted) continue;
       if ((await partition.connection.identity()) !== identity) return; // another server: compare and open again
       const idleMs = Math.min(SWEEP_MS, (nextDue ?? Number.POSITIVE_INFINITY) - partition.connection.now());
       if (idleMs > 0) await bell.wait(row.recorded_seq, idleMs, this.#stopping.signal);
@@ -393,18 +395,23 @@ export class Supervisor {
     }
   }
 
-  /** The reader alone starts runs whose submitter did not get to it. */
-  async #startUnstarted(partition: Partition, irs: IRCache, recorder: Recorder): Promise<void> {
+  /** The reader alone starts runs whose submitter did not get to it, a bounded number. Answers whether there may be more. */
+  async #startUnstarted(partition: Partition, irs: IRCache, recorder: Recorder): Promise<boolean> {
     const database = this.#database as Database;
     const { number, epoch } = partition;
-    for (const row of await listUnstarted(database, number, START_GRACE_MS, this.#limits.unstarted)) {
+    const { unstarted: limit } = this.#limits;
+    const rows = await listUnstarted(database, number, START_GRACE_MS, limit);
+    let moved = false;
+    for (const row of rows) {
       const { run_id: runId, generation, ir_digest: digest, input, parent_paused: paused } = row;
       const run = { runId, generation, digest, epoch, input, paused };
       const word = await this.#startRun(partition, irs, recorder, run);
-      if (word === "no_memory") return;
-      if (word === "started")
-        this.#log.info({ run_id: runId }, "an accepted run that never started is started");
+      if (word === "no_memory") return false;
+      if (word !== "started") continue;
+      moved = true;
+      this.#log.info({ run_id: runId }, "an accepted run that never started is started");
     }
+    return moved && rows.length === limit;
   }
 
   /** Undefined: the run is refused, and ended. A Redis without memory starts nothing, but goes on with what it has. */

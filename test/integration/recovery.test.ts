@@ -1,6 +1,7 @@
 /** What restarts, losses, take-overs and refusals do to accepted runs. Each test has an engine of its own. */
 
 import { afterEach, describe, expect, test } from "vitest";
+import { LIMITS } from "../../src/engine/limits.ts";
 import type { StateChange } from "../../src/engine/record_types.ts";
 import { Supervisor } from "../../src/engine/supervisor.ts";
 import { Worker } from "../../src/engine/worker.ts";
@@ -12,7 +13,7 @@ import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys, stateChannel } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { type PrivateRedis, startPrivateRedis } from "../support/redis.ts";
-import { until } from "../support/until.ts";
+import { until, withinLimit } from "../support/until.ts";
 
 let engine: TestEngine | undefined;
 let redis: PrivateRedis | undefined;
@@ -58,6 +59,22 @@ describe("accepted runs", () => {
       tags: [],
     });
     expect((await engine.client.wait(runId)).status).toBe("COMPLETED");
+  });
+
+  test("that one look does not take are started without waiting for the next look around", async () => {
+    // At one for each look around, that is once a second, these would take minutes.
+    const RUNS = 200;
+    engine = await startEngine({ handlers, limits: { ...LIMITS, unstarted: 1 } });
+    const workflow = await engine.client.register(chain("noop"));
+    const runs = Array.from({ length: RUNS }, () => ({
+      runId: crypto.randomUUID(),
+      partition: 0,
+      input: "{}",
+    }));
+    await acceptRuns(engine.database, { workflow, runs, tags: [] });
+    const signal = withinLimit();
+    const runIds = runs.map(({ runId }) => runId);
+    expect(await engine.client.waitAll(runIds, { signal })).toEqual({ COMPLETED: RUNS });
   });
 
   test("wait for a supervisor that comes later, and for a worker", async () => {
