@@ -285,7 +285,7 @@ describe("pause", () => {
 
 test("commands that one look does not take are applied without waiting for the next look around", async () => {
   // At one for each look around, that is once a second, these would take minutes.
-  const COMMANDS = 200;
+  const COMMANDS = 120;
   const slow = await startEngine({ limits: { ...LIMITS, commands: 1 } });
   const connection = await RedisConnection.open(slow.settings.redisUrl);
   try {

@@ -63,7 +63,7 @@ describe("accepted runs", () => {
 
   test("that one look does not take are started without waiting for the next look around", async () => {
     // At one for each look around, that is once a second, these would take minutes.
-    const RUNS = 200;
+    const RUNS = 120;
     engine = await startEngine({ handlers, limits: { ...LIMITS, unstarted: 1 } });
     const workflow = await engine.client.register(chain("noop"));
     const runs = Array.from({ length: RUNS }, () => ({
