@@ -40,6 +40,7 @@ import {
   LIMITS,
   type Limits,
   READER_LEASE_MS,
+  RECORD_GAP_MS,
   START_GRACE_MS,
   STUCK_MS,
   UNCLAIMED_MS,
@@ -317,16 +318,21 @@ export class Supervisor {
     let left: Unapplied = { waiting: false, more: true };
     /** There may be more of the runs that never started than one look takes. */
     let unstarted = false;
+    /** When the last batch was, if the last round had one. */
+    let recordedAt = 0;
     let sweptAt = Number.NEGATIVE_INFINITY;
     let reviveAt = performance.now() + this.#options.stuckMs / 5;
     let tidiedAt = performance.now();
     const goneMs = this.#options.unclaimedMs * GONE_UNCLAIMED;
     while (!this.#stopping.signal.aborted) {
+      const gapMs = recordedAt + RECORD_GAP_MS - performance.now();
+      if (recordedAt > 0 && gapMs > 0) await pause(gapMs, this.#stopping.signal);
       // Before what may take longer.
       const nextDue = await fireTimers(partition, (runId) => commands.timeOut(runId), onRefused);
       // Not `recorded === 0`: while runs go on there is always something to record.
       const { recorded, upToDate } = await recorder.recordNext();
       if (recorded > 0) health.interruptions = 0;
+      recordedAt = recorded > 0 ? performance.now() : 0;
       const due = performance.now() - sweptAt >= SWEEP_MS;
       if (due) {
         sweptAt = performance.now();
