@@ -33,7 +33,7 @@ interface Sample {
   counted: Counted;
 }
 
-const POLL_MS = 10;
+const POLL_MS = 50;
 /** After the last final row the record is trimmed from Redis, which belongs to the cost. */
 const SETTLE_MS = 300;
 /** Part of a sample's runs that warms up. */
