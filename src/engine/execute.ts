@@ -6,6 +6,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { HitzeroError } from "../base/errors.ts";
 import { isOf } from "../base/foreign.ts";
 import { encodeJson } from "../base/json.ts";
+import { LazyAbort } from "../base/lazy_abort.ts";
 import type { Log } from "../base/log.ts";
 import { isRetryable, requestedDelayMs } from "../handlers/errors.ts";
 import type { HttpConnections } from "../handlers/http_connections.ts";
@@ -35,7 +36,7 @@ export interface PerformOptions {
   /** Asked when it is done. */
   mayHandOver: () => HandOver;
   /** Aborted when the worker holds the execution no more. */
-  lost: AbortSignal;
+  lost: LazyAbort;
   /** Calls the handler: should it block the event loop, it is known which one does. */
   call: <T>(work: () => T) => T;
   /** What executions that wait need of the servers. */
@@ -63,55 +64,51 @@ class Escape {
   }
 }
 
-/** Runs the handler under the node's timeout; the signal is aborted when it passes. Fails, too, by what escapes from the handler. */
-async function withTimeout<T>(
+/** Runs the handler under the node's timeout; `abort` is called off when it passes. Fails, too, by what escapes from the handler. */
+function withTimeout<T>(
   held: HeldExecution,
-  abort: AbortController,
-  { lost, log, workerId }: PerformOptions,
+  abort: LazyAbort,
+  { lost, workerId }: PerformOptions,
+  log: () => Log,
   work: () => Promise<T>,
 ): Promise<T> {
   const node = nodeOf(held);
   const place = held.scope === "" ? "" : ` in scope ${held.scope}`;
   const name = `node ${node.id}${place} of run ${held.runId}`;
-  let timer: NodeJS.Timeout | undefined;
-  let over = false;
-  let onEscape = (_error: unknown) => {};
-  const escaped = new Promise<never>((_resolve, reject) => {
-    onEscape = (error) => {
-      if (over) {
-        const { code, message, stack } = errorOf(error, 0, workerId);
-        log.error({ code, message, stack }, "an error escaped from a handler whose execution is over");
-        return;
-      }
-      reject(new Escape(error));
-      abort.abort(error);
-    };
-  });
-  let giveUp = () => {};
-  const gone = new Promise<never>((_resolve, reject) => {
-    giveUp = () => {
-      abort.abort(lost.reason);
-      // A success that still arrives is recorded; a handler that ignores its signal is left alone.
-      setTimeout(() => reject(lost.reason), GRACE_MS);
-    };
-  });
-  lost.addEventListener("abort", giveUp, { once: true });
-  const timedOut = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => {
+  return new Promise<T>((resolve, reject) => {
+    let over = false;
+    const timer = setTimeout(() => {
       const error = new HitzeroError("TIMED_OUT", `node ${node.id} timed out after ${node.timeout_ms} ms`, {
         hint: "Raise timeout_ms of the node, or let the handler honour its signal.",
       });
-      reject(error);
+      end(() => reject(error));
       abort.abort(error);
     }, node.timeout_ms);
+    const end = (say: () => void) => {
+      over = true;
+      clearTimeout(timer);
+      lost.onAbort = undefined;
+      say();
+    };
+    const onEscape = (error: unknown) => {
+      if (over) {
+        const { code, message, stack } = errorOf(error, 0, workerId);
+        log().error({ code, message, stack }, "an error escaped from a handler whose execution is over");
+        return;
+      }
+      end(() => reject(new Escape(error)));
+      abort.abort(error);
+    };
+    lost.onAbort = () => {
+      abort.abort(lost.reason);
+      // A success that still arrives is recorded; a handler that ignores its signal is left alone.
+      setTimeout(() => end(() => reject(lost.reason)), GRACE_MS);
+    };
+    performWatched({ name, onEscape }, work).then(
+      (value) => end(() => resolve(value)),
+      (error: unknown) => end(() => reject(error)),
+    );
   });
-  try {
-    return await Promise.race([performWatched({ name, onEscape }, work), timedOut, gone, escaped]);
-  } finally {
-    over = true;
-    clearTimeout(timer);
-    lost.removeEventListener("abort", giveUp);
-  }
 }
 
 /**
@@ -121,10 +118,10 @@ async function withTimeout<T>(
 export async function perform(held: HeldExecution, options: PerformOptions): Promise<Performed | undefined> {
   const node = nodeOf(held);
   const startedAt = options.now();
-  const abort = new AbortController();
+  const abort = new LazyAbort();
   const log = logOf(held, options.log);
   const runsHandler = functionOf(node) !== undefined;
-  const execution = viewOf(runsHandler ? ownCopy(held) : held, abort.signal, log);
+  const execution = viewOf(runsHandler ? ownCopy(held) : held, abort, log);
   const produce = async (): Promise<{ text: string } | Parked> => {
     // An input that cannot be evaluated fails the node, even if nothing reads its data.
     if (node.input !== undefined) void execution.data;
@@ -144,7 +141,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
   let first: Outcome;
   try {
     if (held.losses && isDeadLetter(held.losses)) throw deadLetter(held.losses);
-    const produced = await withTimeout(held, abort, { ...options, log }, produce);
+    const produced = await withTimeout(held, abort, options, log, produce);
     if ("park" in produced) {
       const item = bareItem(
         held,
@@ -175,7 +172,7 @@ export async function perform(held: HeldExecution, options: PerformOptions): Pro
     first = { error };
   }
   // A handler may have changed what it was given; conditions see what is on record.
-  const seen = runsHandler && hasConditions(held) ? viewOf(held, abort.signal, log) : execution;
+  const seen = runsHandler && hasConditions(held) ? viewOf(held, abort, log) : execution;
   return concluded(held, seen, first, detail, options);
 }
 
@@ -237,10 +234,14 @@ function placeOf(held: HeldExecution): Record<string, unknown> {
   return { run_id: runId, workflow: ir.name, node: nodeOf(held).id, scope, attempt };
 }
 
-/** The handler's: its lines say where they come from. */
-function logOf(held: HeldExecution, log: Log): Log {
-  const parent = log as Log & { child?: (bindings: object) => Log };
-  return parent.child?.(placeOf(held)) ?? log;
+/** The handler's, made when it is asked for: its lines say where they come from. */
+function logOf(held: HeldExecution, log: Log): () => Log {
+  let own: Log | undefined;
+  return () => {
+    const parent = log as Log & { child?: (bindings: object) => Log };
+    own ??= parent.child?.(placeOf(held)) ?? log;
+    return own;
+  };
 }
 
 /** One line for each failed attempt. What the engine itself took back did not fail. */
@@ -279,6 +280,6 @@ function nextAttempt(
 }
 
 /** Code of the reason for which the worker holds the execution no more. */
-function lossOf(lost: AbortSignal): string | undefined {
+function lossOf(lost: LazyAbort): string | undefined {
   return lost.aborted ? (lost.reason as HitzeroError).code : undefined;
 }

@@ -32,11 +32,18 @@ export interface HandOver {
   unoffered: ReadonlySet<number>;
 }
 
-/** What identifies the execution in a call, and what its node asks of it. */
-function identityOf(held: HeldExecution) {
+/** An item without output or arrivals: cancelled, to be tried again at `due`, or waiting as `park` says. */
+export function bareItem(
+  held: HeldExecution,
+  outcome: Exclude<FinishedItem["outcome"], typeof OUTCOME.completed | typeof OUTCOME.failed>,
+  detail: ExecutionDetail,
+  more: { due?: number; park?: Park } = {},
+): FinishedItem {
   const node = nodeOf(held);
+  const { limited, mapped } = traitsOf(held.ir);
   return {
-    ...traitsOf(held.ir),
+    limited,
+    mapped,
     runId: held.runId,
     generation: held.generation,
     digest: held.digest,
@@ -48,20 +55,9 @@ function identityOf(held: HeldExecution) {
     nonce: held.nonce,
     guarded: node.holds !== undefined,
     waits: PARKING.has(node.type),
-    ...(held.follows === undefined ? {} : { forgets: held.follows }),
-  };
-}
-
-/** An item without output or arrivals: cancelled, to be tried again at `due`, or waiting as `park` says. */
-export function bareItem(
-  held: HeldExecution,
-  outcome: Exclude<FinishedItem["outcome"], typeof OUTCOME.completed | typeof OUTCOME.failed>,
-  detail: ExecutionDetail,
-  more: { due?: number; park?: Park } = {},
-): FinishedItem {
-  return {
-    ...identityOf(held),
-    ...more,
+    forgets: held.follows,
+    due: more.due,
+    park: more.park,
     outcome,
     arrivals: "",
     unhandled: false,
@@ -150,8 +146,22 @@ export function finishedItem(
     blobs.push({ name, value: outcome.text });
     output = `${OUTPUT.blob}${name}`;
   } else output = `${OUTPUT.json}${outcome.text}`;
+  const { limited, mapped } = traitsOf(held.ir);
   const item: FinishedItem = {
-    ...identityOf(held),
+    limited,
+    mapped,
+    runId: held.runId,
+    generation: held.generation,
+    digest: held.digest,
+    queue: node.queue,
+    node: held.nodeIndex,
+    scope: held.scope,
+    attempt: held.attempt,
+    delivery: held.delivery,
+    nonce: held.nonce,
+    guarded: node.holds !== undefined,
+    waits: PARKING.has(node.type),
+    forgets: held.follows,
     outcome: failed ? OUTCOME.failed : OUTCOME.completed,
     arrivals: routed.arrivals,
     unhandled: failed && routed.unhandled,
@@ -167,9 +177,9 @@ export function finishedItem(
     again,
     endsItem: !failed && endsItem(held, routed),
     withdraws: !failed && !again && node.cancels_at === "done",
-    ...(node.loop ? { keepAt: scopePrefix(held.scope, storageDepth(held.ir, held.nodeIndex)) } : {}),
-    ...(node.compensation === undefined ? {} : { compensation: node.compensation }),
-    ...(blobs[0] ? { blob: blobs[0].name } : {}),
+    keepAt: node.loop && scopePrefix(held.scope, storageDepth(held.ir, held.nodeIndex)),
+    compensation: node.compensation,
+    blob: blobs[0]?.name,
   };
   return { item, blobs };
 }

@@ -49,11 +49,18 @@ export interface HeldExecution {
 
 export const nodeOf = (held: HeldExecution) => held.ir.nodes[held.nodeIndex] as IRNode;
 
+const traitsKnown = new WeakMap<IR, RunTraits>();
+
 export function traitsOf(ir: IR): RunTraits {
-  return {
-    limited: ir.max_parallel_nodes > 0 || Object.keys(ir.semaphores).length > 0,
-    mapped: ir.bodies.some(({ kind }) => kind === "map"),
-  };
+  let traits = traitsKnown.get(ir);
+  if (traits === undefined) {
+    traits = {
+      limited: ir.max_parallel_nodes > 0 || Object.keys(ir.semaphores).length > 0,
+      mapped: ir.bodies.some(({ kind }) => kind === "map"),
+    };
+    traitsKnown.set(ir, traits);
+  }
+  return traits;
 }
 
 /** Where the output of a node is kept, as seen from an execution. */
@@ -165,7 +172,7 @@ export function ownCopy(held: HeldExecution): HeldExecution {
 }
 
 /** The execution as node types and handlers see it. */
-export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Execution {
+export function viewOf(held: HeldExecution, abort: { signal: AbortSignal }, log: () => Log): Execution {
   const node = nodeOf(held);
   const { ir, nodeIndex, scope } = held;
   const isJoin = node.in.length > 1 && !isRepeated(held);
@@ -198,8 +205,12 @@ export function viewOf(held: HeldExecution, signal: AbortSignal, log: Log): Exec
       ...(iteration === undefined ? {} : { loop: { iteration } }),
       ...(place === undefined ? {} : { item: held.item, index: place.index }),
     },
-    signal,
-    log,
+    get signal() {
+      return abort.signal;
+    },
+    get log() {
+      return log();
+    },
   };
   return view;
 }

@@ -199,14 +199,17 @@ class EntryReader {
     const node = nodeOf(ir, step.node);
     const { error } = detail;
     this.#rows.execution({
-      ...NOTHING,
       runId: step.id,
       nodeId: node.id,
       scope: step.scope,
       attempt: step.attempt,
       status: "RETRYING",
+      reason: null,
       workerId: detail.worker,
       startedAt: detail.started_at,
+      endedAt: null,
+      output: null,
+      outputBlob: null,
       error: error ?? null,
       fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
     });
@@ -323,7 +326,6 @@ class EntryReader {
       c: `run ${child?.run_id}`,
     }[step.park];
     this.#rows.execution({
-      ...NOTHING,
       runId: step.id,
       nodeId: id,
       scope: step.scope,
@@ -332,6 +334,10 @@ class EntryReader {
       reason: waitsFor,
       workerId: detail.worker,
       startedAt: detail.started_at,
+      endedAt: null,
+      output: null,
+      outputBlob: null,
+      error: null,
       fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
       ...(child ? { childRunId: child.run_id } : {}),
     });

@@ -15,6 +15,8 @@ import { whileAway } from "./while_away.ts";
 /** The execution whose step brought a handed-over token: its output and the run's input need not come back. */
 export interface Origin {
   held: HeldExecution;
+  /** Its token, as the worker's list of what it holds has it. */
+  kept: string;
   output: StoredOutput;
   /** It is the failure of an execution whose step was refused. */
   refused?: boolean;

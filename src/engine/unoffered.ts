@@ -6,6 +6,7 @@
  * and only while a reader looks on, so it never counts too much.
  */
 import { HitzeroError } from "../base/errors.ts";
+import { LazyAbort } from "../base/lazy_abort.ts";
 import type { Log } from "../base/log.ts";
 import type { Database } from "../postgres/database.ts";
 import { readServices } from "../postgres/registry.ts";
@@ -115,11 +116,13 @@ export class UnofferedClock {
     const handed = reply.tokens[0];
     if (!handed) return;
     const held = await executionOf(handed, payloads, ir, undefined, this.#partition, this.#items, stopping);
+    const lost = new LazyAbort();
+    if (stopping.aborted) lost.abort(stopping.reason);
     const performed = failed(held, notOffered(stream, this.#options.timeoutMs), {
       workerId: readerId,
       now: () => this.#partition.connection.now(),
       log,
-      lost: stopping,
+      lost,
       services: this.#options,
       mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
     });

@@ -8,6 +8,7 @@
  */
 import { hostname } from "node:os";
 import { HitzeroError } from "../base/errors.ts";
+import { LazyAbort } from "../base/lazy_abort.ts";
 import type { Log } from "../base/log.ts";
 import { createLog } from "../base/log.ts";
 import { Patience } from "../base/patience.ts";
@@ -96,7 +97,7 @@ interface Running {
   noted: boolean;
   /** The handler is through. */
   performed: boolean;
-  lost: AbortController;
+  lost: LazyAbort;
 }
 
 export class Worker {
@@ -445,16 +446,23 @@ export class Worker {
     if (origin && !origin.refused && "detail" in item) {
       const { held } = origin;
       const fault = new HitzeroError("STEP_REFUSED", `its step is refused: ${reason}`);
+      const lost = new LazyAbort();
+      if (this.#abandoned.signal.aborted) lost.abort();
       const failure = failed(held, fault, {
         workerId: this.id,
         now: () => this.#now(),
         log: this.#log,
-        lost: this.#abandoned.signal,
+        lost,
         services: { limits: this.#limits },
         mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
       });
       this.#origins.delete(item);
-      this.#origins.set(failure.item, { held, output: failure.item.output, refused: true });
+      this.#origins.set(failure.item, {
+        held,
+        kept: origin.kept,
+        output: failure.item.output,
+        refused: true,
+      });
       lane.finish({ ir: held.ir, item: failure.item });
       return;
     }
@@ -475,7 +483,7 @@ export class Worker {
     this.#taken -= finished.length + claims.length;
     for (const { item } of [...finished, ...claims]) {
       const origin = this.#origins.get(item);
-      if (origin) this.#held.delete(keptOf(origin.held));
+      if (origin) this.#held.delete(origin.kept);
       this.#origins.delete(item);
       if ("entry" in item) this.#claiming.delete(lieOf(lane, item));
     }
@@ -517,11 +525,13 @@ export class Worker {
       const next = this.#runnable.shift();
       if (!next) return;
       const running: Running = {
-        ...next,
+        held: next.held,
+        kept: next.kept,
+        lane: next.lane,
         startedAt: this.#now(),
         noted: false,
         performed: false,
-        lost: new AbortController(),
+        lost: new LazyAbort(),
       };
       this.#running.add(running);
       void this.#perform(running);
@@ -536,7 +546,7 @@ export class Worker {
     const { held, lane } = running;
     const liveness = this.#liveness as Liveness;
     const alive = liveness.begin(held, running.kept);
-    const over = new AbortController();
+    const over = new LazyAbort();
     const performed = await perform(held, {
       call: (work) => liveness.call(alive, work),
       workerId: this.id,
@@ -544,8 +554,8 @@ export class Worker {
       connections: this.#httpConnections,
       now: () => this.#now(),
       log: this.#log,
-      lost: running.lost.signal,
-      services: this.#servicesOf(lane, over.signal),
+      lost: running.lost,
+      services: this.#servicesOf(lane, over),
       mayHandOver: () => {
         const next =
           !this.#stopping.signal.aborted && !this.#suspects.alone && held.hops < this.#limits.handOvers;
@@ -563,8 +573,8 @@ export class Worker {
       this.#leave(running.kept);
       return;
     }
-    const signal = AbortSignal.any([this.#abandoned.signal, running.lost.signal]);
     for (let first = 0; first < performed.blobs.length; first += BLOBS_AT_ONCE) {
+      const signal = AbortSignal.any([this.#abandoned.signal, running.lost.signal]);
       const stored = performed.blobs
         .slice(first, first + BLOBS_AT_ONCE)
         .map((blob) => storeOutput(lane.partition, performed, blob, this.#log, signal));
@@ -574,21 +584,21 @@ export class Worker {
       return;
     }
     this.#running.delete(running);
-    this.#origins.set(performed.item, { held, output: performed.item.output });
+    this.#origins.set(performed.item, { held, kept: running.kept, output: performed.item.output });
     lane.finish({ ir: held.ir, item: performed.item });
     this.#runNext();
   }
 
   /** `over` is aborted when the execution is. */
-  #servicesOf({ partition }: Lane, over: AbortSignal): WaitingServices {
-    const signal = AbortSignal.any([over, this.#stopping.signal, this.#abandoned.signal]);
+  #servicesOf({ partition }: Lane, over: LazyAbort): WaitingServices {
+    const end = () => AbortSignal.any([over.signal, this.#stopping.signal, this.#abandoned.signal]);
     const database = this.#database as Database;
-    const patiently = <T>(call: () => Promise<T>) => whileAway({ signal }, call);
+    const patiently = <T>(call: () => Promise<T>) => whileAway({ signal: end() }, call);
     return {
       limits: this.#limits,
       now: () => this.#now(),
       readFields: (runId, fields) => patiently(() => partition.readFields(runId, fields)),
-      readBlob: (runId, name) => readStoredBlob(partition, runId, name, signal),
+      readBlob: (runId, name) => readStoredBlob(partition, runId, name, end()),
       findWorkflow: (name, version) => patiently(() => findVersion(database, name, version)),
       depthOf: (runId) => patiently(() => runDepth(database, runId)),
     };
@@ -756,5 +766,3 @@ function lieOf({ partition }: Lane, position: StreamPosition): string {
 function keptForm(ir: IR, token: Omit<ExecutionToken, "kind">): string {
   return encodeKept(ir.nodes[token.node]?.queue ?? "default", token);
 }
-
-const keptOf = (held: HeldExecution): string => keptForm(held.ir, { ...held, node: held.nodeIndex });

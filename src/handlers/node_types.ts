@@ -22,7 +22,6 @@ function callHandler(execution: Execution, handlers: Handlers): unknown {
     });
   }
   return handler({
-    ...execution.around,
     get data() {
       return execution.data;
     },
@@ -37,8 +36,13 @@ function callHandler(execution: Execution, handlers: Handlers): unknown {
     runId,
     nodeId: node.id,
     idempotencyKey: idempotencyKeyOf(execution),
-    signal: execution.signal,
-    log: execution.log,
+    get signal() {
+      return execution.signal;
+    },
+    get log() {
+      return execution.log;
+    },
+    ...execution.around,
   });
 }
 

@@ -14,7 +14,7 @@ export interface RunTraits {
   /** Permits are counted: of the run, or of semaphores. */
   limited: boolean;
   /** It has maps. */
-  mapped?: boolean;
+  mapped?: boolean | undefined;
 }
 
 /** An output that a token needs: the node, and the field of the run's state that holds it. */
@@ -50,11 +50,11 @@ export interface FinishedItem extends RunItem, RunTraits {
   outcome: Letter<typeof OUTCOME>;
   /** Does this failure halt the run (fail_fast)? */
   halt: boolean;
-  park?: Park;
+  park?: Park | undefined;
   /** A loop goes round once more. */
   again?: boolean;
   /** Scope at which the output is kept, if not the execution's own. */
-  keepAt?: string;
+  keepAt?: string | undefined;
   /** It took none of its edges, and so ends its item: its output belongs to the item's result. */
   endsItem?: boolean;
   /** The node withdraws others now. */
@@ -64,9 +64,9 @@ export interface FinishedItem extends RunItem, RunTraits {
   /** It holds semaphores. */
   guarded?: boolean;
   /** Node that undoes it. */
-  compensation?: number;
+  compensation?: number | undefined;
   /** Redis's clock, ms; with outcome R. */
-  due?: number;
+  due?: number | undefined;
   /** `=` and one letter (t, n) for each outgoing edge, or `X`: an unhandled failure fails every edge. */
   arrivals: string;
   unhandled: boolean;
@@ -77,7 +77,7 @@ export interface FinishedItem extends RunItem, RunTraits {
   /** Targets whose functions this worker does not offer. */
   unoffered?: readonly number[];
   /** State of the execution that handed this one over, when it was the last of its item: nobody asks for it any more. */
-  forgets?: string;
+  forgets?: string | undefined;
   /** Ancestors' outputs that a target needs, by target. */
   needs: Record<string, Need[]>;
   /** JSON of an ExecutionDetail. */
@@ -88,7 +88,7 @@ export interface FinishedItem extends RunItem, RunTraits {
   outputInJournal: boolean;
   /** Does anybody downstream read the output? */
   keep: boolean;
-  blob?: string;
+  blob?: string | undefined;
 }
 
 export interface StreamPosition {

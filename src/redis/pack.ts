@@ -198,7 +198,14 @@ export function packIR(ir: IR, { part, wide }: Pick<CallLimits, "part" | "wide">
   return [...fields, ...packBodies(ir, inParts), ...packGuards(ir), ...packWithdrawals(ir, inParts)];
 }
 
+const queuesKnown = new WeakMap<IR, readonly string[]>();
+
 /** All queues that an IR names, the default one first. */
-export function queuesOf(ir: IR): string[] {
-  return [...new Set(["default", ...ir.nodes.map((node) => node.queue)])];
+export function queuesOf(ir: IR): readonly string[] {
+  let queues = queuesKnown.get(ir);
+  if (queues === undefined) {
+    queues = [...new Set(["default", ...ir.nodes.map((node) => node.queue)])];
+    queuesKnown.set(ir, queues);
+  }
+  return queues;
 }

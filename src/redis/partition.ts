@@ -14,7 +14,7 @@ import { CALL_LIMITS, type CallLimits } from "./call_limits.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
 import { isAway, isLost, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
-import { type FunctionStream, functionField, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
+import { functionField, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
 import { packIR } from "./pack.ts";
 import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
 import { runScript, type ScriptName } from "./scripts.ts";
@@ -72,9 +72,14 @@ class ForeignRedisError extends FenceError {
   }
 }
 
-/** A nonce that tells this call from every other. */
+/** Of this process; a number tells its nonces apart. */
+const NONCE_BASE = randomBytes(8).toString("base64url");
+let nonces = 0;
+
+/** A nonce that tells this call from every other, of any process. */
 export function newNonce(): string {
-  return randomBytes(6).toString("base64url");
+  nonces += 1;
+  return NONCE_BASE + nonces.toString(36);
 }
 
 export interface Meta {
@@ -206,15 +211,15 @@ export class Partition {
       this.keys.timers,
     ]);
     const json = {
-      ...(await this.fence(call.epoch)),
       id: call.runId,
       generation: call.generation,
       digest: call.digest,
       deadline: call.deadline,
-      ...stepCall(list, this, [call.ir]),
       permits: call.ir.max_parallel_nodes,
       paused: call.paused || undefined,
       timeout_ms: call.ir.timeout_ms > 0 ? call.ir.timeout_ms : undefined,
+      ...stepCall(list, this, [call.ir]),
+      ...(await this.fence(call.epoch)),
     };
     const input = OUTPUT.json + call.input;
     return (await this.call("start", list.keys, [JSON.stringify(json), input], startReply)).word;
@@ -230,27 +235,26 @@ export class Partition {
     ]);
     const args = [""];
     const push = (value: string) => args.push(value);
-    const step = stepCall(
-      list,
-      this,
-      [...call.finished, ...call.claims].map(({ ir }) => ir),
-    );
+    const irs = new Set<IR>();
+    for (const { ir } of call.finished) irs.add(ir);
+    for (const { ir } of call.claims) irs.add(ir);
+    const { limit, limits, queues } = stepCall(list, this, irs);
     // What was handed out again may be suspect.
     const again = call.claims.flatMap(({ item }) => (item.delivery > 1 ? [item.queue] : []));
+    const moves = call.claims.some(({ item }) => item.unoffered !== undefined);
     const json = {
-      ...(await this.fence(this.epoch)),
       worker: call.worker,
       lease_ms: call.leaseMs,
       take: call.take,
-      ...step,
-      queues: { ...step.queues, ...suspectStreamsOf(list, this.keys, again) },
+      limit,
+      limits,
+      queues: again.length === 0 ? queues : { ...queues, ...suspectStreamsOf(list, this.keys, again) },
       reads: Object.fromEntries(call.reads.map((queue) => [queue, true])),
       finished: call.finished.map(({ item }) => this.#finished(list, push, item)),
       claims: call.claims.map(({ item }) => this.#claim(list, item)),
-      ...(call.claims.some(({ item }) => item.unoffered !== undefined) && {
-        functions: list.position(this.keys.functions),
-        most_functions: this.limits.functionStreams,
-      }),
+      functions: moves ? list.position(this.keys.functions) : undefined,
+      most_functions: moves ? this.limits.functionStreams : undefined,
+      ...(await this.fence(this.epoch)),
     };
     args[0] = JSON.stringify(json);
     const payloads = await this.#raw("advance", list.keys, args);
@@ -380,38 +384,37 @@ export class Partition {
     return { layout: LAYOUT, installation, epoch, timeline, call: newNonce(), now: this.connection.now() };
   }
 
-  #common(list: KeyList, item: FinishedItem | SettleItem | ClaimItem) {
-    return {
-      run: list.position(this.keys.run(item.runId)),
-      ir: list.position(this.keys.ir(item.digest)),
-      parked: item.limited ? list.position(this.keys.parked(item.runId)) : undefined,
-      scopes: item.mapped ? list.position(this.keys.scopes(item.runId)) : undefined,
-      id: item.runId,
-      g: item.generation,
-    };
-  }
-
   #finished(list: KeyList, push: (value: string) => number, item: FinishedItem | SettleItem) {
-    const common = this.#common(list, item);
+    const run = list.position(this.keys.run(item.runId));
+    const ir = list.position(this.keys.ir(item.digest));
+    const parked = item.limited ? list.position(this.keys.parked(item.runId)) : undefined;
+    const scopes = item.mapped ? list.position(this.keys.scopes(item.runId)) : undefined;
     if ("work" in item) {
       const stream = list.position(this.keys.ready(item.queue));
-      return { ...common, settle: item.work, stream, entry: item.entry };
+      const { runId: id, generation: g, work: settle, entry } = item;
+      return { run, ir, parked, scopes, id, g, settle, stream, entry };
     }
+    const { park } = item;
     return {
-      ...common,
+      run,
+      ir,
+      parked,
+      scopes,
+      id: item.runId,
+      g: item.generation,
       queue: item.queue,
       node: item.node,
       scope: item.scope,
       attempt: item.attempt,
       delivery: item.delivery,
       nonce: item.nonce,
-      due: item.due ?? item.park?.due,
-      park: item.park?.kind,
-      signal: item.park?.signal,
-      total: item.park?.total,
-      closes: item.park?.closes,
-      stops: item.park?.stops,
-      blobs: item.park?.blobs?.map((name) => list.position(this.keys.blob(item.runId, name))),
+      due: item.due ?? park?.due,
+      park: park?.kind,
+      signal: park?.signal,
+      total: park?.total,
+      closes: park?.closes,
+      stops: park?.stops,
+      blobs: park?.blobs?.map((name) => list.position(this.keys.blob(item.runId, name))),
       outcome: item.outcome,
       arrivals: item.arrivals,
       unhandled: item.unhandled || undefined,
@@ -437,8 +440,15 @@ export class Partition {
   }
 
   #claim(list: KeyList, item: ClaimItem) {
+    const { unoffered } = item;
+    const moves = unoffered === undefined ? undefined : { ...item, functionName: unoffered };
     return {
-      ...this.#common(list, item),
+      run: list.position(this.keys.run(item.runId)),
+      ir: list.position(this.keys.ir(item.digest)),
+      parked: item.limited ? list.position(this.keys.parked(item.runId)) : undefined,
+      scopes: item.mapped ? list.position(this.keys.scopes(item.runId)) : undefined,
+      id: item.runId,
+      g: item.generation,
       node: item.node,
       scope: item.scope,
       attempt: item.attempt,
@@ -448,18 +458,15 @@ export class Partition {
       stream: list.position(this.keys.stream(item)),
       entry: item.entry,
       alone: item.suspects || undefined,
-      ...(item.unoffered !== undefined && this.#move(list, { ...item, functionName: item.unoffered })),
+      // Where a token goes whose function its worker does not offer: suspects to their own.
+      moves_to: moves && list.position(this.keys.stream(moves)),
+      function: moves && functionField(moves),
       needs: item.needs.length > 0 ? item.needs : undefined,
       waits: item.waits || undefined,
       withdraws: item.withdraws || undefined,
       guarded: item.guarded || undefined,
       unless: item.unless,
     };
-  }
-
-  /** Where a token goes whose function its worker does not offer: suspects to their own. */
-  #move(list: KeyList, to: FunctionStream) {
-    return { moves_to: list.position(this.keys.stream(to)), function: functionField(to) };
   }
 
   /** Runs a script and parses its answer. @throws FenceError, RedisAwayError */

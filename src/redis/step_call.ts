@@ -35,7 +35,8 @@ export function suspectStreamsOf(
 }
 
 export function stepCall(list: KeyList, { keys, limits }: StepPlace, irs: Iterable<IR>) {
-  const queues = new Set([SETTLE_QUEUE, ...[...new Set(irs)].flatMap(queuesOf)]);
+  const queues = new Set([SETTLE_QUEUE]);
+  for (const ir of irs) for (const queue of queuesOf(ir)) queues.add(queue);
   const { edges, part, rest, results, entries, earlySignals, deadWaiters, aside } = limits;
   return {
     limit: edges,

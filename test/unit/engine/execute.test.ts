@@ -1,6 +1,7 @@
 import { Writable } from "node:stream";
 import { pino } from "pino";
 import { expect, test } from "vitest";
+import { LazyAbort } from "../../../src/base/lazy_abort.ts";
 import { perform, RUN_HALTED } from "../../../src/engine/execute.ts";
 import type { HeldExecution } from "../../../src/engine/held.ts";
 import { LIMITS } from "../../../src/engine/limits.ts";
@@ -20,7 +21,7 @@ interface Options {
   retry?: object;
   attempt?: number;
   condition?: string;
-  lost?: AbortSignal;
+  lost?: LazyAbort;
   /** Another execution. */
   held?: Partial<HeldExecution>;
 }
@@ -67,7 +68,7 @@ async function performed(
     now: () => 1_000,
     log: pino({ base: null }, stream),
     mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
-    lost: lost ?? new AbortController().signal,
+    lost: lost ?? new LazyAbort(),
     // A function does not wait for anything.
     services: { limits: LIMITS } as WaitingServices,
   });
@@ -166,7 +167,8 @@ test("a condition that cannot be evaluated is logged as a failed attempt; a succ
   expect(failed.item.outcome).toBe("F");
   expect(failed.lines).toMatchObject([{ level: 40, node: "work", code: "CONDITION_FAILED" }]);
   expect((await performed(() => 1)).lines).toEqual([]);
-  const lost = AbortSignal.abort(Object.assign(new Error("the run was halted"), { code: RUN_HALTED }));
+  const lost = new LazyAbort();
+  lost.abort(Object.assign(new Error("the run was halted"), { code: RUN_HALTED }));
   const withdrawn = await performed(({ signal }) => Promise.reject(signal.reason ?? new Error("stopped")), {
     lost,
   });

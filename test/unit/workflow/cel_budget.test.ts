@@ -28,7 +28,7 @@ function execution(ir: IR, input: unknown) {
       since: 0,
     },
   } as never;
-  return viewOf(held, new AbortController().signal, createLog("silent"));
+  return viewOf(held, new AbortController(), () => createLog("silent"));
 }
 
 const costOf = (source: string) => {
