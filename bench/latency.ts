@@ -1,6 +1,6 @@
 /** How long one run alone takes from step to step: runs one after the other on an idle engine. */
 import { pause } from "../src/base/wait.ts";
-import type { RegisteredWorkflow } from "../src/engine/client.ts";
+import type { RegisteredWorkflow } from "../src/engine/client/client.ts";
 import type { Ledger } from "./ledger.ts";
 import { checkRecord, untilAllFinal } from "./record_check.ts";
 import type { Rig } from "./rig.ts";

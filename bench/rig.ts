@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Redis } from "ioredis";
-import { Client } from "../src/engine/client.ts";
+import { Client } from "../src/engine/client/client.ts";
 import { type LocalServers, startLocalServers } from "../src/local/stack.ts";
 import { Database } from "../src/postgres/database.ts";
 import { migrate } from "../src/postgres/migrate.ts";

@@ -19,7 +19,7 @@ const REQUIRE =
   'import { createRequire as createRequireOfBundle } from "node:module"; const require = createRequireOfBundle(import.meta.url);';
 
 /** Loaded as a file of its own, beside whoever starts it (docs/adr/0014). */
-const THREAD = "src/engine/liveness_thread.mjs";
+const THREAD = "src/engine/worker/liveness_thread.mjs";
 
 const common = {
   absWorkingDir: ROOT,
@@ -38,7 +38,7 @@ const bundles = await Promise.all([
   build({ ...common, entryPoints: [THREAD], outExtension: { ".js": ".mjs" } }),
 ]);
 // The library is not bundled: there it lies as it is.
-copyFileSync(join(ROOT, THREAD), join(ROOT, "dist/engine", basename(THREAD)));
+copyFileSync(join(ROOT, THREAD), join(ROOT, THREAD.replace("src", "dist")));
 const [inputs, outputs] = (["inputs", "outputs"] as const).map((kind) =>
   bundles.flatMap(({ metafile }) => Object.keys(metafile[kind])),
 ) as [string[], string[]];

@@ -8,10 +8,10 @@ export {
   type RegisteredWorkflow,
   type Submission,
   type SubmitOptions,
-} from "./engine/client.ts";
-export type { StateChange } from "./engine/record_types.ts";
-export { Supervisor, type SupervisorOptions } from "./engine/supervisor.ts";
-export { Worker, type WorkerOptions } from "./engine/worker.ts";
+} from "./engine/client/client.ts";
+export type { StateChange } from "./engine/reader/record_types.ts";
+export { Supervisor, type SupervisorOptions } from "./engine/reader/supervisor.ts";
+export { Worker, type WorkerOptions } from "./engine/worker/worker.ts";
 export { NonRetryableError, RetryAfterError } from "./handlers/errors.ts";
 export { handlersOf, loadHandlers } from "./handlers/load.ts";
 export type { Handler, HandlerContext, Handlers } from "./handlers/types.ts";
@@ -22,8 +22,8 @@ export { type MigrateOptions, type MigrateResult, migrate } from "./postgres/mig
 export type { NodeExecutionRow, RunFilter, RunRow } from "./postgres/runs.ts";
 export type { WorkflowRow } from "./postgres/workflows.ts";
 export type { NodeStatus, RunStatus } from "./token/lifecycle.ts";
-export { type Compiled, compile } from "./workflow/compile.ts";
-export type { IR, IREdge, IRNode } from "./workflow/ir.ts";
+export { type Compiled, compile } from "./workflow/compile/compile.ts";
+export type { IR, IREdge, IRNode } from "./workflow/ir/ir.ts";
 
 /**
  * Handlers with their types: `defineHandlers({ async fetch_data({ data }) { … } })`. For a `Worker`, or as the default export of a

@@ -4,7 +4,7 @@ import { Database, type Queryable } from "../postgres/database.ts";
 import { countUnfinishedRuns, readInstallation } from "../postgres/partitions.ts";
 import { RedisConnection } from "../redis/connection.ts";
 import { clearNamespace, countKeys, ownersOf } from "../redis/namespace.ts";
-import { plural } from "./format.ts";
+import { plural } from "./shell/format.ts";
 
 export interface NamespaceKeys {
   namespace: string;

@@ -1,10 +1,10 @@
 /** What `demo` tells of its run, from the record in Postgres. */
 import { Database, type Row } from "../postgres/database.ts";
 import type { NodeExecutionRow, RunRow } from "../postgres/runs.ts";
-import type { IR } from "../workflow/ir.ts";
-import { criticalPath } from "./critical_path.ts";
-import { brief, coloured, counts, duration, icon, plural, table } from "./format.ts";
-import type { Terminal } from "./terminal.ts";
+import type { IR } from "../workflow/ir/ir.ts";
+import { criticalPath } from "./run/critical_path.ts";
+import { brief, coloured, counts, duration, icon, plural, table } from "./shell/format.ts";
+import type { Terminal } from "./shell/terminal.ts";
 
 interface DemoResult {
   run: RunRow;

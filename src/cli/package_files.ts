@@ -1,8 +1,11 @@
-/** Files that are shipped with the package. */
+/** Files that are shipped with the package. This file lies as deep as the bundle of the command line does. */
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const packageFile = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
+/** Folder of hitzero's own code: `src`, or `dist`. */
+export const OWN_CODE = dirname(import.meta.dirname);
 /** Folder of the package itself. */
 export const PACKAGE = packageFile("");
 /** Folder of example workflows and their handlers. */

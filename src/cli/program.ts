@@ -3,9 +3,9 @@ import { Command, Option } from "commander";
 import { HitzeroError } from "../base/errors.ts";
 import { LOG_LEVELS } from "../base/log.ts";
 import { passwordsIn } from "../base/server_url.ts";
-import { isOfExecution } from "../engine/escapes.ts";
 import { serverUrls } from "../engine/settings.ts";
 import { VERSION } from "../engine/version.ts";
+import { isOfExecution } from "../engine/worker/escapes.ts";
 import { addClearRedis } from "./commands/clear_redis.ts";
 import { addCompile } from "./commands/compile.ts";
 import { addCompletion } from "./commands/completion.ts";
@@ -20,9 +20,9 @@ import { addSupervisor } from "./commands/supervisor.ts";
 import { addUp } from "./commands/up.ts";
 import { addWorker } from "./commands/worker.ts";
 import { addWorkflow } from "./commands/workflow.ts";
-import { Invocation } from "./invocation.ts";
-import { reportJson, reportOf, reportText, UsageError } from "./report.ts";
-import { Terminal } from "./terminal.ts";
+import { Invocation } from "./shell/invocation.ts";
+import { reportJson, reportOf, reportText, UsageError } from "./shell/report.ts";
+import { Terminal } from "./shell/terminal.ts";
 
 /** What a command does; answers the exit code. */
 type Work<Flags extends object> = (invocation: Invocation<Flags>) => Promise<number>;

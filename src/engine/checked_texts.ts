@@ -1,7 +1,7 @@
 /** Short texts that users give with a call: bounded, and such as Postgres can hold, so that they are refused by name. */
 import { HitzeroError } from "../base/errors.ts";
+import { QUEUE_NAME } from "../workflow/file/node_configs.ts";
 import { LIMITS } from "../workflow/limits.ts";
-import { QUEUE_NAME } from "../workflow/node_configs.ts";
 
 /** Characters. A scope names up to 16 bodies. */
 export const TEXT_LIMITS = {

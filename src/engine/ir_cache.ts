@@ -2,7 +2,7 @@
 import { HitzeroError } from "../base/errors.ts";
 import type { Queryable } from "../postgres/database.ts";
 import { loadIR } from "../postgres/workflows.ts";
-import type { IR } from "../workflow/ir.ts";
+import type { IR } from "../workflow/ir/ir.ts";
 
 const LARGEST = 500;
 

@@ -2,7 +2,7 @@
 
 import type { StartCall } from "../redis/calls.ts";
 import type { Partition } from "../redis/partition.ts";
-import type { IR } from "../workflow/ir.ts";
+import type { IR } from "../workflow/ir/ir.ts";
 import { START_DEADLINE_MS } from "./limits.ts";
 
 export type StartWord = "started" | "exists" | "gone" | "late" | "ir_missing";

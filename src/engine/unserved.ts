@@ -4,8 +4,8 @@ import { readServices } from "../postgres/registry.ts";
 import { readWaiting } from "../redis/function_streams.ts";
 import type { Partition } from "../redis/partition.ts";
 import { decodeToken } from "../token/token.ts";
-import type { QueuedFunction } from "../workflow/function_of.ts";
-import type { IR } from "../workflow/ir.ts";
+import type { QueuedFunction } from "../workflow/ir/function_of.ts";
+import type { IR } from "../workflow/ir/ir.ts";
 
 export interface Unserved {
   /** Queues that no live worker reads. */

@@ -1,7 +1,7 @@
 /** The `aggregate` node: totals of a field, or lists and objects brought together. */
 import { HitzeroError } from "../base/errors.ts";
 import { canonicalJson } from "../base/json.ts";
-import { fieldsThere } from "../workflow/cel_guard.ts";
+import { fieldsThere } from "../workflow/cel/guard.ts";
 import type { Execution } from "./types.ts";
 
 /** What is brought together: the items of a list, or the predecessors' outputs in the order of their edges in the file, lists opened one level. */

@@ -1,7 +1,7 @@
 /** What several node types need of an execution. */
 import { HitzeroError } from "../base/errors.ts";
-import { CelFault } from "../workflow/cel_fault.ts";
-import { textWork, WorkBudget } from "../workflow/cel_work.ts";
+import { CelFault } from "../workflow/cel/fault.ts";
+import { textWork, WorkBudget } from "../workflow/cel/work.ts";
 import type { Execution } from "./types.ts";
 
 /** The variables of a node's own expressions; `given`: of the one that makes its data. */

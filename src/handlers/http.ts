@@ -5,7 +5,7 @@
  *
  * Secrets live for the attempt only. Whatever leaves it (output, message) has them struck out.
  */
-import type { HttpConfig } from "../workflow/http_config.ts";
+import type { HttpConfig } from "../workflow/file/http_config.ts";
 import { AttemptError } from "./errors.ts";
 import { type Resolver, resolveWithSystem } from "./http_address.ts";
 import { excerptOf, headersOf, parseBody, readBody, retryAfterMs } from "./http_answer.ts";

@@ -2,8 +2,8 @@
 import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { brotliDecompress, constants, gunzip, inflate, inflateRaw } from "node:zlib";
-import type { HttpConfig } from "../workflow/http_config.ts";
-import { findJsonFlaw } from "../workflow/json_scan.ts";
+import type { HttpConfig } from "../workflow/file/http_config.ts";
+import { findJsonFlaw } from "../workflow/file/json_scan.ts";
 import { AttemptError } from "./errors.ts";
 import { type Answer, type AnswerHeaders, firstOf } from "./http_exchange.ts";
 import { MAX_BODY_BYTES, tooLarge } from "./http_request.ts";

@@ -3,10 +3,10 @@
  * address, refused in headers if they would break the line, encoded as JSON in the body. They are never read as templates.
  */
 import { encodeJson, pathText } from "../base/json.ts";
-import type { Expression } from "../workflow/cel.ts";
-import type { HttpConfig } from "../workflow/http_config.ts";
-import { programsOf } from "../workflow/programs.ts";
-import { holdsTemplate, type Template } from "../workflow/templates.ts";
+import type { Expression } from "../workflow/cel/cel.ts";
+import { holdsTemplate, type Template } from "../workflow/cel/templates.ts";
+import type { HttpConfig } from "../workflow/file/http_config.ts";
+import { programsOf } from "../workflow/ir/programs.ts";
 import { AttemptError } from "./errors.ts";
 import { budgetOf, countedText, idempotencyKeyOf, renderJson, variablesOf } from "./execution.ts";
 import type { Redaction } from "./secrets.ts";

@@ -1,10 +1,10 @@
 /** What each node type does. Routing is not theirs: a `conditional` only passes its data on. */
 import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
-import { fieldsThere } from "../workflow/cel_guard.ts";
-import { functionOf } from "../workflow/function_of.ts";
-import type { NodeType } from "../workflow/ir.ts";
-import { programsOf } from "../workflow/programs.ts";
+import { fieldsThere } from "../workflow/cel/guard.ts";
+import { functionOf } from "../workflow/ir/function_of.ts";
+import type { NodeType } from "../workflow/ir/ir.ts";
+import { programsOf } from "../workflow/ir/programs.ts";
 import { aggregate } from "./aggregate.ts";
 import { budgetOf, idempotencyKeyOf, variablesOf } from "./execution.ts";
 import { callHttp } from "./http.ts";

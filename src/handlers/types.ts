@@ -1,6 +1,6 @@
 /** What node types and users' handlers are given. They know tokens and config, never storage. */
 import type { Log } from "../base/log.ts";
-import type { IR, IRNode } from "../workflow/ir.ts";
+import type { IR, IRNode } from "../workflow/ir/ir.ts";
 import type { HttpConnections } from "./http_connections.ts";
 
 /** What a user's handler receives. All values are JSON. */

@@ -2,7 +2,7 @@
 
 import type { ErrorCause, ExecutionError } from "../token/journal.ts";
 import type { NodeStatus } from "../token/lifecycle.ts";
-import type { IR } from "../workflow/ir.ts";
+import type { IR } from "../workflow/ir/ir.ts";
 import type { Queryable, Row } from "./database.ts";
 import { rowsOf } from "./record.ts";
 

@@ -116,7 +116,7 @@ export interface WorkHealth {
   quiet: number;
 }
 
-/** The functions as `functionOf` (workflow/function_of.ts) knows them. */
+/** The functions as `functionOf` (workflow/ir/function_of.ts) knows them. */
 const NEEDS = `with versions as (
     select distinct ir_digest from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')
   ), irs as (

@@ -1,6 +1,6 @@
 /** Workflows and their immutable versions. */
 import { HitzeroError } from "../base/errors.ts";
-import type { IR } from "../workflow/ir.ts";
+import type { IR } from "../workflow/ir/ir.ts";
 import { LIMITS } from "../workflow/limits.ts";
 import type { Database, Queryable, Row } from "./database.ts";
 

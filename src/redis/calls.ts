@@ -1,7 +1,7 @@
 /** What the calls of a partition carry: the items of a step, a start, a note. The scripts' headers say what they do with it. */
 
 import type { Letter, OUTCOME, PARK } from "../token/letters.ts";
-import type { IR } from "../workflow/ir.ts";
+import type { IR } from "../workflow/ir/ir.ts";
 
 interface RunItem {
   runId: string;

@@ -3,7 +3,7 @@
  * Suspects wait in streams of their own, so that they are performed alone here, too.
  * A partition without such tokens has none.
  */
-import { DEFAULTS } from "../workflow/defaults.ts";
+import { DEFAULTS } from "../workflow/file/defaults.ts";
 import type { RedisConnection } from "./connection.ts";
 import { KeyList } from "./key_list.ts";
 import {

@@ -1,5 +1,5 @@
 /** The names of all keys. Everything of a partition shares one hash tag, so that one script sees all it needs. */
-import type { QueuedFunction } from "../workflow/function_of.ts";
+import type { QueuedFunction } from "../workflow/ir/function_of.ts";
 
 /** Settle tokens lie in a queue of their own, which each worker reads whatever its others are. No node's queue is named so. */
 export const SETTLE_QUEUE = "~settle";

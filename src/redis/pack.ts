@@ -1,7 +1,7 @@
 /** The IR as scripts read it: one hash field per node, so that a step reads only the nodes that it touches. */
 
 import { ON } from "../token/letters.ts";
-import type { IR, IRBody, IREdge, IRNode, TriggerRule } from "../workflow/ir.ts";
+import type { IR, IRBody, IREdge, IRNode, TriggerRule } from "../workflow/ir/ir.ts";
 import type { CallLimits } from "./call_limits.ts";
 
 /** Rules that may fire before all arrivals are in. */

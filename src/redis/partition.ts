@@ -9,7 +9,7 @@ import { assert } from "../base/assert.ts";
 import { HitzeroError } from "../base/errors.ts";
 import { pause } from "../base/wait.ts";
 import { OUTPUT } from "../token/letters.ts";
-import type { IR } from "../workflow/ir.ts";
+import type { IR } from "../workflow/ir/ir.ts";
 import { CALL_LIMITS, type CallLimits } from "./call_limits.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem, RunningNote, SettleItem, StartCall } from "./calls.ts";
 import { isAway, isLost, RedisAwayError, type RedisConnection } from "./connection.ts";

@@ -2,7 +2,7 @@
  * What a call carries in which tokens may come to be, whoever makes it: worker, reader or submitter. It names the streams of all queues
  * of its workflows, as a script learns only while it decides which of them it writes to, and refuses a call that lacks one.
  */
-import type { IR } from "../workflow/ir.ts";
+import type { IR } from "../workflow/ir/ir.ts";
 import type { CallLimits } from "./call_limits.ts";
 import type { KeyList } from "./key_list.ts";
 import { type PartitionKeys, SETTLE_QUEUE, suspectsName } from "./keys.ts";

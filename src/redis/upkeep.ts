@@ -5,8 +5,8 @@
 import { assert } from "../base/assert.ts";
 import { EXECUTION } from "../token/letters.ts";
 import { decodeKept, decodeToken } from "../token/token.ts";
-import { functionOf } from "../workflow/function_of.ts";
-import type { IR, IRNode } from "../workflow/ir.ts";
+import { functionOf } from "../workflow/ir/function_of.ts";
+import type { IR, IRNode } from "../workflow/ir/ir.ts";
 import { callInHalves } from "./call_fault.ts";
 import { readWaiting } from "./function_streams.ts";
 import { KeyList } from "./key_list.ts";

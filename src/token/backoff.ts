@@ -1,5 +1,5 @@
 /** When a failed attempt is tried again. Pure: the caller brings the random number. */
-import type { IRRetry } from "../workflow/ir.ts";
+import type { IRRetry } from "../workflow/ir/ir.ts";
 
 /**
  * Milliseconds until the attempt after `attempt` (from 1): exponential, bounded by `max_backoff_ms`. With jitter it is spread evenly over

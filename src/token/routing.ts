@@ -2,7 +2,7 @@
  * Routing: which edges a resolved execution takes. Pure: conditions are evaluated by the caller's `evaluate`, whose failure
  * is a value, so that a failing condition is never read as false.
  */
-import type { IR, IREdge, IRLoop, IRNode } from "../workflow/ir.ts";
+import type { IR, IREdge, IRLoop, IRNode } from "../workflow/ir/ir.ts";
 
 /** A condition's outcome: its truth, or why it has none. */
 export type ConditionResult = { ok: true; value: boolean } | { ok: false; message: string };

@@ -2,7 +2,7 @@
  * Trigger rules: what the arrivals at a node decide. The script `lua/lib/settle.lua` applies the same table at run time; a
  * test runs both over all counts. Firing may be early; skipping waits until all arrivals are in.
  */
-import type { EdgeOn, TriggerRule } from "../workflow/ir.ts";
+import type { EdgeOn, TriggerRule } from "../workflow/ir/ir.ts";
 
 /** What a resolved execution sends along an edge. */
 export type Arrival = "taken" | "not_taken" | "failed";

@@ -1,7 +1,7 @@
 /** Worker processes that are killed, or stand still longer than their lease, while a thousand runs go through them. */
 import { resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Client } from "../../src/engine/client.ts";
+import { Client } from "../../src/engine/client/client.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { until } from "../support/until.ts";

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
-import { Client } from "../../src/engine/client.ts";
+import { Client } from "../../src/engine/client/client.ts";
 import { readState } from "../../src/local/stack_state.ts";
 import { until, withinLimit } from "../support/until.ts";
 import { type CliProcess, HANDLERS, killAll, makeFolder, PLAIN_HANDLERS, runCli, startCli } from "./cli.ts";

@@ -1,7 +1,7 @@
 /** Bad input of over forty kinds: what can be refused is refused whole and leaves nothing; what fails at run time fails its node and nothing else (P5). */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RetryAfterError } from "../../src/handlers/errors.ts";
-import { parseWorkflowText } from "../../src/workflow/parse.ts";
+import { parseWorkflowText } from "../../src/workflow/file/parse.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { HOSTILE_RESULTS, HOSTILE_THROWS } from "../support/hostile_values.ts";
 import { until, withinLimit } from "../support/until.ts";

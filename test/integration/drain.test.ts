@@ -1,6 +1,6 @@
 /** A worker that is told to stop ends, whatever becomes of its calls; what it leaves behind is found again. */
 import { afterEach, expect, test, vi } from "vitest";
-import { Worker } from "../../src/engine/worker.ts";
+import { Worker } from "../../src/engine/worker/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys } from "../../src/redis/keys.ts";

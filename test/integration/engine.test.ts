@@ -1,7 +1,7 @@
 /** Runs through the whole engine in one process: client, Redis, workers, recorder, Postgres. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { SubmitOptions } from "../../src/engine/client.ts";
-import type { StateChange } from "../../src/engine/record_types.ts";
+import type { SubmitOptions } from "../../src/engine/client/client.ts";
+import type { StateChange } from "../../src/engine/reader/record_types.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";

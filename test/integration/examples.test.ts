@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as handlers from "../../examples/handlers.ts";
-import { parseWorkflowText } from "../../src/workflow/parse.ts";
+import { parseWorkflowText } from "../../src/workflow/file/parse.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { withinLimit } from "../support/until.ts";
 

@@ -1,8 +1,8 @@
 /** Leases, redelivery, retries and timers through the whole engine. */
 import { afterEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../../src/engine/limits.ts";
-import { Supervisor } from "../../src/engine/supervisor.ts";
-import { Worker } from "../../src/engine/worker.ts";
+import { Supervisor } from "../../src/engine/reader/supervisor.ts";
+import { Worker } from "../../src/engine/worker/worker.ts";
 import { NonRetryableError, RetryAfterError } from "../../src/handlers/errors.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";

@@ -1,9 +1,9 @@
 /** A Redis belongs to one database: processes of another one touch nothing there. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Log } from "../../src/base/log.ts";
-import { Client } from "../../src/engine/client.ts";
-import { Supervisor } from "../../src/engine/supervisor.ts";
-import { Worker } from "../../src/engine/worker.ts";
+import { Client } from "../../src/engine/client/client.ts";
+import { Supervisor } from "../../src/engine/reader/supervisor.ts";
+import { Worker } from "../../src/engine/worker/worker.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { migrate } from "../../src/postgres/migrate.ts";
 import { readInstallation } from "../../src/postgres/partitions.ts";

@@ -2,9 +2,9 @@
 
 import { afterEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../../src/engine/limits.ts";
-import type { StateChange } from "../../src/engine/record_types.ts";
-import { Supervisor } from "../../src/engine/supervisor.ts";
-import { Worker } from "../../src/engine/worker.ts";
+import type { StateChange } from "../../src/engine/reader/record_types.ts";
+import { Supervisor } from "../../src/engine/reader/supervisor.ts";
+import { Worker } from "../../src/engine/worker/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { listPartitions, moveOffset, takeLease } from "../../src/postgres/partitions.ts";
@@ -342,7 +342,7 @@ test("partitions: runs spread over three, each with its own journal, and all end
   const supervisors = [new Supervisor(engine.settings), new Supervisor(engine.settings)];
   const worker = new Worker({ ...engine.settings, handlers: handlersOf(handlers) });
   for (const service of [...supervisors, worker]) await service.start();
-  const { Client } = await import("../../src/engine/client.ts");
+  const { Client } = await import("../../src/engine/client/client.ts");
   const client = await Client.connect(engine.settings);
   const { runIds } = await client.submit(await client.register(chain("noop", "noop")), { count: 60 });
   expect(await client.waitAll(runIds)).toEqual({ COMPLETED: 60 });

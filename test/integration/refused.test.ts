@@ -1,6 +1,6 @@
 /** What the recorder cannot write is set aside alone: its run ends, everybody else's goes on. The journal is written by hand. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { StateChange } from "../../src/engine/record_types.ts";
+import type { StateChange } from "../../src/engine/reader/record_types.ts";
 import { stateChannel } from "../../src/redis/keys.ts";
 import { type HandJournal, startHandJournal } from "../support/hand_journal.ts";
 import { until } from "../support/until.ts";

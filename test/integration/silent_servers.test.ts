@@ -1,8 +1,8 @@
 /** A whole engine whose servers fall silent: who cannot renew a lease lets go, what waits ends, and a stop is a stop. */
 import { test as base, expect } from "vitest";
 import { READER_LEASE_MS } from "../../src/engine/limits.ts";
-import { Supervisor } from "../../src/engine/supervisor.ts";
-import { Worker } from "../../src/engine/worker.ts";
+import { Supervisor } from "../../src/engine/reader/supervisor.ts";
+import { Worker } from "../../src/engine/worker/worker.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { fn } from "../support/flow.ts";

@@ -1,12 +1,12 @@
 /** The atomic step on a real Redis: calls, replies and state. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { compileDocument } from "../../src/cli/documents.ts";
-import { claimTraits } from "../../src/engine/held.ts";
+import { compileDocument } from "../../src/cli/shell/documents.ts";
+import { claimTraits } from "../../src/engine/worker/held.ts";
 import type { FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { Partition } from "../../src/redis/partition.ts";
 import { fatesOf } from "../../src/redis/upkeep.ts";
-import type { IR } from "../../src/workflow/ir.ts";
+import type { IR } from "../../src/workflow/ir/ir.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl, startPrivateRedis } from "../support/redis.ts";
 import {

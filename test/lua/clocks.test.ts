@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { fireTimers, reclaimExpired } from "../../src/redis/upkeep.ts";
-import { compile } from "../../src/workflow/compile.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
 import { beginGame, list, start } from "./game.ts";

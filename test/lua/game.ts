@@ -1,6 +1,6 @@
 /** One run played by hand through the scripts: its tokens, and the calls that workers and the reader make. */
 import { expect } from "vitest";
-import { claimTraits, traitsOf } from "../../src/engine/held.ts";
+import { claimTraits, traitsOf } from "../../src/engine/worker/held.ts";
 import { CALL_LIMITS, type CallLimits } from "../../src/redis/call_limits.ts";
 import type {
   AdvanceCall,
@@ -17,7 +17,7 @@ import { readReady } from "../../src/redis/ready.ts";
 import { type Listing, renewLeases } from "../../src/redis/workers.ts";
 import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken, type SettleToken } from "../../src/token/token.ts";
-import type { IR, IRNode } from "../../src/workflow/ir.ts";
+import type { IR, IRNode } from "../../src/workflow/ir/ir.ts";
 import { testNamespace } from "../support/redis.ts";
 
 export const WORKER = "worker-1";

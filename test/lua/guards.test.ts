@@ -1,7 +1,7 @@
 /** Permits, milestones, withdrawal, maps and compensation in the scripts, each call by hand. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createLog } from "../../src/base/log.ts";
-import { storeOutput } from "../../src/engine/token_inputs.ts";
+import { storeOutput } from "../../src/engine/worker/token_inputs.ts";
 import type { FinishedItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import {
@@ -14,7 +14,7 @@ import {
   reviveRun,
   sweepRun,
 } from "../../src/redis/upkeep.ts";
-import { compile } from "../../src/workflow/compile.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
 import { withinLimit } from "../support/until.ts";

@@ -1,9 +1,9 @@
 /** A worker's lane, when the scripts refuse a call: the item at fault stands alone, the others are answered. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createLog } from "../../src/base/log.ts";
-import { claimTraits } from "../../src/engine/held.ts";
-import { Lane } from "../../src/engine/lane.ts";
 import { LIMITS } from "../../src/engine/limits.ts";
+import { claimTraits } from "../../src/engine/worker/held.ts";
+import { Lane } from "../../src/engine/worker/lane.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl } from "../support/redis.ts";

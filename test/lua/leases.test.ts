@@ -5,7 +5,7 @@ import { readReady } from "../../src/redis/ready.ts";
 import { applyCommand, reclaimExpired, reportDeath, sweepRun } from "../../src/redis/upkeep.ts";
 import { grantLeases, workersInReach } from "../../src/redis/workers.ts";
 import { decodeToken, type ExecutionToken, encodeKept } from "../../src/token/token.ts";
-import { compile } from "../../src/workflow/compile.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
 import { beginGame, claim, type Game, list, state, type Waiting, WORKER } from "./game.ts";

@@ -1,6 +1,6 @@
 /** Function streams: tokens whose function a worker does not offer, each call by hand. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { claimTraits } from "../../src/engine/held.ts";
+import { claimTraits } from "../../src/engine/worker/held.ts";
 import { CALL_LIMITS } from "../../src/redis/call_limits.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import {
@@ -13,9 +13,9 @@ import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { applyCommand, requeueUnclaimed, reviveRun } from "../../src/redis/upkeep.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
-import { compile } from "../../src/workflow/compile.ts";
-import { functionOf } from "../../src/workflow/function_of.ts";
-import type { IRNode } from "../../src/workflow/ir.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
+import { functionOf } from "../../src/workflow/ir/function_of.ts";
+import type { IRNode } from "../../src/workflow/ir/ir.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
 import { advance, beginGame, finished, type Game, ids, state, tokens, type Waiting, words } from "./game.ts";

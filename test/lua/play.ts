@@ -1,8 +1,8 @@
 /** One run played by hand, each execution by its key. */
 import type { FinishedItem } from "../../src/redis/calls.ts";
 import { readReady } from "../../src/redis/ready.ts";
-import { functionOf } from "../../src/workflow/function_of.ts";
-import type { IRNode } from "../../src/workflow/ir.ts";
+import { functionOf } from "../../src/workflow/ir/function_of.ts";
+import type { IRNode } from "../../src/workflow/ir/ir.ts";
 import { advance, claim, finished, type Game, tokens, type Waiting, WORKER, words } from "./game.ts";
 
 /** How an execution ends that fails without anybody to handle it. */

@@ -4,7 +4,7 @@ import type { CallLimits } from "../../src/redis/call_limits.ts";
 import type { FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { applyCommand, compensateNext, fireTimers, giveSignal, wakeParent } from "../../src/redis/upkeep.ts";
-import { compile } from "../../src/workflow/compile.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
 import { beginGame, journal, settleRests, state } from "./game.ts";

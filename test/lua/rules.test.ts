@@ -6,7 +6,7 @@ import { newNonce, Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { type ArrivalCounts, decide, skippedArrival } from "../../src/token/rules.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
-import type { TriggerRule } from "../../src/workflow/ir.ts";
+import type { TriggerRule } from "../../src/workflow/ir/ir.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 import { INSTALLATION } from "./game.ts";

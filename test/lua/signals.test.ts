@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { fireTimers, giveSignal } from "../../src/redis/upkeep.ts";
-import { compile } from "../../src/workflow/compile.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
 import { keepSignals } from "../support/signals.ts";

@@ -1,6 +1,6 @@
 /** Suspects whose function the worker that comes upon them does not offer, each call by hand. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { claimTraits } from "../../src/engine/held.ts";
+import { claimTraits } from "../../src/engine/worker/held.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import {
   countUnoffered,
@@ -19,7 +19,7 @@ import {
   sweepRun,
 } from "../../src/redis/upkeep.ts";
 import { decodeToken, type ExecutionToken, encodeKept } from "../../src/token/token.ts";
-import { compile } from "../../src/workflow/compile.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
 import {

@@ -19,7 +19,7 @@ import {
   sweepRun,
   wakeParent,
 } from "../../src/redis/upkeep.ts";
-import { compile } from "../../src/workflow/compile.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
 import { beginGame, list, tokens } from "./game.ts";

@@ -1,7 +1,7 @@
 /** Many random runs, in groups that are under way at the same time; each is compared with the reference when its group is over. */
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import type { Client } from "../../src/engine/client.ts";
+import type { Client } from "../../src/engine/client/client.ts";
 import { LIMIT_MS } from "../support/until.ts";
 import { Dice } from "./dice.ts";
 import type { EngineRecord, Rows } from "./engine_record.ts";

@@ -1,7 +1,7 @@
 import { Environment } from "@marcbachmann/cel-js";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { compile } from "../../src/workflow/compile.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { type Bindings, type Expression, evaluate, type Json, NoValue, renderCel } from "./expression.ts";
 import { before, expressionsAt, FEATURES, featuresOf, named } from "./features.ts";
 import { ALL_FEATURES } from "./generated_work.ts";

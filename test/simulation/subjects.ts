@@ -1,6 +1,6 @@
 /** Brings simulated cases to an engine: registers them with the workflows that they start, submits them, gives their signals. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Client } from "../../src/engine/client.ts";
+import type { Client } from "../../src/engine/client/client.ts";
 import { until } from "../support/until.ts";
 import { compareRecord } from "./compare.ts";
 import { Dice } from "./dice.ts";

@@ -1,9 +1,9 @@
 /** A whole engine in this process: a database of its own, a namespace of its own, supervisor and workers. */
 import { createLog } from "../../src/base/log.ts";
-import { Client } from "../../src/engine/client.ts";
+import { Client } from "../../src/engine/client/client.ts";
 import type { Limits } from "../../src/engine/limits.ts";
-import { Supervisor } from "../../src/engine/supervisor.ts";
-import { Worker } from "../../src/engine/worker.ts";
+import { Supervisor } from "../../src/engine/reader/supervisor.ts";
+import { Worker } from "../../src/engine/worker/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { readInstallation } from "../../src/postgres/partitions.ts";

@@ -1,7 +1,7 @@
 /** A partition whose journal a test writes by hand, and a recorder that reads it: no supervisor, no worker. */
 import { createLog } from "../../src/base/log.ts";
 import { IRCache } from "../../src/engine/ir_cache.ts";
-import { type Pace, Recorder, startingPace } from "../../src/engine/recorder.ts";
+import { type Pace, Recorder, startingPace } from "../../src/engine/reader/recorder.ts";
 import { type PartitionRow, takeLease } from "../../src/postgres/partitions.ts";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";

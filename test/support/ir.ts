@@ -1,5 +1,5 @@
 /** Small IRs for tests of the scripts, written as edges: `a -> b`, `a -> b on failure`. */
-import type { EdgeOn, IR, IRNode, TriggerRule } from "../../src/workflow/ir.ts";
+import type { EdgeOn, IR, IRNode, TriggerRule } from "../../src/workflow/ir/ir.ts";
 
 /** An IR of function nodes; `order` names all nodes, in topological order. */
 export function irOf(order: string, edges: readonly string[], rules: Record<string, TriggerRule> = {}): IR {

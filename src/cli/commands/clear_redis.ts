@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { plural } from "../format.ts";
-import type { Invocation } from "../invocation.ts";
 import type { Act } from "../program.ts";
+import { plural } from "../shell/format.ts";
+import type { Invocation } from "../shell/invocation.ts";
 
 interface Flags {
   yes?: boolean;

@@ -1,12 +1,12 @@
 import { writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import { HitzeroError, InvalidInputError } from "../../base/errors.ts";
-import type { Compiled } from "../../workflow/compile.ts";
-import { explain } from "../../workflow/explain.ts";
-import { explanationLines, listed } from "../explain_text.ts";
-import { plural } from "../format.ts";
+import type { Compiled } from "../../workflow/compile/compile.ts";
+import { explain } from "../../workflow/compile/explain.ts";
 import type { Act } from "../program.ts";
-import type { Terminal } from "../terminal.ts";
+import { explanationLines, listed } from "../run/explain_text.ts";
+import { plural } from "../shell/format.ts";
+import type { Terminal } from "../shell/terminal.ts";
 
 interface Flags {
   out?: string;
@@ -38,7 +38,7 @@ Examples:
     )
     .action(
       act<Flags>(async ({ args, flags, terminal }) => {
-        const { compileDocument, readDocument } = await import("../documents.ts");
+        const { compileDocument, readDocument } = await import("../shell/documents.ts");
         const file = args[0] as string;
         const compiled = compileDocument(readDocument(file), file);
         if (flags.strict && compiled.warnings.length > 0)

@@ -1,10 +1,10 @@
 import type { Command } from "commander";
 import type { DeadLetterId, DeadLetterRow } from "../../postgres/dead_letters.ts";
-import { coloured, moment, plural, table } from "../format.ts";
-import { type Invocation, wholeNumber } from "../invocation.ts";
 import type { Act } from "../program.ts";
-import type { Terminal } from "../terminal.ts";
-import { withClient } from "../with_client.ts";
+import { coloured, moment, plural, table } from "../shell/format.ts";
+import { type Invocation, wholeNumber } from "../shell/invocation.ts";
+import type { Terminal } from "../shell/terminal.ts";
+import { withClient } from "../shell/with_client.ts";
 
 interface ListFlags {
   all?: boolean;

@@ -3,13 +3,13 @@ import { chmod, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
-import { type Invocation, SERVERS_FOLDER, wholeNumber } from "../invocation.ts";
-import { exitCodeOf, Lifetime, unlessInterrupted } from "../lifetime.ts";
-import type { LocalStack as Stack } from "../local_stack.ts";
-import { readableLog } from "../log_line.ts";
 import { EXAMPLES, MONTAGE } from "../package_files.ts";
+import type { LocalStack as Stack } from "../processes/local_stack.ts";
+import { readableLog } from "../processes/log_line.ts";
 import type { Act } from "../program.ts";
-import { watchRun } from "../watch_run.ts";
+import { watchRun } from "../run/watch_run.ts";
+import { type Invocation, SERVERS_FOLDER, wholeNumber } from "../shell/invocation.ts";
+import { exitCodeOf, Lifetime, unlessInterrupted } from "../shell/lifetime.ts";
 
 interface Flags {
   scale: number;
@@ -62,7 +62,7 @@ async function demo(invocation: Invocation<Flags>): Promise<number> {
   await chmod(project, 0o711);
   void lifetime.end.then(() => terminal.remark("\nstopping and removing everything (Ctrl-C again: at once)"));
   const { redisUrl, databaseUrl, namespace = "hitzero" } = invocation.flags;
-  const { LocalStack } = await import("../local_stack.ts");
+  const { LocalStack } = await import("../processes/local_stack.ts");
   const stack = new LocalStack({
     folder: join(project, SERVERS_FOLDER),
     throwAway: true,
@@ -110,8 +110,8 @@ async function demo(invocation: Invocation<Flags>): Promise<number> {
 
 async function runMontage(invocation: Invocation<Flags>, stack: Stack, lifetime: Lifetime): Promise<number> {
   const { terminal, flags } = invocation;
-  const { Client } = await import("../../engine/client.ts");
-  const { readDocument } = await import("../documents.ts");
+  const { Client } = await import("../../engine/client/client.ts");
+  const { readDocument } = await import("../shell/documents.ts");
   const { tellDemo } = await import("../demo_report.ts");
   const { redisUrl, databaseUrl } = stack.servers;
   const { namespace = "hitzero" } = invocation.flags;

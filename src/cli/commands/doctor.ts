@@ -1,9 +1,9 @@
 import type { Command } from "commander";
 import type { Check, CheckStatus } from "../doctor/check.ts";
-import { plural } from "../format.ts";
-import type { Invocation } from "../invocation.ts";
 import type { Act } from "../program.ts";
-import type { Terminal } from "../terminal.ts";
+import { plural } from "../shell/format.ts";
+import type { Invocation } from "../shell/invocation.ts";
+import type { Terminal } from "../shell/terminal.ts";
 
 export function addDoctor(program: Command, act: Act): void {
   program

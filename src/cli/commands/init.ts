@@ -5,8 +5,8 @@ import { HitzeroError } from "../../base/errors.ts";
 import { VERSION } from "../../engine/version.ts";
 import { PACKAGE } from "../package_files.ts";
 import type { Act } from "../program.ts";
+import type { Terminal } from "../shell/terminal.ts";
 import { starterFiles } from "../starter_files.ts";
-import type { Terminal } from "../terminal.ts";
 
 export function addInit(program: Command, act: Act): void {
   program

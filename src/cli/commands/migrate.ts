@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { plural } from "../format.ts";
-import { wholeNumber } from "../invocation.ts";
 import type { Act } from "../program.ts";
+import { plural } from "../shell/format.ts";
+import { wholeNumber } from "../shell/invocation.ts";
 
 interface Flags {
   partitions?: number;

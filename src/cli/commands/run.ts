@@ -1,10 +1,10 @@
 import type { Command } from "commander";
 import { RUN_STATUSES } from "../../token/lifecycle.ts";
-import { coloured, duration, moment, table } from "../format.ts";
-import { type Invocation, wholeNumber } from "../invocation.ts";
 import type { Act } from "../program.ts";
-import { runDuration } from "../run_outcome.ts";
-import { withClient } from "../with_client.ts";
+import { runDuration } from "../run/outcome.ts";
+import { coloured, duration, moment, table } from "../shell/format.ts";
+import { type Invocation, wholeNumber } from "../shell/invocation.ts";
+import { withClient } from "../shell/with_client.ts";
 import { addRunControl } from "./run_control.ts";
 import { addRunEvents } from "./run_events.ts";
 import { addRunGraph } from "./run_graph.ts";

@@ -1,14 +1,14 @@
 /** `run cancel`, `run pause`, `run resume`: commands that are on record once they are accepted, and applied once. */
 import type { Command } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
-import type { Client } from "../../engine/client.ts";
+import type { Client } from "../../engine/client/client.ts";
 import { RUN_IS_OVER, type UserCommand } from "../../postgres/commands.ts";
-import { coloured, icon } from "../format.ts";
-import type { Invocation } from "../invocation.ts";
-import { exitCodeOf, type Lifetime } from "../lifetime.ts";
 import type { Act } from "../program.ts";
-import type { Terminal } from "../terminal.ts";
-import { withWaitingClient } from "../with_client.ts";
+import { coloured, icon } from "../shell/format.ts";
+import type { Invocation } from "../shell/invocation.ts";
+import { exitCodeOf, type Lifetime } from "../shell/lifetime.ts";
+import type { Terminal } from "../shell/terminal.ts";
+import { withWaitingClient } from "../shell/with_client.ts";
 
 interface Flags {
   wait?: boolean;

@@ -1,12 +1,12 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { EVENT_LEVELS, type EventLevel } from "../../postgres/events.ts";
-import { moment } from "../format.ts";
-import type { Invocation } from "../invocation.ts";
-import { exitCodeOf } from "../lifetime.ts";
 import type { Act } from "../program.ts";
-import { type RunEvent, readRunEvents } from "../run_events.ts";
-import type { Terminal } from "../terminal.ts";
-import { withWaitingClient } from "../with_client.ts";
+import { type RunEvent, readRunEvents } from "../run/events.ts";
+import { moment } from "../shell/format.ts";
+import type { Invocation } from "../shell/invocation.ts";
+import { exitCodeOf } from "../shell/lifetime.ts";
+import type { Terminal } from "../shell/terminal.ts";
+import { withWaitingClient } from "../shell/with_client.ts";
 
 interface Flags {
   level: EventLevel;

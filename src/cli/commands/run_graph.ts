@@ -1,9 +1,9 @@
 import { type Command, Option } from "commander";
-import type { Client } from "../../engine/client.ts";
-import { type Graph, graphMermaid, graphOf, graphText } from "../graph.ts";
-import type { Invocation } from "../invocation.ts";
+import type { Client } from "../../engine/client/client.ts";
 import type { Act } from "../program.ts";
-import { withClient } from "../with_client.ts";
+import { type Graph, graphMermaid, graphOf, graphText } from "../run/graph.ts";
+import type { Invocation } from "../shell/invocation.ts";
+import { withClient } from "../shell/with_client.ts";
 
 interface Flags {
   format: "terminal" | "mermaid";
@@ -50,7 +50,7 @@ Examples:
 async function readGraph(invocation: Invocation<Flags>): Promise<Graph> {
   const what = invocation.args[0] as string;
   if (RUN_ID.test(what)) return withClient(invocation, (client) => graphOfRun(client, what));
-  const { compileDocument, readDocument, sourceOf } = await import("../documents.ts");
+  const { compileDocument, readDocument, sourceOf } = await import("../shell/documents.ts");
   const source = sourceOf(what);
   if ("file" in source) return graphOf(compileDocument(readDocument(source.file), source.file).ir, null);
   return withClient(invocation, async (client) => {

@@ -3,10 +3,8 @@ import type { Command } from "commander";
 import type { WaitingNode } from "../../engine/unserved.ts";
 import type { NodeExecutionRow, RunRow } from "../../postgres/runs.ts";
 import { isFinalRunStatus } from "../../token/lifecycle.ts";
-import { coloured, duration, icon, moment, plural, table } from "../format.ts";
-import type { Invocation } from "../invocation.ts";
 import type { Act } from "../program.ts";
-import { printResult, runDuration } from "../run_outcome.ts";
+import { printResult, runDuration } from "../run/outcome.ts";
 import {
   groupScopes,
   type KnownCounts,
@@ -14,9 +12,11 @@ import {
   pendingNodes,
   placeOf,
   type ScopeGroup,
-} from "../scopes.ts";
-import type { Colors, Terminal } from "../terminal.ts";
-import { withClient } from "../with_client.ts";
+} from "../run/scopes.ts";
+import { coloured, duration, icon, moment, plural, table } from "../shell/format.ts";
+import type { Invocation } from "../shell/invocation.ts";
+import type { Colors, Terminal } from "../shell/terminal.ts";
+import { withClient } from "../shell/with_client.ts";
 
 interface Flags {
   all?: boolean;

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { validate } from "uuid";
 import type { Act } from "../program.ts";
-import { withWaitingClient } from "../with_client.ts";
+import { withWaitingClient } from "../shell/with_client.ts";
 import { steer } from "./run_control.ts";
 
 interface Flags {
@@ -38,7 +38,7 @@ Examples:
     .action(
       act<Flags>(async (invocation) => {
         const { payload, by, scope, id } = invocation.flags;
-        const { readInput } = await import("../documents.ts");
+        const { readInput } = await import("../shell/documents.ts");
         const signal = {
           name: invocation.args[1] as string,
           ...(payload === undefined ? {} : { payload: readInput(payload, "--payload") }),

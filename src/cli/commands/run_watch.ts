@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { followRun } from "../follow_run.ts";
 import type { Act } from "../program.ts";
-import { withWaitingClient } from "../with_client.ts";
+import { followRun } from "../run/follow_run.ts";
+import { withWaitingClient } from "../shell/with_client.ts";
 
 export function addRunWatch(run: Command, act: Act): void {
   run

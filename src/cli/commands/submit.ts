@@ -1,14 +1,14 @@
 import type { Command } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
-import type { Client, RegisteredWorkflow, Submission } from "../../engine/client.ts";
-import type { IR } from "../../workflow/ir.ts";
-import { followRun } from "../follow_run.ts";
-import { counts, duration, functionText, plural } from "../format.ts";
-import { collected, type Invocation, wholeNumber } from "../invocation.ts";
-import { exitCodeOf, type Lifetime } from "../lifetime.ts";
+import type { Client, RegisteredWorkflow, Submission } from "../../engine/client/client.ts";
+import type { IR } from "../../workflow/ir/ir.ts";
 import type { Act } from "../program.ts";
-import type { Terminal } from "../terminal.ts";
-import { withWaitingClient } from "../with_client.ts";
+import { followRun } from "../run/follow_run.ts";
+import { counts, duration, functionText, plural } from "../shell/format.ts";
+import { collected, type Invocation, wholeNumber } from "../shell/invocation.ts";
+import { exitCodeOf, type Lifetime } from "../shell/lifetime.ts";
+import type { Terminal } from "../shell/terminal.ts";
+import { withWaitingClient } from "../shell/with_client.ts";
 
 interface Flags {
   input?: string;
@@ -51,14 +51,16 @@ Examples:
 
 async function submit(invocation: Invocation<Flags>): Promise<number> {
   const { flags, terminal } = invocation;
-  const { compileDocument, namedAfter, readDocument, readInput, sourceOf } = await import("../documents.ts");
+  const { compileDocument, namedAfter, readDocument, readInput, sourceOf } = await import(
+    "../shell/documents.ts"
+  );
   // Whatever is wrong with flags, input or file is told before anything is stored.
   refuseEmpty(flags);
   const source = sourceOf(invocation.args[0] as string);
   const input = flags.input === undefined ? undefined : readInput(flags.input);
   const document = "file" in source ? readDocument(source.file) : undefined;
   const compiled = "file" in source ? compileDocument(document, source.file) : undefined;
-  const { encodeInput } = await import("../../engine/input.ts");
+  const { encodeInput } = await import("../../engine/client/input.ts");
   if (compiled !== undefined) encodeInput(compiled.ir, input);
   return withWaitingClient(invocation, async (client, lifetime) => {
     const workflow =

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { LONGEST_UNOFFERED_TIMEOUT_MS, UNOFFERED_TIMEOUT_MS } from "../../engine/limits.ts";
-import { wholeNumber } from "../invocation.ts";
-import { hasParent, Lifetime, startUnlessEnded, tellParent } from "../lifetime.ts";
 import type { Act } from "../program.ts";
+import { wholeNumber } from "../shell/invocation.ts";
+import { hasParent, Lifetime, startUnlessEnded, tellParent } from "../shell/lifetime.ts";
 
 export function addSupervisor(program: Command, act: Act): void {
   program
@@ -27,8 +27,8 @@ Example:
         const { terminal } = invocation;
         const lifetime = new Lifetime();
         const [{ Supervisor }, { addresses }] = await Promise.all([
-          import("../../engine/supervisor.ts"),
-          import("../addresses.ts"),
+          import("../../engine/reader/supervisor.ts"),
+          import("../shell/addresses.ts"),
         ]);
         const servers = invocation.servers();
         const supervisor = new Supervisor({ ...servers, log: invocation.log("info") });

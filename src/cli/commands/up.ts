@@ -3,15 +3,15 @@ import { join, relative, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { HitzeroError } from "../../base/errors.ts";
 import { presentable } from "../../base/text.ts";
-import { plural } from "../format.ts";
-import { HandlerReload } from "../handler_reload.ts";
-import { type Invocation, localServers, SERVERS_FOLDER, wholeNumber } from "../invocation.ts";
-import { Lifetime } from "../lifetime.ts";
-import type { LocalStack as Stack } from "../local_stack.ts";
-import { readableLog } from "../log_line.ts";
 import { EXAMPLES } from "../package_files.ts";
+import { HandlerReload } from "../processes/handler_reload.ts";
+import type { LocalStack as Stack } from "../processes/local_stack.ts";
+import { readableLog } from "../processes/log_line.ts";
 import type { Act } from "../program.ts";
-import type { Terminal } from "../terminal.ts";
+import { plural } from "../shell/format.ts";
+import { type Invocation, localServers, SERVERS_FOLDER, wholeNumber } from "../shell/invocation.ts";
+import { Lifetime } from "../shell/lifetime.ts";
+import type { Terminal } from "../shell/terminal.ts";
 
 interface Flags {
   handlers?: string;
@@ -64,7 +64,7 @@ async function up(invocation: Invocation<Flags>): Promise<number> {
   const settings = invocation.settings();
   const notice = (line: string) => terminal.remark(terminal.remarkColors.dim(line));
   const lifetime = new Lifetime({ onSecond: () => terminal.remark("ending at once") });
-  const { LocalStack } = await import("../local_stack.ts");
+  const { LocalStack } = await import("../processes/local_stack.ts");
   const stack = new LocalStack({
     ...settings,
     folder: join(resolve(flags.dir), SERVERS_FOLDER),

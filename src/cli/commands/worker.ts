@@ -1,7 +1,6 @@
 import { type Command, Option } from "commander";
 import { pause } from "../../base/wait.ts";
 import { checkQueues } from "../../engine/checked_texts.ts";
-import { nameExits } from "../../engine/exits.ts";
 import {
   BLOCKED_GRACE_MS,
   DEFAULT_CONCURRENCY,
@@ -12,14 +11,15 @@ import {
   MAX_CONCURRENCY,
   SHORTEST_LEASE_MS,
 } from "../../engine/limits.ts";
-import type { Worker as EngineWorker } from "../../engine/worker.ts";
+import { nameExits } from "../../engine/worker/exits.ts";
+import type { Worker as EngineWorker } from "../../engine/worker/worker.ts";
 import type { Handler } from "../../handlers/types.ts";
-import { plural } from "../format.ts";
-import { type Invocation, wholeNumber } from "../invocation.ts";
-import { hasParent, Lifetime, startUnlessEnded, tellParent } from "../lifetime.ts";
+import { SuspectProcess } from "../processes/suspect_process.ts";
+import { keepWorkers, workerProcess } from "../processes/worker_processes.ts";
 import type { Act } from "../program.ts";
-import { SuspectProcess } from "../suspect_process.ts";
-import { keepWorkers, workerProcess } from "../worker_processes.ts";
+import { plural } from "../shell/format.ts";
+import { type Invocation, wholeNumber } from "../shell/invocation.ts";
+import { hasParent, Lifetime, startUnlessEnded, tellParent } from "../shell/lifetime.ts";
 
 interface Flags {
   handlers?: string;
@@ -100,9 +100,9 @@ async function work(invocation: Invocation<Flags>, queues: readonly string[]): P
     : suspectsOf(invocation, queues, (death) => worker.reportDeath(death));
   const lifetime = new Lifetime({ onSecond: () => suspects?.kill() });
   const [{ Worker }, { importHandlers }, { addresses }] = await Promise.all([
-    import("../../engine/worker.ts"),
-    import("../import_watch.ts"),
-    import("../addresses.ts"),
+    import("../../engine/worker/worker.ts"),
+    import("../processes/import_watch.ts"),
+    import("../shell/addresses.ts"),
   ]);
   const servers = invocation.servers();
   const importing =

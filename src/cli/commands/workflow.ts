@@ -1,9 +1,9 @@
 /** `workflow register`, `workflow list`: versions of workflows, without running them. */
 import type { Command } from "commander";
-import { moment, plural, table } from "../format.ts";
-import type { Invocation } from "../invocation.ts";
 import type { Act } from "../program.ts";
-import { withClient } from "../with_client.ts";
+import { moment, plural, table } from "../shell/format.ts";
+import type { Invocation } from "../shell/invocation.ts";
+import { withClient } from "../shell/with_client.ts";
 
 interface RegisterFlags {
   activate?: boolean;
@@ -40,7 +40,7 @@ Examples:
 async function register(invocation: Invocation<RegisterFlags>): Promise<number> {
   const { flags, terminal } = invocation;
   const file = invocation.args[0] as string;
-  const { compileDocument, namedAfter, readDocument } = await import("../documents.ts");
+  const { compileDocument, namedAfter, readDocument } = await import("../shell/documents.ts");
   const document = readDocument(file);
   const { warnings } = compileDocument(document, file);
   terminal.warnOf(warnings);

@@ -4,8 +4,8 @@ import { findUnserved, findWaiting, type Unserved, type WaitingNode } from "../.
 import type { Database } from "../../postgres/database.ts";
 import { readNeeds } from "../../postgres/health.ts";
 import type { Partition } from "../../redis/partition.ts";
-import { duration, functionText, plural } from "../format.ts";
-import { placeOf } from "../scopes.ts";
+import { placeOf } from "../run/scopes.ts";
+import { duration, functionText, plural } from "../shell/format.ts";
 import { type Check, checksOf } from "./check.ts";
 
 const NODES_SHOWN = 3;

@@ -3,7 +3,7 @@
 import { closedHint, FOREIGN_HINT } from "../../postgres/closed_partition.ts";
 import type { PartitionHealth, ProcessHealth, WorkHealth } from "../../postgres/health.ts";
 import type { Meta } from "../../redis/partition.ts";
-import { duration, plural } from "../format.ts";
+import { duration, plural } from "../shell/format.ts";
 import { type Check, checksOf } from "./check.ts";
 
 /** Journal entries behind the record; a reader takes some thousands a second. */

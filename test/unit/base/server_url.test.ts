@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { POSTGRES, parseServerUrl, passwordsIn, REDIS, serverAddress } from "../../../src/base/server_url.ts";
 import { presentable } from "../../../src/base/text.ts";
-import { reportJson, reportOf, reportText } from "../../../src/cli/report.ts";
-import { Terminal } from "../../../src/cli/terminal.ts";
+import { reportJson, reportOf, reportText } from "../../../src/cli/shell/report.ts";
+import { Terminal } from "../../../src/cli/shell/terminal.ts";
 import { postgresFault } from "../../../src/postgres/connection_errors.ts";
 import { redisFault } from "../../../src/redis/connection_errors.ts";
 

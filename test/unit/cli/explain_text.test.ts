@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import pc from "picocolors";
 import { describe, expect, it } from "vitest";
-import { explanationLines } from "../../../src/cli/explain_text.ts";
-import { compile } from "../../../src/workflow/compile.ts";
-import { explain } from "../../../src/workflow/explain.ts";
+import { explanationLines } from "../../../src/cli/run/explain_text.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
+import { explain } from "../../../src/workflow/compile/explain.ts";
 import { loop, workflow, workflowWith } from "../workflow/documents.ts";
 
 const controlFlow = new URL("../workflow/control_flow.json", import.meta.url);

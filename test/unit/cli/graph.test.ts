@@ -1,8 +1,8 @@
 import pc from "picocolors";
 import { expect, test } from "vitest";
-import { graphMermaid, graphOf, graphText } from "../../../src/cli/graph.ts";
+import { graphMermaid, graphOf, graphText } from "../../../src/cli/run/graph.ts";
 import type { NodeExecutionRow } from "../../../src/postgres/runs.ts";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 
 const { ir } = compile({
   name: "wide",

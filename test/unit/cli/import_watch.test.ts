@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, expect, test } from "vitest";
 
-const WATCH = resolve(import.meta.dirname, "../../../src/cli/import_watch.ts");
+const WATCH = resolve(import.meta.dirname, "../../../src/cli/processes/import_watch.ts");
 const folder = mkdtempSync(join(tmpdir(), "hitzero-import-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 

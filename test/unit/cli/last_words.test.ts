@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { LastWords } from "../../../src/cli/last_words.ts";
+import { LastWords } from "../../../src/cli/processes/last_words.ts";
 
 test.each<[string, string[], string]>([
   ["nothing", [], ""],

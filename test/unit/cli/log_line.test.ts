@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import pc from "picocolors";
 import { expect, test } from "vitest";
-import { readableLog } from "../../../src/cli/log_line.ts";
+import { readableLog } from "../../../src/cli/processes/log_line.ts";
 
 const shown = (entry: object | string) =>
   readableLog(typeof entry === "string" ? entry : JSON.stringify(entry), pc.createColors(false));

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { mergeStarts, readRunEvents } from "../../../src/cli/run_events.ts";
+import { mergeStarts, readRunEvents } from "../../../src/cli/run/events.ts";
 import type { EventRow, StartRow } from "../../../src/postgres/events.ts";
 import type { RunRow } from "../../../src/postgres/runs.ts";
 

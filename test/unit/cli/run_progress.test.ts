@@ -1,11 +1,11 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { RunProgress } from "../../../src/cli/run_progress.ts";
-import { createRunView } from "../../../src/cli/run_view.ts";
-import { pendingNodes } from "../../../src/cli/scopes.ts";
-import { Terminal } from "../../../src/cli/terminal.ts";
-import type { StateChange } from "../../../src/engine/record_types.ts";
+import { RunProgress } from "../../../src/cli/run/progress.ts";
+import { pendingNodes } from "../../../src/cli/run/scopes.ts";
+import { createRunView } from "../../../src/cli/run/view.ts";
+import { Terminal } from "../../../src/cli/shell/terminal.ts";
+import type { StateChange } from "../../../src/engine/reader/record_types.ts";
 import type { NodeExecutionRow } from "../../../src/postgres/runs.ts";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 
 const { ir } = compile({
   name: "many",

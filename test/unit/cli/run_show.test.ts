@@ -1,8 +1,8 @@
 import pc from "picocolors";
 import { expect, test } from "vitest";
 import { factsOf, groupRow } from "../../../src/cli/commands/run_show.ts";
-import { causeLines } from "../../../src/cli/run_outcome.ts";
-import { groupScopes } from "../../../src/cli/scopes.ts";
+import { causeLines } from "../../../src/cli/run/outcome.ts";
+import { groupScopes } from "../../../src/cli/run/scopes.ts";
 import type { NodeExecutionRow, RunRow } from "../../../src/postgres/runs.ts";
 
 const run = {

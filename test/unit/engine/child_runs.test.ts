@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { childRunId } from "../../../src/engine/child_runs.ts";
+import { childRunId } from "../../../src/engine/nodes/child_runs.ts";
 
 test("a child run's id follows from parent, node and scope, so that whoever repeats its start means the same run", () => {
   const parent = "0192f0c1-2b3c-7d4e-8f50-112233445566";

@@ -1,6 +1,6 @@
 /** What escapes from an execution is attributed to it; everything else has its ordinary effect. */
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { isOfExecution, performWatched, watchEscapes } from "../../../src/engine/escapes.ts";
+import { isOfExecution, performWatched, watchEscapes } from "../../../src/engine/worker/escapes.ts";
 import { until } from "../../support/until.ts";
 
 const EVENTS = ["uncaughtException", "unhandledRejection"] as const;

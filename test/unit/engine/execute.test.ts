@@ -2,14 +2,14 @@ import { Writable } from "node:stream";
 import { pino } from "pino";
 import { expect, test } from "vitest";
 import { LazyAbort } from "../../../src/base/lazy_abort.ts";
-import { perform, RUN_HALTED } from "../../../src/engine/execute.ts";
-import type { HeldExecution } from "../../../src/engine/held.ts";
 import { LIMITS } from "../../../src/engine/limits.ts";
-import type { WaitingServices } from "../../../src/engine/waiting.ts";
+import type { WaitingServices } from "../../../src/engine/nodes/waiting.ts";
+import { perform, RUN_HALTED } from "../../../src/engine/worker/execute.ts";
+import type { HeldExecution } from "../../../src/engine/worker/held.ts";
 import { keepConnections } from "../../../src/handlers/http.ts";
 import { handlersOf } from "../../../src/handlers/load.ts";
 import type { Handler } from "../../../src/handlers/types.ts";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 import {
   HOSTILE_DELAYS,
   HOSTILE_RESULTS,

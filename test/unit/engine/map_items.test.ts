@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { LIMITS } from "../../../src/engine/limits.ts";
-import { moreItems } from "../../../src/engine/map_items.ts";
+import { moreItems } from "../../../src/engine/nodes/map_items.ts";
 
 const execution = { node: { id: "each" }, nodeIndex: 2, scope: "", runId: "run" };
 

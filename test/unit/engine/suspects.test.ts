@@ -1,6 +1,6 @@
 /** Whose turn it is in a worker: the suspects', one at a time and alone, or everybody else's. */
 import { expect, test } from "vitest";
-import { SuspectTurns } from "../../../src/engine/suspects.ts";
+import { SuspectTurns } from "../../../src/engine/worker/suspects.ts";
 
 test("a worker of its own empties itself before a suspect begins, and again before anything else does", () => {
   const turns = new SuspectTurns("here");

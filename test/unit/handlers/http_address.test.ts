@@ -2,7 +2,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { isPublicAddress, mayConnect, parseAddressPolicy } from "../../../src/handlers/http_address.ts";
 import { performNode } from "../../../src/handlers/node_types.ts";
 import type { Execution } from "../../../src/handlers/types.ts";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 import { always, failure, run, serve } from "./http_support.ts";
 
 const PRIVATE = [

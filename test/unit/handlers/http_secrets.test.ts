@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { Redaction, resolveSecrets } from "../../../src/handlers/secrets.ts";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 import { always, failure, run, serve } from "./http_support.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "hitzero-secrets-"));

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { onTestFinished } from "vitest";
 import { callHttp, type HttpOutput, type HttpSurroundings } from "../../../src/handlers/http.ts";
 import type { Execution } from "../../../src/handlers/types.ts";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 
 export interface Received {
   method: string;

@@ -5,8 +5,8 @@ import { CALL_LIMITS } from "../../../src/redis/call_limits.ts";
 import { SETTLE_QUEUE } from "../../../src/redis/keys.ts";
 import { GROUP } from "../../../src/redis/partition.ts";
 import { commandReply, wakeReply } from "../../../src/redis/replies.ts";
-import { DEFAULTS } from "../../../src/workflow/defaults.ts";
-import { TRIGGER_RULES } from "../../../src/workflow/schema.ts";
+import { DEFAULTS } from "../../../src/workflow/file/defaults.ts";
+import { TRIGGER_RULES } from "../../../src/workflow/file/schema.ts";
 
 const LUA = new URL("../../../lua/", import.meta.url);
 const all = readdirSync(LUA, { recursive: true, encoding: "utf8" })

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { type ConditionResult, routeFailure, routeSuccess } from "../../../src/token/routing.ts";
-import type { EdgeOn, IR, IRNode } from "../../../src/workflow/ir.ts";
+import type { EdgeOn, IR, IRNode } from "../../../src/workflow/ir/ir.ts";
 
 type EdgeSpec = { on?: EdgeOn; condition?: boolean | "broken" };
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { compile, loadIr } from "../../../src/workflow/compile.ts";
-import type { IR } from "../../../src/workflow/ir.ts";
+import { compile, loadIr } from "../../../src/workflow/compile/compile.ts";
+import type { IR } from "../../../src/workflow/ir/ir.ts";
 import { type Document, faultsOf, loop, map, step, workflow, workflowWith } from "./documents.ts";
 
 /** Bodies by their node's id: kind, parent's id, entries > terminals, members. */

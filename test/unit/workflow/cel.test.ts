@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { HitzeroError, InvalidInputError } from "../../../src/base/errors.ts";
-import { compileExpression, type ExpressionKind, examineExpression } from "../../../src/workflow/cel.ts";
+import { compileExpression, type ExpressionKind, examineExpression } from "../../../src/workflow/cel/cel.ts";
 
 const context = {
   data: {

@@ -1,14 +1,14 @@
 /** One budget for all expressions of a step: counted in units of work, never in time. */
 import { describe, expect, it } from "vitest";
 import { createLog } from "../../../src/base/log.ts";
-import { type HeldExecution, viewOf } from "../../../src/engine/held.ts";
-import { route } from "../../../src/engine/routed.ts";
+import { route } from "../../../src/engine/nodes/routed.ts";
+import { type HeldExecution, viewOf } from "../../../src/engine/worker/held.ts";
 import { budgetOf } from "../../../src/handlers/execution.ts";
 import { performNode } from "../../../src/handlers/node_types.ts";
-import { compileExpression } from "../../../src/workflow/cel.ts";
-import { WorkBudget } from "../../../src/workflow/cel_work.ts";
-import { compile } from "../../../src/workflow/compile.ts";
-import type { IR } from "../../../src/workflow/ir.ts";
+import { compileExpression } from "../../../src/workflow/cel/cel.ts";
+import { WorkBudget } from "../../../src/workflow/cel/work.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
+import type { IR } from "../../../src/workflow/ir/ir.ts";
 import { LIMITS } from "../../../src/workflow/limits.ts";
 import { edge, workflow } from "./documents.ts";
 

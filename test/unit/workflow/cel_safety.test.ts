@@ -1,7 +1,7 @@
 /** Expressions from strangers on data from strangers: no way into JavaScript, no endless work, no giant result. */
 import { describe, expect, it } from "vitest";
 import { HitzeroError } from "../../../src/base/errors.ts";
-import { compileExpression, examineExpression } from "../../../src/workflow/cel.ts";
+import { compileExpression, examineExpression } from "../../../src/workflow/cel/cel.ts";
 
 const numbers = Array.from({ length: 2_000 }, (_, index) => index);
 const data = {

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { canonicalJson } from "../../../src/base/json.ts";
-import { compile, digestOf, loadIr } from "../../../src/workflow/compile.ts";
-import { workflowJsonSchemaText } from "../../../src/workflow/json_schema.ts";
+import { compile, digestOf, loadIr } from "../../../src/workflow/compile/compile.ts";
+import { workflowJsonSchemaText } from "../../../src/workflow/file/json_schema.ts";
 import { type Document, step, workflow } from "./documents.ts";
 
 const readText = (path: string) => readFileSync(new URL(path, import.meta.url), "utf8");

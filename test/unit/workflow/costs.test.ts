@@ -1,8 +1,8 @@
 /** The costs of reading, checking and compiling a file grow with its length, not faster: twice the file, twice the work. */
 import { afterAll, describe, expect, it } from "vitest";
 import { InvalidInputError } from "../../../src/base/errors.ts";
-import { compile } from "../../../src/workflow/compile.ts";
-import { parseWorkflowText } from "../../../src/workflow/parse.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
+import { parseWorkflowText } from "../../../src/workflow/file/parse.ts";
 import { WorkCounter } from "../../support/work.ts";
 import { edge, loop, map, step, transform, workflow } from "./documents.ts";
 

@@ -2,7 +2,7 @@
 import { expect } from "vitest";
 import type { Fault } from "../../../src/base/errors.ts";
 import { InvalidInputError } from "../../../src/base/errors.ts";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 
 export interface Document {
   [key: string]: unknown;

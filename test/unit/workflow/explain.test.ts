@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { compile } from "../../../src/workflow/compile.ts";
-import { explain } from "../../../src/workflow/explain.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
+import { explain } from "../../../src/workflow/compile/explain.ts";
 import { loop, map, workflowWith } from "./documents.ts";
 
 const controlFlow = compile(

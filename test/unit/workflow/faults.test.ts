@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { InvalidInputError } from "../../../src/base/errors.ts";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 import { nearest } from "../../../src/workflow/faults.ts";
 import { LIMITS } from "../../../src/workflow/limits.ts";
 import { type Case, edge, expectFault, faultsOf, step, transform, workflow } from "./documents.ts";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { areAncestors } from "../../../src/workflow/ancestors.ts";
-import { compile, loadIr } from "../../../src/workflow/compile.ts";
+import { areAncestors } from "../../../src/workflow/check/ancestors.ts";
+import { compile, loadIr } from "../../../src/workflow/compile/compile.ts";
 import { findCycles, type Link, makeGraph, topologicalOrder } from "../../../src/workflow/graph.ts";
 import { workflow } from "./documents.ts";
 

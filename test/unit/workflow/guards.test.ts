@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { compile, loadIr } from "../../../src/workflow/compile.ts";
-import type { IR } from "../../../src/workflow/ir.ts";
+import { compile, loadIr } from "../../../src/workflow/compile/compile.ts";
+import type { IR } from "../../../src/workflow/ir/ir.ts";
 import { type Document, loop, map, step, workflow, workflowWith } from "./documents.ts";
 
 function compiled(document: Document): IR {

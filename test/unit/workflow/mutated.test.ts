@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { InvalidInputError } from "../../../src/base/errors.ts";
-import { compile, digestOf } from "../../../src/workflow/compile.ts";
+import { compile, digestOf } from "../../../src/workflow/compile/compile.ts";
 
 const file: unknown = JSON.parse(readFileSync(new URL("control_flow.json", import.meta.url), "utf8"));
 const { ir } = compile(file);

@@ -1,8 +1,8 @@
 /** Random workflows of loops and maps within each other. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { compile, loadIr } from "../../../src/workflow/compile.ts";
-import { bodyPath, depthOf, enterScope, nextIteration } from "../../../src/workflow/scopes.ts";
+import { compile, loadIr } from "../../../src/workflow/compile/compile.ts";
+import { bodyPath, depthOf, enterScope, nextIteration } from "../../../src/workflow/ir/scopes.ts";
 import { map, step } from "./documents.ts";
 
 /** A chain of parts: a step, a loop around a chain, or a map over one. */

@@ -1,7 +1,7 @@
 /** What is called impossible never happens: random graphs, played many times with random outcomes. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 import { faultsOf } from "./documents.ts";
 
 type Arrival = "taken" | "not_taken" | "failed";

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Fault, InvalidInputError } from "../../../src/base/errors.ts";
-import { findJsonFlaw } from "../../../src/workflow/json_scan.ts";
+import { findJsonFlaw } from "../../../src/workflow/file/json_scan.ts";
+import { parseWorkflowText } from "../../../src/workflow/file/parse.ts";
 import { LIMITS } from "../../../src/workflow/limits.ts";
-import { parseWorkflowText } from "../../../src/workflow/parse.ts";
 
 function faultsOf(text: string, fileName: string): readonly Fault[] {
   try {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { compile, loadIr } from "../../../src/workflow/compile.ts";
+import { compile, loadIr } from "../../../src/workflow/compile/compile.ts";
 import { edge, step, transform, workflow } from "./documents.ts";
 
 const said = (document: unknown) =>

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { HitzeroError } from "../../../src/base/errors.ts";
-import { compile } from "../../../src/workflow/compile.ts";
-import { type Programs, programsOf } from "../../../src/workflow/programs.ts";
-import { timeOf } from "../../../src/workflow/time_text.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
+import { timeOf } from "../../../src/workflow/file/time_text.ts";
+import { type Programs, programsOf } from "../../../src/workflow/ir/programs.ts";
 import { step } from "./documents.ts";
 
 const { ir } = compile({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 import {
   bodyPath,
   depthOf,
@@ -10,7 +10,7 @@ import {
   scopePrefix,
   startScope,
   storageDepth,
-} from "../../../src/workflow/scopes.ts";
+} from "../../../src/workflow/ir/scopes.ts";
 import { loop, map, workflow, workflowWith } from "./documents.ts";
 
 const each = map("each", workflowWith("x y", "x>y", [loop("y", "x")]));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { compile } from "../../../src/workflow/compile.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 import { type Document, faultsOf, loop, map, step, workflow, workflowWith } from "./documents.ts";
 
 const said = (list: readonly { code: string; path: string }[]) =>

@@ -1,8 +1,8 @@
 /** Workflow files as users of the source system wrote them: free-form config, names in metadata, paths as lists. */
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { compile, loadIr } from "../../../src/workflow/compile.ts";
-import { functionOf } from "../../../src/workflow/function_of.ts";
+import { compile, loadIr } from "../../../src/workflow/compile/compile.ts";
+import { functionOf } from "../../../src/workflow/ir/function_of.ts";
 import { expectFault, faultsOf, loop, step, workflow, workflowWith } from "./documents.ts";
 
 const FOLDER = new URL("../../../test_data/source_format/", import.meta.url);

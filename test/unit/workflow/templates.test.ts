@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { compile } from "../../../src/workflow/compile.ts";
-import { readTemplate } from "../../../src/workflow/templates.ts";
+import { readTemplate } from "../../../src/workflow/cel/templates.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
 import { faultsOf, step } from "./documents.ts";
 
 const call = (config: object, id = "call") => ({

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { encodeInput } from "../../../src/engine/input.ts";
-import { checkSignal } from "../../../src/engine/signals.ts";
-import { compile } from "../../../src/workflow/compile.ts";
-import { misfitsOf, type ValueSchema } from "../../../src/workflow/value_schema.ts";
+import { encodeInput } from "../../../src/engine/client/input.ts";
+import { checkSignal } from "../../../src/engine/nodes/signals.ts";
+import { compile } from "../../../src/workflow/compile/compile.ts";
+import { misfitsOf, type ValueSchema } from "../../../src/workflow/file/value_schema.ts";
 import { faultsOf, workflow } from "./documents.ts";
 
 const faults = (input_schema: unknown) =>

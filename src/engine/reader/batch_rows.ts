@@ -1,0 +1,92 @@
+/** The rows of a batch, as they are gathered: one for each execution, events and changes of state in order, commands to child runs. */
+import type { CommandBelow, EventRecord, ExecutionRecord } from "../../postgres/record.ts";
+import type { JournalEntry } from "../../token/journal.ts";
+import type { RecordBatch, StateChange } from "./record_types.ts";
+
+export class BatchRows {
+  readonly batch: RecordBatch = {
+    executions: [],
+    events: [],
+    starts: [],
+    zeroHits: [],
+    statuses: [],
+    commands: [],
+    sweeps: [],
+    deadLetters: [],
+    blobs: [],
+    children: [],
+    below: [],
+    burials: [],
+    withdrawn: [],
+    compensating: [],
+    changes: [],
+  };
+
+  /** The last word of each execution in the batch. */
+  readonly #executions = new Map<string, ExecutionRecord>();
+
+  finish(): RecordBatch {
+    this.batch.executions = [...this.#executions.values()];
+    return this.batch;
+  }
+
+  execution(record: ExecutionRecord): void {
+    this.#executions.set(executionKey(record.runId, record.nodeId, record.scope), record);
+  }
+
+  event(
+    runId: string,
+    seq: number,
+    entry: JournalEntry,
+    level: EventRecord["level"],
+    eventType: string,
+    node: [string, string] | null,
+    message: string,
+    data: object,
+  ): void {
+    const [nodeId, scope] = node ?? [null, null];
+    this.batch.events.push({
+      runId,
+      seq,
+      level,
+      eventType,
+      nodeId,
+      scope,
+      at: entry.at,
+      message,
+      data: { journal: entry.seq, ...data },
+    });
+  }
+
+  change(
+    runId: string,
+    node: [string, string] | undefined,
+    next: StateChange["new_state"],
+    at: number,
+    reason: string | null,
+    durationMs?: number,
+  ): void {
+    this.batch.changes.push({
+      instance_id: runId,
+      ...(node ? { node_id: node[0], scope: node[1] } : {}),
+      new_state: next,
+      reason,
+      timestamp: new Date(at).toISOString(),
+      ...(durationMs === undefined ? {} : { duration_ms: durationMs }),
+    });
+  }
+
+  /** The last of the commands to child runs, if it is of this kind, or a new one. */
+  below(kind: CommandBelow["kind"]): CommandBelow {
+    const last = this.batch.below.at(-1);
+    if (last?.kind === kind) return last;
+    const next = { kind, parents: [], children: [] };
+    this.batch.below.push(next);
+    return next;
+  }
+}
+
+/** Names an execution among those of all runs. */
+export function executionKey(runId: string, nodeId: string, scope: string): string {
+  return `${runId}/${nodeId}/${scope}`;
+}

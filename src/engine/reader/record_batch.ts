@@ -1,0 +1,475 @@
+/**
+ * From journal entries to rows: pure. The recorder reads entries, this says what they mean in the terms of the workflow file,
+ * and the recorder's transaction writes it.
+ */
+import { presentable } from "../../base/text.ts";
+import type { CommandBelow } from "../../postgres/record.ts";
+import {
+  type Commanded,
+  type Finished,
+  type JournalEntry,
+  type JournalEvent,
+  runOf,
+  type Step,
+} from "../../token/journal.ts";
+import { ARRIVAL, type Letter, OUTCOME, OUTPUT, STATUS } from "../../token/letters.ts";
+import type { IR, IRNode } from "../../workflow/ir/ir.ts";
+import { childRunId } from "../nodes/child_runs.ts";
+import { BatchRows } from "./batch_rows.ts";
+import { NO_EDGE_TAKEN } from "./final_output.ts";
+import type { RecordBatch } from "./record_types.ts";
+
+export type FindIR = (runId: string) => IR | undefined;
+
+/** Runs that a list of entries speaks of. */
+export function runIdsOf(entries: readonly JournalEntry[]): string[] {
+  return [...new Set(entries.flatMap(({ events }) => events.map(runOf)))];
+}
+
+/** Large outputs and items that an event names. */
+export function blobsOf(event: JournalEvent): { runId: string; name: string }[] {
+  const names =
+    event.kind === "finished" && event.output.startsWith(OUTPUT.blob)
+      ? [event.output.slice(1)]
+      : event.kind === "parked"
+        ? (event.detail.items?.blobs ?? [])
+        : [];
+  return names.map((name) => ({ runId: runOf(event), name }));
+}
+
+/** Why a run failed, when no node is to blame. */
+const HALTS: Record<string, string | undefined> = { time_out: "it timed out", stuck: "no activity" };
+
+/** The status that a performance ends with. */
+const FINAL = {
+  [OUTCOME.completed]: "COMPLETED",
+  [OUTCOME.failed]: "FAILED",
+  [OUTCOME.cancelled]: "CANCELLED",
+} as const;
+
+/** An execution without anything to show. */
+const NOTHING = {
+  reason: null,
+  workerId: null,
+  startedAt: null,
+  endedAt: null,
+  output: null,
+  outputBlob: null,
+  error: null,
+  fromNodes: [] as string[],
+};
+
+/** Turns entries into rows, in the terms of the workflow file. */
+class EntryReader {
+  readonly #rows: BatchRows;
+
+  constructor(rows: BatchRows) {
+    this.#rows = rows;
+  }
+
+  add(event: JournalEvent, entry: JournalEntry, ir: IR): void {
+    if (event.kind === "running") this.#running(event.running, ir);
+    else if (event.kind === "retrying") this.#retrying(event, entry, ir);
+    else if (event.kind === "parked") this.#parked(event, entry, ir);
+    else if (event.kind === "commanded") this.#commanded(event.step, entry, ir);
+    else if (event.kind === "redelivered") this.#redelivered(event.step, entry, ir);
+    else this.#step(event, entry, ir);
+  }
+
+  #step(
+    event: Extract<JournalEvent, { kind: "started" | "finished" | "settled" }>,
+    entry: JournalEntry,
+    ir: IR,
+  ): void {
+    const { step } = event;
+    let seq = step.q;
+    if (event.kind === "started") {
+      this.#rows.batch.starts.push({ runId: step.id, at: entry.at });
+      this.#rows.event(step.id, seq++, entry, "INFO", "run_started", null, "the run started", {
+        activated: step.activated,
+      });
+      this.#rows.change(step.id, undefined, "RUNNING", entry.at, null);
+      if (event.step.paused) {
+        this.#rows.event(
+          step.id,
+          seq++,
+          entry,
+          "INFO",
+          "run_paused",
+          null,
+          "the run is paused as its parent is",
+          {},
+        );
+        this.#paused(step.id, entry);
+      }
+    }
+    if (event.kind === "finished") this.#finished(event.step, seq++, entry, ir, event.detail, event.output);
+    this.#rest(step, seq, entry, ir);
+  }
+
+  /** What a step set off besides: its events follow its own. */
+  #rest(step: Step, from: number, entry: JournalEntry, ir: IR): void {
+    let seq = from;
+    for (const cancelled of step.cancelled) this.#cancelled(step.id, seq++, entry, ir, cancelled);
+    for (const skipped of step.skipped) this.#skipped(step.id, seq++, entry, ir, skipped);
+    if (step.compensating) this.#rows.batch.compensating.push({ runId: step.id, ir });
+    if (step.zero) this.#zero(step, seq, entry, ir);
+  }
+
+  #finished(
+    step: Finished,
+    seq: number,
+    entry: JournalEntry,
+    ir: IR,
+    detail: Extract<JournalEvent, { kind: "finished" }>["detail"],
+    output: string,
+  ): void {
+    const node = nodeOf(ir, step.node);
+    const status = FINAL[step.outcome];
+    const blob = output.startsWith(OUTPUT.blob) ? output.slice(1) : null;
+    if (blob !== null)
+      this.#rows.batch.blobs.push({ runId: step.id, name: blob, nodeId: node.id, scope: step.scope });
+    this.#rows.execution({
+      runId: step.id,
+      nodeId: node.id,
+      scope: step.scope,
+      attempt: step.attempt,
+      status,
+      reason: status === "COMPLETED" && tookNone(step, node) ? NO_EDGE_TAKEN : null,
+      workerId: detail.worker,
+      startedAt: detail.started_at,
+      endedAt: detail.ended_at,
+      output: output.startsWith(OUTPUT.json) ? output.slice(1) : null,
+      outputBlob: blob,
+      error: detail.error ?? null,
+      fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
+    });
+    const duration = detail.ended_at - detail.started_at;
+    // A map may fail while items of it are under way.
+    const buries = status === "FAILED" && node.map_body !== undefined;
+    const [level, type, message] = (
+      {
+        [OUTCOME.completed]: ["INFO", "node_completed", `${node.id} completed in ${duration} ms`],
+        [OUTCOME.failed]: [
+          "ERROR",
+          "node_failed",
+          `${node.id} failed: ${presentable(detail.error?.message ?? "")}`,
+        ],
+        [OUTCOME.cancelled]: ["INFO", "node_cancelled", `${node.id} was cancelled after ${duration} ms`],
+      } as const
+    )[step.outcome];
+    this.#rows.event(step.id, seq, entry, level, type, [node.id, step.scope], message, {
+      attempt: step.attempt,
+      delivery: step.delivery,
+      arrivals: step.arrivals,
+      activated: step.activated,
+      ...(detail.error ? { code: detail.error.code } : {}),
+      ...(detail.faults ? { condition_faults: detail.faults } : {}),
+      ...(step.halted ? { halted: step.halted } : {}),
+      ...(buries ? { buries } : {}),
+    });
+    if (detail.error?.code === "DEAD_LETTER") {
+      const { worker } = detail;
+      this.#rows.batch.deadLetters.push({
+        ...{ runId: step.id, nodeId: node.id, scope: step.scope },
+        deliveries: step.delivery - 1,
+        losses: detail.losses?.alone ?? 0,
+        lastWords: presentable(detail.losses?.words ?? "") || null,
+        workerId: worker,
+        diedAt: detail.ended_at,
+      });
+    }
+    if (buries) this.#rows.batch.burials.push({ runId: step.id, burial: [step.node, step.scope] });
+    if (step.halted === "fail_fast") this.#halted(step.id, ir);
+    this.#rows.change(
+      step.id,
+      [node.id, step.scope],
+      status,
+      detail.ended_at,
+      detail.error?.code ?? null,
+      duration,
+    );
+  }
+
+  #retrying(
+    { step, detail }: Extract<JournalEvent, { kind: "retrying" }>,
+    entry: JournalEntry,
+    ir: IR,
+  ): void {
+    const node = nodeOf(ir, step.node);
+    const { error } = detail;
+    this.#rows.execution({
+      runId: step.id,
+      nodeId: node.id,
+      scope: step.scope,
+      attempt: step.attempt,
+      status: "RETRYING",
+      reason: null,
+      workerId: detail.worker,
+      startedAt: detail.started_at,
+      endedAt: null,
+      output: null,
+      outputBlob: null,
+      error: error ?? null,
+      fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
+    });
+    const due = new Date(step.due).toISOString();
+    const message = `${node.id} failed in attempt ${step.attempt} of ${node.retry.max_attempts}: ${error?.message}; the next is due ${due}`;
+    this.#rows.event(step.id, step.q, entry, "WARN", "node_retrying", [node.id, step.scope], message, {
+      attempt: step.attempt,
+      delivery: step.delivery,
+      due,
+      error,
+    });
+    this.#rows.change(step.id, [node.id, step.scope], "RETRYING", detail.ended_at, error?.code ?? null);
+  }
+
+  #redelivered(
+    step: Extract<JournalEvent, { kind: "redelivered" }>["step"],
+    entry: JournalEntry,
+    ir: IR,
+  ): void {
+    const { id } = nodeOf(ir, step.node);
+    const message = `the worker of ${id} was lost; it is handed out for the ${step.delivery}. time`;
+    this.#rows.event(step.id, step.q, entry, "WARN", "node_redelivered", [id, step.scope], message, {
+      attempt: step.attempt,
+      delivery: step.delivery,
+      ...(step.lost === undefined ? {} : { workers_lost: step.lost, lost_alone: step.alone ?? 0 }),
+      ...(step.words === undefined ? {} : { last_words: presentable(step.words) }),
+    });
+  }
+
+  #running(running: Extract<JournalEvent, { kind: "running" }>["running"], ir: IR): void {
+    const node = nodeOf(ir, running.node);
+    this.#rows.execution({
+      ...NOTHING,
+      runId: running.id,
+      nodeId: node.id,
+      scope: running.scope,
+      attempt: running.attempt,
+      status: "RUNNING",
+      workerId: running.worker,
+      startedAt: running.started_at,
+    });
+    this.#rows.change(running.id, [node.id, running.scope], "RUNNING", running.started_at, null);
+  }
+
+  #skipped(runId: string, seq: number, entry: JournalEntry, ir: IR, skipped: Step["skipped"][number]): void {
+    const [index, scope, kind, origin] = skipped;
+    const node = nodeOf(ir, index);
+    const reason = origin === undefined ? kind : `${kind}: ${nodeOf(ir, origin).id}`;
+    this.#rows.execution({
+      ...NOTHING,
+      runId,
+      nodeId: node.id,
+      scope,
+      attempt: 0,
+      status: "SKIPPED",
+      reason,
+      endedAt: entry.at,
+    });
+    this.#rows.event(
+      runId,
+      seq,
+      entry,
+      "INFO",
+      "node_skipped",
+      [node.id, scope],
+      `${node.id} skipped: ${reason}`,
+      { reason },
+    );
+    this.#rows.change(runId, [node.id, scope], "SKIPPED", entry.at, reason);
+  }
+
+  #cancelled(
+    runId: string,
+    seq: number,
+    entry: JournalEntry,
+    ir: IR,
+    cancelled: Step["cancelled"][number],
+  ): void {
+    const [index, scope, attempt, by] = cancelled;
+    const { id, type, map_body } = nodeOf(ir, index);
+    const buries = map_body !== undefined && by !== undefined;
+    const reason = by === undefined ? "run_halted" : `withdrawn: ${nodeOf(ir, by).id}`;
+    this.#rows.execution({
+      ...NOTHING,
+      runId,
+      nodeId: id,
+      scope,
+      attempt,
+      status: "CANCELLED",
+      reason,
+      endedAt: entry.at,
+    });
+    const message =
+      by === undefined ? `${id} was cancelled before it ran` : `${id} was withdrawn by ${nodeOf(ir, by).id}`;
+    this.#rows.event(runId, seq, entry, "INFO", "node_cancelled", [id, scope], message, {
+      attempt,
+      reason,
+      ...(buries ? { buries } : {}),
+    });
+    this.#rows.change(runId, [id, scope], "CANCELLED", entry.at, reason);
+    if (type === "subworkflow") this.#rows.below("cancel").children.push(childRunId(runId, id, scope));
+    if (buries) this.#rows.batch.burials.push({ runId, burial: [index, scope] });
+    if (by !== undefined) this.#rows.batch.withdrawn.push({ runId, node: index, scope });
+  }
+
+  #parked({ step, detail }: Extract<JournalEvent, { kind: "parked" }>, entry: JournalEntry, ir: IR): void {
+    const { id } = nodeOf(ir, step.node);
+    const { child, items, signal } = detail;
+    const due = step.due === undefined ? null : new Date(step.due).toISOString();
+    const waitsFor = {
+      w: `${due}`,
+      s: `signal ${signal}${due === null ? "" : `, until ${due}`}`,
+      m: `its items${items ? ` (${items.total} more)` : ""}`,
+      c: `run ${child?.run_id}`,
+    }[step.park];
+    this.#rows.execution({
+      runId: step.id,
+      nodeId: id,
+      scope: step.scope,
+      attempt: step.attempt,
+      status: "WAITING",
+      reason: waitsFor,
+      workerId: detail.worker,
+      startedAt: detail.started_at,
+      endedAt: null,
+      output: null,
+      outputBlob: null,
+      error: null,
+      fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
+      ...(child ? { childRunId: child.run_id } : {}),
+    });
+    for (const name of items?.blobs ?? []) {
+      this.#rows.batch.blobs.push({ runId: step.id, name, nodeId: id, scope: step.scope });
+    }
+    if (child) {
+      const { run_id, ...rest } = child;
+      const parent = { parentRunId: step.id, parentNodeId: id, parentScope: step.scope };
+      this.#rows.batch.children.push({ runId: run_id, ...parent, ...rest });
+    }
+    if (detail.complete) this.#rows.batch.burials.push({ runId: step.id, burial: [step.node, step.scope] });
+    const isAsked = detail.complete !== undefined;
+    this.#rows.event(
+      step.id,
+      step.q,
+      entry,
+      isAsked ? "DEBUG" : "INFO",
+      isAsked ? "map_asked" : "node_waiting",
+      [id, step.scope],
+      `${id} waits for ${waitsFor}`,
+      {
+        attempt: step.attempt,
+        delivery: step.delivery,
+        due,
+        ...(items ? { items: items.total } : {}),
+        ...(isAsked ? { complete: detail.complete } : {}),
+        ...(detail.complete ? { buries: true } : {}),
+        ...(child ? { child_run_id: child.run_id } : {}),
+      },
+    );
+    this.#rows.change(step.id, [id, step.scope], "WAITING", detail.ended_at, waitsFor);
+    this.#rest(step, step.q + 1, entry, ir);
+  }
+
+  #halted(runId: string, ir: IR): void {
+    this.#rows.batch.sweeps.push({ runId, halted: true });
+    this.#handDown("cancel", runId, ir);
+  }
+
+  #handDown(kind: CommandBelow["kind"], runId: string, ir: IR): void {
+    if (ir.nodes.some(({ type }) => type === "subworkflow")) this.#rows.below(kind).parents.push(runId);
+  }
+
+  #paused(runId: string, entry: JournalEntry): void {
+    this.#rows.batch.statuses.push({ runId, status: "PAUSED" });
+    this.#rows.change(runId, undefined, "PAUSED", entry.at, null);
+  }
+
+  #commanded(step: Commanded, entry: JournalEntry, ir: IR): void {
+    if (step.seq > 0) this.#rows.batch.commands.push(step.seq);
+    const [type, message] = (
+      {
+        cancel: ["run_cancelling", "the run is being cancelled"],
+        time_out: ["run_timed_out", `the run timed out after ${ir.timeout_ms} ms`],
+        stuck: ["run_stuck", "nothing of the run is in reach"],
+        pause: ["run_paused", "the run is paused"],
+        resume: ["run_resumed", "the run goes on"],
+        signal: ["signal_given", signalMessage(step, ir)],
+      } as const
+    )[step.kind];
+    this.#rows.event(
+      step.id,
+      step.q,
+      entry,
+      step.kind === "time_out" || step.kind === "stuck" ? "ERROR" : "INFO",
+      type,
+      null,
+      message,
+      {
+        command: step.seq,
+        ...(step.kind === "signal" ? { name: step.name, fate: step.fate } : {}),
+      },
+    );
+    if (step.kind === "pause" || step.kind === "resume") this.#handDown(step.kind, step.id, ir);
+    if (step.kind === "pause") this.#paused(step.id, entry);
+    else if (step.kind !== "cancel" && step.kind !== "signal") {
+      this.#rows.batch.statuses.push({ runId: step.id, status: "RUNNING" });
+      if (step.kind === "resume") this.#rows.change(step.id, undefined, "RUNNING", entry.at, null);
+    }
+    if (step.kind === "resume" && !step.zero) this.#rows.batch.sweeps.push({ runId: step.id, halted: false });
+    else if (step.kind !== "pause" && step.kind !== "signal" && !step.zero) this.#halted(step.id, ir);
+    this.#rest(step, step.q + 1, entry, ir);
+  }
+
+  #zero(step: Step, seq: number, entry: JournalEntry, ir: IR): void {
+    const unhandled = step.unhandled === undefined ? undefined : nodeOf(ir, step.unhandled).id;
+    const why = HALTS[step.halted ?? "fail_fast"] ?? `node ${unhandled}`;
+    const [status, level, type, message] = (
+      {
+        [STATUS.completed]: ["COMPLETED", "INFO", "run_completed", "the run completed"],
+        [STATUS.failed]: ["FAILED", "ERROR", "run_failed", `the run failed: ${why}`],
+        [STATUS.cancelled]: ["CANCELLED", "INFO", "run_cancelled", "the run is cancelled"],
+      } as const
+    )[step.zero as Letter<typeof STATUS>];
+    this.#rows.batch.zeroHits.push({
+      runId: step.id,
+      ir,
+      status,
+      at: entry.at,
+      ...(unhandled === undefined ? {} : { unhandled, unhandledAt: step.unhandled_at ?? "" }),
+      ...(step.halted === undefined ? {} : { halted: step.halted }),
+    });
+    this.#rows.event(step.id, seq, entry, level, type, null, message, {});
+  }
+}
+
+function signalMessage(step: Commanded, ir: IR): string {
+  if (step.fate === "taken") return `signal ${step.name} was given to ${nodeOf(ir, step.node as number).id}`;
+  const fate =
+    step.fate === "kept" ? "is kept for the next that waits for it" : "found nobody waiting and is dropped";
+  return `signal ${step.name} ${fate}`;
+}
+
+/** `arrivals` is empty for a loop that goes round once more. */
+function tookNone({ arrivals }: Finished, { out }: IRNode): boolean {
+  return out.length > 0 && arrivals !== "" && !arrivals.includes(ARRIVAL.taken);
+}
+
+function nodeOf(ir: IR, index: number): IRNode {
+  return ir.nodes[index] as IRNode;
+}
+
+/** What these entries mean. Events of runs that `findIR` does not know are left out; the caller reports them. */
+export function buildRecordBatch(entries: readonly JournalEntry[], findIR: FindIR): RecordBatch {
+  const rows = new BatchRows();
+  const reader = new EntryReader(rows);
+  for (const entry of entries) {
+    for (const event of entry.events) {
+      const ir = findIR(runOf(event));
+      if (ir) reader.add(event, entry, ir);
+    }
+  }
+  return rows.finish();
+}

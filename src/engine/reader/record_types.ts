@@ -1,0 +1,72 @@
+/** What a batch of the journal comes to, before it is written. */
+import type {
+  BlobRecord,
+  ChildRecord,
+  CommandBelow,
+  DeadLetterRecord,
+  EventRecord,
+  ExecutionRecord,
+} from "../../postgres/record.ts";
+import type { Burial, Withdrawn } from "../../redis/upkeep.ts";
+import type { Step } from "../../token/journal.ts";
+import type { NodeStatus, RunStatus } from "../../token/lifecycle.ts";
+import type { IR } from "../../workflow/ir/ir.ts";
+
+/** A published change of state (CONTRACT, `workflow:{run_id}:state`). */
+export interface StateChange {
+  instance_id: string;
+  /** Absent: the run itself. */
+  node_id?: string;
+  scope?: string;
+  previous_state: NodeStatus | RunStatus;
+  new_state: NodeStatus | RunStatus;
+  reason: string | null;
+  /** ISO 8601. */
+  timestamp: string;
+  duration_ms?: number;
+}
+
+/** A change, before it is known what it was a change from. */
+export type NewState = Omit<StateChange, "previous_state">;
+
+/** A run whose counter hit zero in this batch. */
+export interface ZeroHit {
+  runId: string;
+  ir: IR;
+  status: "COMPLETED" | "FAILED" | "CANCELLED";
+  at: number;
+  /** Why the run was halted, if it was. */
+  halted?: NonNullable<Step["halted"]>;
+  /** The first node that failed unhandled. */
+  unhandled?: string;
+  /** Its scope. */
+  unhandledAt?: string;
+}
+
+export interface RecordBatch {
+  executions: ExecutionRecord[];
+  events: EventRecord[];
+  starts: { runId: string; at: number }[];
+  zeroHits: ZeroHit[];
+  /** Changes between RUNNING and PAUSED. */
+  statuses: { runId: string; status: "RUNNING" | "PAUSED" }[];
+  /** Commands that took effect. */
+  commands: number[];
+  /** Runs whose waiting executions must be brought in line: halted or resumed. */
+  sweeps: { runId: string; halted: boolean }[];
+  /** Executions given up after workers died with them. */
+  deadLetters: DeadLetterRecord[];
+  /** Large outputs, whose content is to be read from Redis. */
+  blobs: Omit<BlobRecord, "content">[];
+  /** Runs that executions wait for. */
+  children: ChildRecord[];
+  /** What halted, paused and resumed runs hand down to their child runs, and cancels of those that nobody waits for any more. */
+  below: CommandBelow[];
+  /** Maps that are gone while items of them may be under way. */
+  burials: { runId: string; burial: Burial }[];
+  /** Executions that somebody may be performing, and nobody wants. */
+  withdrawn: Withdrawn[];
+  /** Runs that undo what they did. */
+  compensating: { runId: string; ir: IR }[];
+  changes: NewState[];
+}
