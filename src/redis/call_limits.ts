@@ -3,8 +3,10 @@
  * it is sent with the call.
  */
 export interface CallLimits {
-  /** Edges that one call settles; the rest becomes a settle token. At least one for each item of the call. */
+  /** Edges that one call settles, of a start for each run; the rest becomes a settle token. At least one for each item of the call. */
   edges: number;
+  /** Tokens that the runs have together which one call starts; a single run may have more. */
+  starts: number;
   /** Elements of an IR's list in one field. All that use a partition must agree: a change is a new LAYOUT. */
   part: number;
   /** A join with more edges is wide: its arrivals are looked through by the worker, not in a script. As `part`. */
@@ -37,6 +39,7 @@ export interface CallLimits {
 
 export const CALL_LIMITS: CallLimits = {
   edges: 50,
+  starts: 100,
   part: 100,
   wide: 100,
   rest: 200,

@@ -141,15 +141,21 @@ export interface AdvanceCall {
   claims: readonly ClaimEntry[];
 }
 
-export interface StartCall extends RunItem {
-  epoch: string;
-  /** Redis's clock, ms. */
-  deadline: number;
+/** An accepted run that is to be started. */
+export interface StartItem extends RunItem {
   /** JSON of the run's input. */
   input: string;
   ir: IR;
   /** It begins paused, as its parent is. */
   paused?: boolean;
+}
+
+export interface StartCall {
+  epoch: string;
+  /** Redis's clock, ms. */
+  deadline: number;
+  /** At least one. */
+  runs: readonly StartItem[];
 }
 
 export interface RunningNote {

@@ -16,7 +16,15 @@ import { isAway, isLost, RedisAwayError, type RedisConnection } from "./connecti
 import { KeyList } from "./key_list.ts";
 import { functionField, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
 import { packIR } from "./pack.ts";
-import { type AdvanceReply, advanceReply, okReply, openReply, refusedReply, startReply } from "./replies.ts";
+import {
+  type AdvanceReply,
+  advanceReply,
+  okReply,
+  openReply,
+  refusedReply,
+  type StartWord,
+  startReply,
+} from "./replies.ts";
 import { runScript, type ScriptName } from "./scripts.ts";
 import { stepCall, suspectStreamsOf } from "./step_call.ts";
 
@@ -201,28 +209,36 @@ export class Partition {
     return this.orAway(this.connection.redis.smembers(this.keys.queues));
   }
 
-  async start(call: StartCall) {
-    const list = new KeyList([
-      this.keys.meta,
-      this.keys.journal(call.epoch),
-      this.keys.run(call.runId),
-      this.keys.tombstone(call.runId),
-      this.keys.ir(call.digest),
-      this.keys.timers,
-    ]);
-    const json = {
-      id: call.runId,
-      generation: call.generation,
-      digest: call.digest,
-      deadline: call.deadline,
-      permits: call.ir.max_parallel_nodes,
-      paused: call.paused || undefined,
-      timeout_ms: call.ir.timeout_ms > 0 ? call.ir.timeout_ms : undefined,
-      ...stepCall(list, this, [call.ir]),
-      ...(await this.fence(call.epoch)),
+  /** Starts accepted runs in one call; answers a word for each, in the same order. */
+  async start({ epoch, deadline, runs }: StartCall): Promise<readonly StartWord[]> {
+    const list = new KeyList([this.keys.meta, this.keys.journal(epoch), this.keys.timers]);
+    const inputs = new Map<string, number>();
+    const position = (input: string) => {
+      const known = inputs.get(input) ?? inputs.size + 2;
+      inputs.set(input, known);
+      return known;
     };
-    const input = OUTPUT.json + call.input;
-    return (await this.call("start", list.keys, [JSON.stringify(json), input], startReply)).word;
+    const json = {
+      deadline,
+      runs: runs.map(({ runId, digest, generation, ir, input, paused }) => ({
+        run: list.position(this.keys.run(runId)),
+        tombstone: list.position(this.keys.tombstone(runId)),
+        ir: list.position(this.keys.ir(digest)),
+        input: position(input),
+        id: runId,
+        generation,
+        digest,
+        permits: ir.max_parallel_nodes,
+        timeout_ms: ir.timeout_ms > 0 ? ir.timeout_ms : undefined,
+        paused: paused || undefined,
+      })),
+      ...stepCall(list, this, new Set(runs.map(({ ir }) => ir))),
+      ...(await this.fence(epoch)),
+    };
+    const args = [JSON.stringify(json), ...[...inputs.keys()].map((input) => OUTPUT.json + input)];
+    const reply = await this.call("start", list.keys, args, startReply);
+    assert(reply.runs.length === runs.length, "start answers each of its runs");
+    return reply.runs;
   }
 
   /** The atomic step. The reply's payloads are the strings behind it, by position. */

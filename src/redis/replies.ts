@@ -12,7 +12,9 @@ export const openReply = z.object({
   word: z.enum(["opened", "exists", "absent", "epoch", "layout", "timeline", "installation"]),
 });
 
-export const startReply = z.object({ word: z.enum(["started", "exists", "gone", "late", "ir_missing"]) });
+const startWord = z.enum(["started", "exists", "gone", "late", "ir_missing"]);
+export type StartWord = z.infer<typeof startWord>;
+export const startReply = z.object({ word: z.literal("ok"), runs: z.array(startWord) });
 
 export const fireReply = z.object({ word: z.literal("ok"), fired: z.number() });
 export const renewReply = z.object({

@@ -7,6 +7,8 @@ import type {
   ClaimItem,
   FinishedItem,
   SettleItem,
+  StartCall,
+  StartItem,
   StreamPosition,
 } from "../../src/redis/calls.ts";
 import type { RedisConnection } from "../../src/redis/connection.ts";
@@ -14,6 +16,7 @@ import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { PARKING, queuesOf } from "../../src/redis/pack.ts";
 import { newNonce, Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
+import type { StartWord } from "../../src/redis/replies.ts";
 import { type Listing, renewLeases } from "../../src/redis/workers.ts";
 import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken, type SettleToken } from "../../src/token/token.ts";
@@ -50,17 +53,15 @@ export async function beginGame(
   return game;
 }
 
-export function start(game: Game, input = "{}", more: object = {}) {
-  return game.partition.start({
-    runId: game.runId,
-    generation: 1,
-    digest: game.digest,
-    epoch: "1",
-    input,
-    ir: game.ir,
-    deadline: game.partition.connection.now() + 5_000,
-    ...more,
-  });
+/** Starts the game's run; `more` of the item or of the call. */
+export async function start(
+  game: Game,
+  input = "{}",
+  { deadline = game.partition.connection.now() + 5_000, ...more }: Partial<StartItem & StartCall> = {},
+): Promise<StartWord | undefined> {
+  const run = { runId: game.runId, generation: 1, digest: game.digest, input, ir: game.ir, ...more };
+  const [word] = await game.partition.start({ epoch: "1", deadline, runs: [run] });
+  return word;
 }
 
 /** Takes the executions that lie in the ready streams. */

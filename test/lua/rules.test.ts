@@ -46,13 +46,9 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
   const digest = newNonce();
   await partition.loadIR(digest, ir);
   await partition.start({
-    runId,
-    generation: 1,
-    digest,
     epoch: "1",
-    input: "{}",
-    ir,
     deadline: connection.now() + 5_000,
+    runs: [{ runId, generation: 1, digest, input: "{}", ir }],
   });
   const entries = await readReady(connection, [{ partition, queue: "default" }], "w", {
     count: 1_000,

@@ -69,7 +69,7 @@ import { LIMITS, type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "../limits.
 import { checkSignal } from "../nodes/signals.ts";
 import type { StateChange } from "../reader/record_types.ts";
 import { checkOptions } from "../settings.ts";
-import { startRun } from "../start_run.ts";
+import { startRuns } from "../start_run.ts";
 import { findUnserved, findWaiting, type Unserved, type WaitingNode } from "../unserved.ts";
 import { whileAway } from "../while_away.ts";
 import { encodeInput } from "./input.ts";
@@ -114,7 +114,6 @@ export interface Submission {
 const ACCEPT_BATCH = 1_000;
 /** Largest `count`. */
 const MAX_COUNT = 100_000;
-const STARTS_AT_ONCE = 16;
 const RESULTS_AT_ONCE = 50;
 /** A call waits for Postgres for so long: a restart takes seconds, a failover of a managed one up to two minutes. */
 const AWAY_LIMIT_MS = 150_000;
@@ -280,34 +279,30 @@ export class Client {
 
   /** Starts accepted runs; answers how many are left to the supervisor. */
   async #startAll(
-    workflow: Pick<RegisteredWorkflow, "ir" | "digest">,
+    { ir, digest }: Pick<RegisteredWorkflow, "ir" | "digest">,
     runs: readonly { runId: string; partition: number; input: string }[],
     epochs: ReadonlyMap<number, string>,
   ): Promise<number> {
-    const { ir, digest } = workflow;
-    let waiting = 0;
-    const rest = [...runs];
-    const startSome = async () => {
-      for (let run = rest.shift(); run; run = rest.shift()) {
-        const partition = this.#partitions.find(({ number }) => number === run?.partition) as Partition;
-        const epoch = epochs.get(run.partition) ?? "0";
-        const { runId, input } = run;
+    const waiting = await Promise.all(
+      this.#partitions.map(async (partition) => {
+        const mine = runs.filter((run) => run.partition === partition.number);
+        const items = mine.map(({ runId, input }) => ({ runId, generation: 1, digest, ir, input }));
         try {
-          const word = await startRun(partition, ir, { runId, generation: 1, digest, epoch, input });
-          if (word === "late" || word === "ir_missing") waiting += 1;
+          const answers = await startRuns(partition, epochs.get(partition.number) ?? "0", items);
+          return answers.filter((answer) => answer !== "started" && answer !== "exists" && answer !== "gone")
+            .length;
         } catch (error) {
-          // The run is accepted: that it does not start now is no failure of the submit.
+          // The runs are accepted: that they do not start now is no failure of the submit.
           const expected = error instanceof FenceError || error instanceof RedisAwayError;
           this.#log[expected ? "debug" : "warn"](
-            { run_id: runId, error: String(error) },
-            "the supervisor will start this run",
+            { runs: mine.length, first: mine[0]?.runId, error: String(error) },
+            "the supervisor will start these runs",
           );
-          waiting += 1;
+          return mine.length;
         }
-      }
-    };
-    await Promise.all(Array.from({ length: STARTS_AT_ONCE }, startSome));
-    return waiting;
+      }),
+    );
+    return waiting.reduce((total, count) => total + count, 0);
   }
 
   /**
