@@ -196,7 +196,7 @@ describe("a suspect", () => {
     const runId = await becomesSuspect(name, "only");
     const clock = await clockOf(5);
     await until(async () => {
-      await clock.look();
+      await clock.look({ due: true });
       return (await lies(name)).length === 0;
     }, "its time is over");
     const message = `no live worker of queue default has offered the function ${name} for 0.005 s`;
@@ -269,7 +269,7 @@ describe("a function that nobody offers", () => {
   });
   const look = async (times: number) => {
     for (let look = 0; look < times; look += 1) {
-      await clock.look();
+      await clock.look({ due: true });
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   };

@@ -106,8 +106,8 @@ describe("one event at fault", () => {
     await journal.engine.database.query(link, [child, bad]);
     await journal.append([started(parent), started(bad), completed(bad, 2, 1, "j{")]);
     const { keys } = journal.partition;
-    const ir = (await journal.recorder.irOf(parent)) as NonNullable<
-      Awaited<ReturnType<typeof journal.recorder.irOf>>
+    const ir = (await journal.runs.irOf(parent)) as NonNullable<
+      Awaited<ReturnType<typeof journal.runs.irOf>>
     >;
     await journal.partition.loadIR(ir.digest, ir.ir);
     await journal.connection.redis.hset(
@@ -362,7 +362,7 @@ describe("a batch", () => {
       );
       return rows[0]?.renewed;
     }, "the lease is renewed before the batch is over");
-    expect((await recording).recorded).toBe(8);
+    expect((await recording).entries).toBe(8);
     expect(journal.pace.most).toBe(4);
     await database.query("drop function hitzero.linger() cascade");
     await journal.drain();

@@ -1,7 +1,12 @@
-/** A partition whose journal a test writes by hand, and a recorder that reads it: no supervisor, no worker. */
+/** A partition whose journal a test writes by hand, and the parts of a reader that record it: no supervisor, no worker. */
 import { createLog } from "../../src/base/log.ts";
 import { IRCache } from "../../src/engine/ir_cache.ts";
-import { type Pace, Recorder, startingPace } from "../../src/engine/reader/recorder.ts";
+import { KnownRuns } from "../../src/engine/reader/known_runs.ts";
+import { Ledger } from "../../src/engine/reader/ledger.ts";
+import { type Pace, startingPace } from "../../src/engine/reader/pace.ts";
+import { Recorder } from "../../src/engine/reader/recorder.ts";
+import { RunEnds } from "../../src/engine/reader/run_ends.ts";
+import { repeatEnds } from "../../src/engine/reader/take_over.ts";
 import { type PartitionRow, takeLease } from "../../src/postgres/partitions.ts";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
@@ -15,6 +20,7 @@ export interface HandJournal {
   connection: RedisConnection;
   partition: Partition;
   recorder: Recorder;
+  runs: KnownRuns;
   /** How much the recorders take at a time. */
   pace: Pace;
   /** Accepts runs of a workflow, without starting them. */
@@ -38,18 +44,25 @@ export async function startHandJournal(): Promise<HandJournal> {
   const log = createLog((process.env.HITZERO_TEST_LOG ?? "silent") as never);
   const pace = startingPace();
   let term = 0;
-  const newRecorder = async () => {
+  const newReader = async () => {
     await engine.database.query("update hitzero.partitions set lease_expires_at = '-infinity'");
     term += 1;
     const row = (await takeLease(engine.database, 0, `by-hand-${term}`, LEASE_MS)) as PartitionRow;
-    return new Recorder(row, partition, engine.database, new IRCache(engine.database), log, pace);
+    const { database } = engine;
+    const ledger = new Ledger(row, database);
+    const runs = new KnownRuns(0, database, new IRCache(database), log);
+    const ends = new RunEnds(ledger, partition, database, runs, log);
+    const recorder = new Recorder(ledger, partition, database, runs, log, pace);
+    return { ledger, partition, database, runs, ends, recorder };
   };
+  let reader = await newReader();
   const journal: HandJournal = {
     engine,
     connection,
     partition,
     pace,
-    recorder: await newRecorder(),
+    recorder: reader.recorder,
+    runs: reader.runs,
     async accept(document, count) {
       const workflow = await engine.client.register(document);
       const runs = Array.from({ length: count }, () => ({
@@ -69,14 +82,16 @@ export async function startHandJournal(): Promise<HandJournal> {
     async drain() {
       const taken: number[] = [];
       for (;;) {
-        const { recorded, upToDate } = await journal.recorder.recordNext();
-        if (recorded > 0) taken.push(recorded);
+        const { entries, upToDate, after } = await reader.recorder.recordNext();
+        await reader.ends.follow(after);
+        if (entries > 0) taken.push(entries);
         else if (upToDate) return taken;
       }
     },
     async takeOver() {
-      journal.recorder = await newRecorder();
-      await journal.recorder.repeatCleanUp();
+      reader = await newReader();
+      Object.assign(journal, { recorder: reader.recorder, runs: reader.runs });
+      await repeatEnds(reader);
     },
     async stop() {
       connection.close();

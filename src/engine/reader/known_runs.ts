@@ -44,6 +44,11 @@ export class KnownRuns {
     return (await this.#read([runId])).has(runId);
   }
 
+  /** Was something of it set aside? Then what comes of it is only counted. */
+  async isCutOff(runId: string): Promise<boolean> {
+    return (await this.#read([runId])).get(runId)?.refused === true;
+  }
+
   /** A run that is over, or of which something was set aside. */
   forget(runId: string): void {
     this.#runs.delete(runId);

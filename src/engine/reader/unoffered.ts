@@ -31,6 +31,7 @@ import { whileAway } from "../while_away.ts";
 import { failed } from "../worker/execute.ts";
 import { claimTraits } from "../worker/held.ts";
 import { executionOf } from "../worker/token_inputs.ts";
+import { type Round, type Service, WHEN_IT_COMES } from "./service.ts";
 
 /** A reader that looked away for longer does not know what happened meanwhile. */
 const LONGEST_LOOK_MS = 5_000;
@@ -45,7 +46,7 @@ export interface UnofferedOptions {
   stopping: AbortSignal;
 }
 
-export class UnofferedClock {
+export class UnofferedClock implements Service {
   readonly #partition: Partition;
   readonly #database: Database;
   readonly #irs: IRCache;
@@ -63,8 +64,13 @@ export class UnofferedClock {
     this.#items = new ItemReader(options.limits);
   }
 
+  async look({ due }: Pick<Round, "due">): Promise<number> {
+    if (due) await this.#count();
+    return WHEN_IT_COMES;
+  }
+
   /** Counts, and fails what has waited for too long. */
-  async look(): Promise<void> {
+  async #count(): Promise<void> {
     const streams = await listFunctionStreams(this.#partition);
     const services = streams.length === 0 ? [] : await readServices(this.#database, streams);
     const now = performance.now();
