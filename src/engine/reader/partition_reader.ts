@@ -57,6 +57,9 @@ export interface ReaderOptions {
   onRound: () => void;
 }
 
+/** What an earlier reader may have left undone. */
+type Inherited = Pick<Consequences, "sweeps" | "burials">;
+
 export class PartitionReader {
   readonly #opened: Opened;
   readonly #database: Database;
@@ -117,10 +120,10 @@ export class PartitionReader {
       ends: this.#ends,
     };
     await repeatEnds(estate);
-    let inherited: Partial<Consequences> = await openSweeps(estate);
+    let inherited: Inherited = await openSweeps(estate);
     while (!stopping.aborted) {
       const next = await this.#round(inherited);
-      inherited = {};
+      inherited = NO_CONSEQUENCES;
       onRound();
       if (next <= performance.now()) continue;
       if ((await partition.connection.identity()) !== identity) return;
@@ -130,7 +133,7 @@ export class PartitionReader {
   }
 
   /** Answers when the next is to be. */
-  async #round(inherited: Partial<Consequences>): Promise<number> {
+  async #round(inherited: Inherited): Promise<number> {
     const { stopping, onRecorded } = this.#options;
     const gapMs = this.#recordedAt + RECORD_GAP_MS - performance.now();
     if (this.#recordedAt > 0 && gapMs > 0) await pause(gapMs, stopping);
@@ -140,7 +143,9 @@ export class PartitionReader {
     await this.#ends.follow(recorded.after);
     if (recorded.entries > 0) onRecorded();
     this.#recordedAt = recorded.entries > 0 ? performance.now() : 0;
-    const after = { ...recorded.after, ...inherited };
+    const sweeps = [...inherited.sweeps, ...recorded.after.sweeps];
+    const burials = [...inherited.burials, ...recorded.after.burials];
+    const after = { ...recorded.after, sweeps, burials };
     const round = { ...recorded, after, due: this.#sweeping.comes(), rung: this.#bell.takeRing() };
     const next = Math.min(before, await lookOf(this.#after, round), performance.now() + SWEEP_MS);
     return recorded.entries > 0 || !recorded.upToDate ? AT_ONCE : next;
