@@ -11,6 +11,7 @@
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
+--@include lib/rules.lua
 --@include lib/settle.lua
 --@include lib/waiting.lua
 --@include lib/withdraw.lua

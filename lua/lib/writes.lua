@@ -40,11 +40,16 @@ local function append_journal(meta, call, key, fields)
   write('HSET', KEYS[1], 'seq', seq)
 end
 
--- payloads: strings behind the reply, which takes the place of the first.
-local function commit(reply, payloads)
+-- Performs what was noted, and answers with this list.
+local function commit_list(replies)
   if unknown then return refuse(unknown) end
-  local replies = payloads or {}
-  replies[1] = cjson.encode(reply)
   for _, one in ipairs(writes) do redis.call(unpack(one)) end
   return replies
+end
+
+-- payloads: strings behind the reply, which takes the place of the first.
+local function commit(reply, payloads)
+  local replies = payloads or {}
+  replies[1] = cjson.encode(reply)
+  return commit_list(replies)
 end

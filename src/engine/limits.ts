@@ -6,7 +6,9 @@ import { CALL_LIMITS, type CallLimits } from "../redis/call_limits.ts";
  * are made, never what comes of them.
  */
 export interface Limits extends CallLimits {
-  /** Executions that one call finishes and claims, together. */
+  /** Executions that go together: plain ones in one call. */
+  batch: number;
+  /** Executions that one call of the general step finishes and claims, together. */
   step: number;
   /** Calls of one partition that may be under way. */
   calls: number;
@@ -27,6 +29,7 @@ export interface Limits extends CallLimits {
 }
 
 const OWN: Omit<Limits, keyof CallLimits> = {
+  batch: 16,
   step: 4,
   calls: 8,
   handOvers: 50,

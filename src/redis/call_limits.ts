@@ -7,6 +7,8 @@ export interface CallLimits {
   edges: number;
   /** Tokens that the runs have together which one call starts; a single run may have more. */
   starts: number;
+  /** Edges that a call of the small step follows, of all its executions; what comes to more goes to the general one. */
+  plainEdges: number;
   /** Elements of an IR's list in one field. All that use a partition must agree: a change is a new LAYOUT. */
   part: number;
   /** A join with more edges is wide: its arrivals are looked through by the worker, not in a script. As `part`. */
@@ -40,6 +42,7 @@ export interface CallLimits {
 export const CALL_LIMITS: CallLimits = {
   edges: 50,
   starts: 100,
+  plainEdges: 200,
   part: 100,
   wide: 100,
   rest: 200,

@@ -495,6 +495,13 @@ export class Partition {
     return this.#parse(await this.#raw(name, keys, args), schema);
   }
 
+  /** Runs a script; its answer is a list of strings. @throws FenceError, RedisAwayError */
+  async callRaw(name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<string[]> {
+    const reply = await this.#raw(name, keys, args);
+    if (reply[0]?.startsWith("{")) this.#parse(reply, okReply);
+    return reply;
+  }
+
   async #raw(name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<string[]> {
     let lost: unknown;
     for (let tries = 1; tries <= this.tries; tries += 1) {

@@ -9,6 +9,7 @@ export type ScriptName =
   | "open"
   | "start"
   | "advance"
+  | "step"
   | "note_running"
   | "forget"
   | "fire"
@@ -32,13 +33,33 @@ interface Script {
 
 const loaded = new Map<ScriptName, Script>();
 
+const read = (piece: string) => readFileSync(new URL(piece, LUA_FOLDER), "utf8");
+
+/** Tables of letters: what they name is written into the scripts, as a script would build its tables anew in each call. */
+const LETTERS = /^local (\w+) = (\{[^}]*\})$/gm;
+
+function withLetters(source: string): string {
+  const letters = new Map<string, string>();
+  const without = source.replace(LETTERS, (whole, table: string, fields: string) => {
+    const pairs = [...fields.matchAll(/(\w+) = ('.')/g)];
+    if (pairs.length === 0 || !/^[A-Z]+$/.test(table)) return whole;
+    for (const [, name, letter] of pairs) letters.set(`${table}.${name}`, letter as string);
+    return "";
+  });
+  return without.replace(/\b[A-Z]+\.\w+\b/g, (name) => letters.get(name) ?? name);
+}
+
+/** A script as it is sent: with the files that it includes. */
+export function sourceOf(name: string): string {
+  return withLetters(
+    read(`${name}.lua`).replace(/^--@include (\S+)$/gm, (_line, piece: string) => read(piece)),
+  );
+}
+
 function script(name: ScriptName): Script {
   let found = loaded.get(name);
   if (!found) {
-    const source = readFileSync(new URL(`${name}.lua`, LUA_FOLDER), "utf8").replace(
-      /^--@include (\S+)$/gm,
-      (_line, piece: string) => readFileSync(new URL(piece, LUA_FOLDER), "utf8"),
-    );
+    const source = sourceOf(name);
     found = { source, sha: createHash("sha1").update(source).digest("hex") };
     loaded.set(name, found);
   }

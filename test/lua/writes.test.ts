@@ -5,9 +5,11 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { claimTraits } from "../../src/engine/worker/held.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { countUnoffered, tidyStreams } from "../../src/redis/function_streams.ts";
 import { runScript, type ScriptName } from "../../src/redis/scripts.ts";
+import { step } from "../../src/redis/step.ts";
 import {
   applyCommand,
   compensateNext,
@@ -22,7 +24,7 @@ import {
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
-import { beginGame, list, tokens } from "./game.ts";
+import { beginGame, finished, list, tokens, WORKER } from "./game.ts";
 import { FAILED, Play } from "./play.ts";
 
 type Call = { name: string; keys: readonly string[]; args: readonly string[] };
@@ -65,7 +67,7 @@ test.each(files.filter((name) => name !== "lib/writes.lua"))("%s only reads by i
   expect(calls.filter((text) => !reads.test(text)).map((text) => text.slice(0, 30))).toEqual([]);
   // A script's last word performs what it noted.
   if (!name.includes("/"))
-    expect(sourceOf(name).trimEnd().split("\n").at(-1)).toMatch(/^return (commit|answer)\(/);
+    expect(sourceOf(name).trimEnd().split("\n").at(-1)).toMatch(/^return (commit|commit_list|answer)\(/);
 });
 
 /** A key as it is stored, and what is in it: the order of a large hash depends on how often it was read. */
@@ -135,8 +137,26 @@ const scripts = new Set<string>();
 const refusing = new Set<string>();
 const known = new Set<string>();
 
+/** The other forms of a call whose arguments are a list, behind the four of the fence. */
+function formsOfList({ name, keys, args }: Call): [string, Call][] {
+  const fence = 4;
+  const forms = args.slice(fence).flatMap((_arg, index): [string, string[]][] => {
+    const at = fence + index;
+    const others = ["x", "", "1e15", "0", "elsewhere"].map((other): [string, string[]] => [
+      `argument ${at + 1} = ${other}`,
+      args.map((arg, place) => (place === at ? other : arg)),
+    ]);
+    return [...others, [`no argument ${at + 1}`, args.filter((_other, place) => place !== at)]];
+  });
+  return forms.map(([what, other]) => [what, { name, keys, args: other }]);
+}
+
 /** The other forms of a call, each with what is other in it. */
 function formsOf({ name, keys, args }: Call): [string, Call][] {
+  const withoutKeys = keys
+    .slice(1)
+    .map((key, index): [string, Call] => [`no ${key}`, { name, keys: keys.slice(0, index + 1), args }]);
+  if (!args[0]?.startsWith("{")) return [...withoutKeys, ...formsOfList({ name, keys, args })];
   const json = JSON.parse(args[0] as string) as Record<string, unknown>;
   const withJson = (form: object): Call => ({ name, keys, args: [JSON.stringify(form), ...args.slice(1)] });
   const queues = Object.entries(json.queues ?? {});
@@ -144,9 +164,6 @@ function formsOf({ name, keys, args }: Call): [string, Call][] {
     `no stream of ${queue}`,
     withJson({ ...json, queues: Object.fromEntries(queues.filter(([other]) => other !== queue)) }),
   ]);
-  const withoutKeys = keys
-    .slice(1)
-    .map((key, index): [string, Call] => [`no ${key}`, { name, keys: keys.slice(0, index + 1), args }]);
   const parts = Object.entries(json).filter(([part]) => !FENCE.has(part));
   const spoiltParts = parts.flatMap(([part, value]) =>
     [...spoilt({ [part]: value })].map((form): [string, Call] => [
@@ -290,6 +307,19 @@ async function playAll(): Promise<void> {
     ended: '{"status":"COMPLETED"}',
   });
   await finishAll(mapped);
+
+  const plain = await begin({
+    nodes: [fn("a"), fn("b"), fn("c")],
+    edges: edges("a -> b", "a -> c", "b -> c"),
+  });
+  await plain.came();
+  const { game: small } = plain;
+  const a = plain.token("a");
+  const common = { worker: WORKER, leaseMs: 30_000, take: 1, reads: ["default"], finished: [], claims: [] };
+  const claims = [{ item: { ...a, ...claimTraits(small.ir, a.node, "") }, ir: small.ir }];
+  expect(await step(small.partition, { ...common, claims })).toMatchObject({ claims: ["run"] });
+  const ended = [{ item: finished(small, a, { hand: true }), ir: small.ir }];
+  expect(await step(small.partition, { ...common, finished: ended })).toMatchObject({ finished: ["done"] });
 
   await begin({ nodes: Array.from({ length: 60 }, (_, index) => fn(`n${index}`)) });
   const looped = await begin({

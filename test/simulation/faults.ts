@@ -7,10 +7,11 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command, Redis } from "ioredis";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { sourceOf } from "../../src/redis/scripts.ts";
 import type { Dice } from "./dice.ts";
 
 /** A process of the engine as the faults know it: the connections that were opened in its name. */
@@ -216,15 +217,11 @@ export class Faults {
 /** Names of the scripts by what calls name them by. */
 function scriptsByDigest(): Map<string, string> {
   const folder = new URL("../../lua/", import.meta.url);
-  const read = (name: string): string =>
-    readFileSync(new URL(name, folder), "utf8").replace(/^--@include (\S+)$/gm, (_line, piece: string) =>
-      read(piece),
-    );
   const names = readdirSync(folder).filter((name) => name.endsWith(".lua"));
   return new Map(
     names.flatMap((name) => {
-      const source = read(name);
       const script = name.slice(0, -".lua".length);
+      const source = sourceOf(script);
       return [
         [createHash("sha1").update(source).digest("hex"), script],
         [source, script],

@@ -13,6 +13,7 @@ import type { ClaimEntry, FinishedEntry } from "../../redis/calls.ts";
 import { RedisAwayError } from "../../redis/connection.ts";
 import { FenceError, type Partition } from "../../redis/partition.ts";
 import { type AdvanceReply, isPostponed } from "../../redis/replies.ts";
+import { applyCall } from "../../redis/step.ts";
 import { LAST_TRIES, type Limits } from "../limits.ts";
 
 /** What one call carries. */
@@ -86,11 +87,11 @@ export class Lane {
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
-      const { calls, step } = this.#options.limits;
+      const { calls, batch } = this.#options.limits;
       while (this.#calls < calls && this.#finished.length + this.#claims.length > 0) {
         this.#calls += 1;
-        const finished = this.#finished.splice(0, step);
-        void this.#send({ finished, claims: this.#claims.splice(0, step - finished.length) });
+        const finished = this.#finished.splice(0, batch);
+        void this.#send({ finished, claims: this.#claims.splice(0, batch - finished.length) });
       }
     });
   }
@@ -141,8 +142,8 @@ export class Lane {
   }
 
   #call({ finished, claims }: Batch) {
-    const { workerId, queues, leaseMs } = this.#options;
-    return this.partition.advance({
+    const { workerId, queues, leaseMs, limits } = this.#options;
+    const call = {
       worker: workerId,
       leaseMs,
       // A finished execution frees the slot that its successor may take.
@@ -150,7 +151,8 @@ export class Lane {
       reads: queues,
       finished,
       claims,
-    });
+    };
+    return applyCall(this.partition, call, limits.step);
   }
 
   /** Finishes and claims again what was postponed. Where the scripts' copy of an IR is gone, it is loaded again before. */

@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import * as fields from "../../../src/redis/run_state.ts";
 import * as letters from "../../../src/token/letters.ts";
 
 const LUA = new URL("../../../lua/", import.meta.url);
@@ -14,16 +15,22 @@ function filesIn(folder: URL, ending: string): string[] {
   return names.filter((name) => name.endsWith(ending)).sort();
 }
 
-const tables = new Map(
-  [...readFileSync(new URL("lib/letters.lua", LUA), "utf8").matchAll(/^local (\w+) = \{([^}]*)\}/gm)].map(
-    ([, table, pairs]) => [
-      table as string,
-      Object.fromEntries(
-        [...(pairs as string).matchAll(/(\w+) = '(.)'/g)].map(([, name, letter]) => [name, letter]),
-      ) as Record<string, string>,
-    ],
-  ),
-);
+const tablesOf = (file: string) =>
+  new Map(
+    [...readFileSync(new URL(file, LUA), "utf8").matchAll(/^local (\w+) = \{([^}]*)\}/gm)].map(
+      ([, table, pairs]) => [
+        table as string,
+        Object.fromEntries(
+          [...(pairs as string).matchAll(/(\w+) = '(.)'/g)].map(([, name, letter]) => [name, letter]),
+        ) as Record<string, string>,
+      ],
+    ),
+  );
+const tables = tablesOf("lib/letters.lua");
+
+test("names of fields are the same in TypeScript and in the scripts", () => {
+  expect(Object.fromEntries(tablesOf("lib/fields.lua"))).toEqual({ ...fields });
+});
 
 /** Tables of which TypeScript has the letters that it meets: the others stay within the scripts. */
 const SHARED_IN_PART = ["EXECUTION", "STATUS", "MODE"];
@@ -102,14 +109,15 @@ function spelled(folder: URL, names: readonly string[], find: (text: string) => 
 
 describe("nobody spells a letter but its table", () => {
   test("in the scripts", () => {
-    const names = filesIn(LUA, ".lua").filter((name) => name !== "lib/letters.lua");
+    const names = filesIn(LUA, ".lua").filter((name) => !/^lib\/(?:letters|fields)\.lua$/.test(name));
     expect(spelled(LUA, names, spelledByScript)).toEqual([]);
   });
 
   test("in TypeScript", () => {
     const names = filesIn(SRC, ".ts").filter((name) => /^(?:engine|redis|token)\//.test(name));
     // One has the table; the other has arguments of commands.
-    const others = names.filter((name) => name !== "token/letters.ts" && name !== "redis/rights.ts");
+    const owners = ["token/letters.ts", "redis/run_state.ts", "redis/rights.ts"];
+    const others = names.filter((name) => !owners.includes(name));
     expect(spelled(SRC, others, spelledBySource)).toEqual([]);
   });
 

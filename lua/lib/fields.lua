@@ -1,0 +1,10 @@
+-- Names of the fields of a run's state and of an IR's adjacency, as run.lua describes them: each is spelled here alone, and by
+-- src/redis/run_state.ts; a test compares the two.
+
+-- Of the run itself.
+local RUN = { generation = 'g', counter = 'c', events = 'q', status = 's', halted = 'x', paused = 'p', permits = 'm',
+  compensating = 'z', rests = 'V', unhandled = 'u', input = 'i' }
+-- Of one of its nodes (arrivals: counted at a join) and edges; the number follows, then `@` and the scope.
+local FIELD = { execution = 'n', output = 'o', arrivals = 'a', arrival = 'e' }
+-- Of an IR; the number of the node follows.
+local ADJACENCY = { out = 'o', into = 'i' }

@@ -1,0 +1,23 @@
+/**
+ * Names of the fields of a run's state and of an IR's adjacency (described in lua/lib/run.lua): each is spelled here alone, and by
+ * lua/lib/fields.lua; a test compares the two.
+ */
+
+/** Of the run itself. */
+export const RUN = {
+  generation: "g",
+  counter: "c",
+  events: "q",
+  status: "s",
+  halted: "x",
+  paused: "p",
+  permits: "m",
+  compensating: "z",
+  rests: "V",
+  unhandled: "u",
+  input: "i",
+} as const;
+/** Of one of its nodes (arrivals: counted at a join) and edges; the number follows, then `@` and the scope. */
+export const FIELD = { execution: "n", output: "o", arrivals: "a", arrival: "e" } as const;
+/** Of an IR; the number of the node follows. */
+export const ADJACENCY = { out: "o", into: "i" } as const;
