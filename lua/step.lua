@@ -155,8 +155,9 @@ local function finish(base, position)
         if not sources then return false end
       end
     else
-      verdict = letter == ARRIVAL.taken and 'fire' or 'skip'
-      sources = node
+      local taken = letter == ARRIVAL.taken and 1 or 0
+      verdict = decide(edge[5], 1, taken, 1 - taken, 0)
+      sources = taken == 1 and node or ''
     end
     if verdict and verdict ~= 'fire' then return false end -- a skip, and what follows from it
     if verdict and seen[edge[2]] then return false end -- two edges lead there

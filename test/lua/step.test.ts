@@ -26,6 +26,7 @@ const RULES: TriggerRule[] = [
   "all_done",
   "one_success",
   "one_failed",
+  "all_failed",
   "none_failed",
   { quorum: 2 },
 ];
@@ -44,7 +45,7 @@ function randomIR(dice: Dice): IR {
     const before = ids.slice(0, to).filter(() => dice.chance(0.5));
     for (const from of before) edges.push(`${from} -> ${id}${dice.chance(0.2) ? " on always" : ""}`);
     const rule = dice.pick(RULES) as TriggerRule;
-    if (before.length > 1 && dice.chance(0.6) && (typeof rule !== "object" || before.length > 2))
+    if (before.length > 0 && dice.chance(0.6) && (typeof rule !== "object" || before.length > 2))
       rules[id] = rule;
   }
   const ir = irOf(ids.join(" "), edges, rules);

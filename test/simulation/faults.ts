@@ -60,6 +60,7 @@ const NEVER: Rate = { call: 0, reply: 0 };
 export const ROUGH: Rates = {
   scripts: {
     advance: { call: 0.01, reply: 0.03, twin: 0.01 },
+    step: { call: 0.01, reply: 0.03, twin: 0.01 },
     renew: { call: 0.05, reply: 0.05 },
     start: { call: 0.004, reply: 0.03, twin: 0.2 },
     command: { call: 0.01, reply: 0.05, twin: 0.1 },
@@ -73,7 +74,7 @@ export const ROUGH: Rates = {
 
 /** Steps get lost, or their replies; nothing else happens. */
 export const LOST_STEPS: Rates = {
-  scripts: { advance: { call: 0.1, reply: 0.2 } },
+  scripts: { advance: { call: 0.1, reply: 0.2 }, step: { call: 0.1, reply: 0.2 } },
   others: NEVER,
   delivery: 0,
   announcement: 0,
@@ -175,7 +176,7 @@ export class Faults {
     again: () => void,
   ): Promise<unknown> {
     const script = this.#scripts.get(String(command.args[0])) ?? "script";
-    if (script === "advance") this.steps += 1;
+    if (script === "advance" || script === "step") this.steps += 1;
     const rates = this.#rates.scripts[script] ?? this.#rates.others;
     if (script === "forget" && this.#dice.chance(this.#rates.pauseBeforeCleanUp)) {
       this.count("reader paused before clean-up");
