@@ -273,7 +273,7 @@ export class Partition {
       ...(await this.fence(this.epoch)),
     };
     args[0] = JSON.stringify(json);
-    const payloads = await this.#raw("advance", list.keys, args);
+    const payloads = await this.callStep("advance", list.keys, args);
     return { reply: this.#parse(payloads, advanceReply), payloads };
   }
 
@@ -495,11 +495,14 @@ export class Partition {
     return this.#parse(await this.#raw(name, keys, args), schema);
   }
 
-  /** Runs a script; its answer is a list of strings. @throws FenceError, RedisAwayError */
-  async callRaw(name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<string[]> {
-    const reply = await this.#raw(name, keys, args);
-    if (reply[0]?.startsWith("{")) this.#parse(reply, okReply);
-    return reply;
+  /** Runs a step, the small or the general one; its answer is a list of strings. @throws RedisAwayError */
+  callStep(name: "step" | "advance", keys: readonly string[], args: readonly string[]): Promise<string[]> {
+    return this.#raw(name, keys, args);
+  }
+
+  /** An answer that is a word alone. @throws FenceError when it is a refusal */
+  refuse(reply: readonly string[]): void {
+    this.#parse(reply, okReply);
   }
 
   async #raw(name: ScriptName, keys: readonly string[], args: readonly string[]): Promise<string[]> {

@@ -105,7 +105,9 @@ export async function step(partition: Partition, call: AdvanceCall): Promise<Ste
     args.push(list.position(keys.run(item.runId)), tokenOf(item), item.generation, item.node, item.attempt);
     args.push(item.nonce, item.queue, list.position(keys.stream(item)), item.entry);
   }
-  return readReply(await partition.callRaw("step", list.keys, args.map(String)), call);
+  const reply = await partition.callStep("step", list.keys, args.map(String));
+  if (reply[0] !== "ok") partition.refuse(reply);
+  return readReply(reply, call);
 }
 
 function readReply(reply: string[], call: AdvanceCall): StepReply {

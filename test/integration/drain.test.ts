@@ -47,7 +47,7 @@ async function atGate(leaseMs: number): Promise<{ worker: Worker; runId: string 
 test("a call that keeps failing is given up; its token is left to its lease", async () => {
   engine = await startEngine({ workers: 0 });
   const { worker } = await atGate(600_000);
-  vi.spyOn(Partition.prototype, "advance").mockRejectedValue(new Error("ERR Error running script"));
+  vi.spyOn(Partition.prototype, "callStep").mockRejectedValue(new Error("ERR Error running script"));
   const stopped = worker.stop();
   gates[0]?.("done");
   await stopped;
@@ -59,7 +59,7 @@ test("a call that keeps failing is given up; its token is left to its lease", as
 test("a call that fails for a while before the stop is made again, and succeeds", async () => {
   engine = await startEngine({ workers: 0 });
   const { worker, runId } = await atGate(600_000);
-  const advance = vi.spyOn(Partition.prototype, "advance");
+  const advance = vi.spyOn(Partition.prototype, "callStep");
   for (let times = 0; times < 3; times += 1) advance.mockRejectedValueOnce(new Error("BUSY"));
   gates[0]?.("done");
   await worker.stop();
