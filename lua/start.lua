@@ -12,6 +12,7 @@
 --@include lib/clock.lua
 --@include lib/writes.lua
 --@include lib/letters.lua
+--@include lib/fields.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua
@@ -67,9 +68,10 @@ end
 -- As `begin_any`, without what such a run does not need.
 local function begin_plain(item, plain)
   local generation, count = integer(item.generation), integer(#plain.fields)
-  local fields = { 'd', item.digest, 'g', generation, 'i', ARGV[item.input], 'c', count, 'q', '1', 's', STATUS.running }
+  local fields = { RUN.digest, item.digest, RUN.generation, generation, RUN.input, ARGV[item.input], RUN.counter, count,
+    RUN.events, '1', RUN.status, STATUS.running }
   if item.permits > 0 then
-    for _, value in ipairs({ 'm', integer(item.permits), 'h', '0' }) do fields[#fields + 1] = value end
+    for _, value in ipairs({ RUN.permits, integer(item.permits), RUN.holding, '0' }) do fields[#fields + 1] = value end
   end
   for _, field in ipairs(plain.fields) do
     fields[#fields + 1] = field

@@ -2,7 +2,7 @@
 -- src/redis/run_state.ts; a test compares the two.
 
 -- Of the run itself.
-local RUN = { generation = 'g', counter = 'c', events = 'q', status = 's', halted = 'x', paused = 'p', permits = 'm',
+local RUN = { digest = 'd', generation = 'g', counter = 'c', events = 'q', status = 's', halted = 'x', paused = 'p', permits = 'm', holding = 'h',
   compensating = 'z', rests = 'V', unhandled = 'u', input = 'i' }
 -- Of one of its nodes (arrivals: counted at a join) and edges; the number follows, then `@` and the scope.
 local FIELD = { execution = 'n', output = 'o', arrivals = 'a', arrival = 'e' }

@@ -5,6 +5,7 @@
 
 /** Of the run itself. */
 export const RUN = {
+  digest: "d",
   generation: "g",
   counter: "c",
   events: "q",
@@ -12,6 +13,7 @@ export const RUN = {
   halted: "x",
   paused: "p",
   permits: "m",
+  holding: "h",
   compensating: "z",
   rests: "V",
   unhandled: "u",
