@@ -6,7 +6,7 @@ import { FULL, measure, type Plan, QUICK, type Results, SCENARIOS, type Scenario
 import { reportText } from "./report.ts";
 import { Rig } from "./rig.ts";
 
-interface Output {
+export interface Output {
   write(text: string): unknown;
 }
 
@@ -21,7 +21,7 @@ interface Flags {
   profile?: string;
 }
 
-function wholeNumber(highest: number): (text: string) => number {
+export function wholeNumber(highest: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (Number.isInteger(value) && value >= 1 && value <= highest) return value;
@@ -66,7 +66,7 @@ function planOf(flags: Flags): Plan {
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /** `rejects` at the first signal, so that the rig is stopped in order. */
-function listenForSignals(): { rejects: Promise<never>; dispose: () => void } {
+export function listenForSignals(): { rejects: Promise<never>; dispose: () => void } {
   let interrupt: (signal: NodeJS.Signals) => void = () => {};
   const rejects = new Promise<never>((_resolve, reject) => {
     interrupt = (signal) => reject(new Error(`interrupted by ${signal}`));

@@ -1,6 +1,6 @@
 /**
  * A worker or supervisor as its users start it: the built command line in a process of its own. Unlike those of `up` it is not
- * started again when it dies: then the benchmark fails.
+ * started again when it dies: then the benchmark fails. Processes of other engines are started in the same way.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { resolve } from "node:path";
@@ -18,13 +18,31 @@ export interface EngineProcess {
   stop(): Promise<void>;
 }
 
+/** One that is spoken to over Node's channel. */
+export interface ToldProcess extends EngineProcess {
+  readonly child: ChildProcess;
+}
+
 /** Starts `hitzero <args>`; resolves once it serves. It ends with this process, however that ends. */
-export async function startEngineProcess(
+export function startEngineProcess(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
   nodeArgs: readonly string[] = [],
 ): Promise<EngineProcess> {
-  const child = spawn(process.execPath, [...nodeArgs, MAIN, ...args, "--log-level", "warn"], {
+  const all = [...nodeArgs, MAIN, ...args, "--log-level", "warn"];
+  return startNodeProcess(`hitzero ${args[0]}`, all, env);
+}
+
+/**
+ * Starts `node <args>`; resolves once it has sent `{ready: true}`. It must end when its channel closes.
+ * @param name for the error when it dies
+ */
+export async function startNodeProcess(
+  name: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<ToldProcess> {
+  const child = spawn(process.execPath, args, {
     env: { ...withoutSettings(process.env), ...env },
     // Not reached by the terminal's Ctrl-C: the benchmark ends it in order.
     detached: true,
@@ -37,11 +55,12 @@ export async function startEngineProcess(
   });
   const died = ended.then(() => {
     if (stopping) return new Promise<never>(() => {});
-    throw new Error(`hitzero ${args[0]} ended while it was measured (${child.signalCode ?? child.exitCode})`);
+    throw new Error(`${name} ended while it was measured (${child.signalCode ?? child.exitCode})`);
   });
   died.catch(() => {});
   await Promise.race([ready(child), died]);
   return {
+    child,
     pid: child.pid as number,
     died,
     stop: async () => {

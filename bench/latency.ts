@@ -27,7 +27,7 @@ export interface Latency {
   last_handler_to_final_row_ms: Percentiles;
 }
 
-interface Times {
+export interface Times {
   hop: number[];
   first: number[];
   last: number[];
@@ -35,7 +35,7 @@ interface Times {
 
 const POLL_MS = 1;
 /** The engine is idle again after this time. */
-const REST_MS = 5;
+export const REST_MS = 5;
 const WARM_UP_RUNS = 20;
 
 /** The clock of the handler `stamp`. */
@@ -72,7 +72,8 @@ export async function measureLatency(
   };
 }
 
-async function runOneByOne(rig: Rig, workflow: RegisteredWorkflow, runs: number): Promise<Times> {
+/** Runs of a stamped chain, each on an idle engine. */
+export async function runOneByOne(rig: Rig, workflow: RegisteredWorkflow, runs: number): Promise<Times> {
   const observed = new Map<string, { submitted: number; final: number }>();
   for (let run = 0; run < runs; run += 1) {
     const submitted = nowUs();

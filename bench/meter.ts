@@ -50,6 +50,11 @@ export class Meter {
     return new Meter(rig, server("process_id"), parentOf(rows[0]?.pid as number));
   }
 
+  /** Process ids of the servers. */
+  get servers(): { redis: number; postgres: number | undefined } {
+    return { redis: this.#redisPid, postgres: this.#postgresPid };
+  }
+
   /** The processes by name, backends of Postgres among them. */
   async pids(): Promise<{ name: ProcessName; pid: number }[]> {
     const { database, workers, supervisor } = this.#rig;

@@ -17,7 +17,7 @@ const BYTE_COLUMNS = {
 } as const;
 
 /** Three digits that matter, or all before the point. */
-function shown(value: number | undefined): string {
+export function shown(value: number | undefined): string {
   if (value === undefined || !Number.isFinite(value)) return "–";
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });

@@ -1,6 +1,7 @@
 /** How many runs and steps per second, and what each step costs. */
 import { performance } from "node:perf_hooks";
 import { pause } from "../src/base/wait.ts";
+import type { RegisteredWorkflow } from "../src/engine/client/client.ts";
 import type { Ledger } from "./ledger.ts";
 import { type Meter, PROCESSES, type ProcessName, type Usage, usedBetween } from "./meter.ts";
 import { type Counted, checkRecord, untilAllFinal } from "./record_check.ts";
@@ -35,7 +36,7 @@ interface Sample {
 
 const POLL_MS = 50;
 /** After the last final row the record is trimmed from Redis, which belongs to the cost. */
-const SETTLE_MS = 300;
+export const SETTLE_MS = 300;
 /** Part of a sample's runs that warms up. */
 const WARM_UP = 0.25;
 
@@ -88,17 +89,27 @@ async function takeSample(
   const workflow = `${workload.name}-${sample}`;
   const registered = await rig.client.register(workload.document(workflow));
   const before = await meter.read();
-  const begun = performance.now();
-  await rig.client.submit(registered, { count: runs, input: {} });
-  const submitted = performance.now();
-  await untilAllFinal(rig, POLL_MS);
-  const ended = performance.now();
+  const times = await runAll(rig, registered, runs);
   await pause(SETTLE_MS);
   const usage = usedBetween(before, await meter.read());
   const expected = { runs, steps: runs * workload.steps };
   ledger.add(expected);
   const counted = await checkRecord(rig, expected, workflow, workload.count);
-  return { seconds: (ended - begun) / 1_000, submitSeconds: (submitted - begun) / 1_000, usage, counted };
+  return { ...times, usage, counted };
+}
+
+/** Submits runs and waits until all rows are final. */
+export async function runAll(
+  rig: Rig,
+  workflow: RegisteredWorkflow,
+  runs: number,
+): Promise<{ seconds: number; submitSeconds: number }> {
+  const begun = performance.now();
+  await rig.client.submit(workflow, { count: runs, input: {} });
+  const submitted = performance.now();
+  await untilAllFinal(rig, POLL_MS);
+  const ended = performance.now();
+  return { seconds: (ended - begun) / 1_000, submitSeconds: (submitted - begun) / 1_000 };
 }
 
 /** Means over all samples, the dearest first. */

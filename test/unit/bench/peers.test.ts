@@ -1,0 +1,187 @@
+/** The comparison with other engines, as far as it needs none of them: arrivals, order, tables, chart, and how a peer is told. */
+import { join, relative } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { poissonArrivals, seeded } from "../../../bench/peers/arrivals.ts";
+import { chartSvg } from "../../../bench/peers/chart.ts";
+import { comparePeers } from "../../../bench/peers/command.ts";
+import { turns } from "../../../bench/peers/compare.ts";
+import { PEERS_FOLDER, Peer } from "../../../bench/peers/peer.ts";
+import { type Comparison, comparisonText } from "../../../bench/peers/report.ts";
+import { spreadOf } from "../../../bench/statistics.ts";
+
+const started: Peer[] = [];
+afterEach(async () => {
+  for (const peer of started.splice(0)) await peer.stop();
+});
+
+const exact = (value: number) => spreadOf([value]);
+
+function comparison(): Comparison {
+  const throughput = (engine: string, work: "chain" | "single", perSecond: number) => ({
+    ...{ engine, work, runs: 100, steps: work === "chain" ? 1_000 : 100 },
+    ...{ seconds: exact(1), submit_seconds: exact(0.5) },
+    steps_per_second: spreadOf([perSecond - 10, perSecond, perSecond + 10]),
+    runs_per_second: spreadOf([perSecond - 10, perSecond, perSecond + 10]),
+    cpu_us_per_step: {
+      ...{ redis: exact(10), postgres: exact(20), worker: exact(30) },
+      ...{ server: engine === "hitzero" ? exact(40) : null, submitter: null },
+    },
+  });
+  const hop = (engine: string, ms: number) => ({
+    ...{ engine, hops: 9, p50_ms: exact(ms), p99_ms: exact(2 * ms) },
+    ...{ ping_p50_ms: exact(0.1), ping_p99_ms: exact(0.3) },
+  });
+  return {
+    surroundings: {
+      ...{ hitzero: "0.1.0", node: "v20", system: "linux", cpu: "Intel <x>", cpus: 2, memory_mb: 4_000 },
+      ...{ load_before: 0.1, on_disk: true },
+      redis: { version: "7.0.15", appendfsync: "everysec" },
+      postgres: { server_version: "17", fsync: "on", synchronous_commit: "on" },
+    },
+    plan: {
+      ...{ samples: 3, workers: 1, concurrency: 32, quick: false },
+      ...{ chainRuns: 100, fanRuns: 0, singleRuns: 100, latencyRuns: 1 },
+    },
+    engines: [
+      { name: "hitzero", title: "hitzero", version: "0.1.0" },
+      { name: "bullmq_flows", title: "BullMQ flows", version: "6.7.0" },
+      { name: "bullmq_by_hand", title: "BullMQ by hand", version: "6.7.0" },
+    ],
+    missing: [{ name: "restate", reason: "there is no restate-server for sunos" }],
+    throughput: [
+      throughput("hitzero", "chain", 4_000),
+      throughput("bullmq_flows", "chain", 1_000),
+      throughput("hitzero", "single", 500),
+      throughput("bullmq_flows", "single", 1_000),
+    ],
+    hops: [hop("hitzero", 0.5), hop("bullmq_flows", 0.25)],
+    open_loop: {
+      capacity: exact(400),
+      loads: [
+        {
+          ...{ share: 0.5, runs_per_second: 200, runs: 2_000, p50_ms: exact(8), p99_ms: exact(20) },
+          merged_ms: { p50: 8, p90: 12, p99: 20, p999: 31, max: 40 },
+          histogram: "",
+        },
+      ],
+    },
+    idle_cpu: { hitzero: 0.01, bullmq_flows: 0 },
+  };
+}
+
+test("tables show medians with their spread, what hitzero makes of each peer, and who is missing", () => {
+  const text = comparisonText(comparison());
+  const row = (begin: string) =>
+    text
+      .split("\n")
+      .find((line) => line.startsWith(`| ${begin}`))
+      ?.split("|")
+      .slice(2, -1)
+      .map((cell) => cell.trim());
+  expect(row("chains of 10 steps, steps/s")).toEqual([
+    "4,000 (3,990–4,010)",
+    "1,000 (990–1,010)",
+    // It has no such sample: no number is made up.
+    "–",
+  ]);
+  expect(row("hitzero against it")).toEqual(["", "4.00 ×", ""]);
+  expect(row("BullMQ flows")).toEqual(["0.25 (0.25–0.25)", "0.50 (0.50–0.50)", "0.30 (0.30–0.30)"]);
+  expect(row("chains of 10 steps, hitzero")).toEqual(["10.0", "20.0", "30.0", "40.0", "–", "100"]);
+  expect(row("chains of 10 steps, BullMQ flows")).toEqual(["10.0", "20.0", "30.0", "–", "–", "60.0"]);
+  expect(row("50 %: 200 runs/s")).toEqual(["8.00 (8.00–8.00)", "20.0 (20.0–20.0)", "31.0", "40.0"]);
+  expect(text).not.toContain("1 → 50 → 1");
+  expect(text).toContain("**restate was not measured**: there is no restate-server for sunos");
+});
+
+test("a quick comparison, and one in memory, say so wherever they are shown", () => {
+  const { surroundings, plan, ...rest } = comparison();
+  const quick: Comparison = {
+    ...rest,
+    surroundings: { ...surroundings, on_disk: false },
+    plan: { ...plan, quick: true },
+  };
+  expect(comparisonText(quick)).toContain("measures badly");
+  expect(comparisonText(quick)).toContain("flushes cost nothing here");
+  expect(chartSvg(quick)).toContain("measures badly");
+});
+
+test("bars of the chart are as long as their medians, within the picture, and text is escaped", () => {
+  const svg = chartSvg(comparison());
+  const bars = [...svg.matchAll(/<rect x="146" y="[\d.]+" width="([\d.]+)"/g)].map(([, width]) =>
+    Number(width),
+  );
+  // Two panels of rates, two of latencies, two bars each.
+  expect(bars).toHaveLength(8);
+  expect((bars[0] as number) / (bars[1] as number)).toBeCloseTo(4, 1);
+  expect((bars[4] as number) / (bars[5] as number)).toBeCloseTo(2, 1);
+  const ends = [...svg.matchAll(/<(?:line|rect)[^>]* (?:x2|width)="([\d.]+)"/g)].map(([, x]) => Number(x));
+  expect(Math.max(...ends)).toBeLessThanOrEqual(720);
+  expect(svg).toContain("Intel &#60;x&#62;");
+  expect(svg).not.toContain("NaN");
+});
+
+test("a panel without samples is left out of the chart", () => {
+  const svg = chartSvg({ ...comparison(), hops: [] });
+  expect(svg).not.toContain("idle engine");
+  expect(svg).toContain("one-step runs");
+});
+
+test("runs arrive as often as the rate says, at irregular times, and again so for the same seed", () => {
+  const arrivals = poissonArrivals(1_000, 20, seeded(7));
+  expect(arrivals).toEqual(poissonArrivals(1_000, 20, seeded(7)));
+  // 20,000 expected; five standard deviations are 707.
+  expect(Math.abs(arrivals.length - 20_000)).toBeLessThan(707);
+  expect(arrivals).toEqual([...arrivals].sort((a, b) => a - b));
+  expect(arrivals.at(-1)).toBeLessThan(20_000);
+  const gaps = arrivals.slice(1).map((at, index) => at - (arrivals[index] as number));
+  const mean = gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length;
+  const deviation = Math.sqrt(gaps.reduce((sum, gap) => sum + (gap - mean) ** 2, 0) / gaps.length);
+  // Exponential gaps vary as much as their mean; a fixed rate's would not vary.
+  expect(deviation / mean).toBeGreaterThan(0.9);
+  expect(deviation / mean).toBeLessThan(1.1);
+});
+
+test("each round begins with another engine", () => {
+  const rounds = [0, 1, 2, 3].map((round) => turns(["a", "b", "c"], round).join(""));
+  expect(rounds).toEqual(["abc", "bca", "cab", "abc"]);
+});
+
+/** A peer made of the script beside this file. */
+async function quickPeer(role: string, limitMs?: number): Promise<Peer> {
+  const options = {
+    ...{ name: "quick", title: "Quick", version: "1", works: ["chain", "single"] as const },
+    script: relative(PEERS_FOLDER, join(import.meta.dirname, "quick_peer.mjs")),
+    roles: [{ part: "worker" as const, args: [role] }],
+    submitter: "worker" as const,
+  };
+  const peer = await Peer.start(options, limitMs);
+  started.push(peer);
+  return peer;
+}
+
+test("a peer is told to run, counts its ends, and tells when each step of a lone chain was entered", async () => {
+  const peer = await quickPeer("worker");
+  expect(peer.processes.worker).toHaveLength(1);
+  for (let sample = 0; sample < 3; sample += 1) {
+    await peer.prepare("single", 5);
+    const { seconds, submitSeconds } = await peer.run();
+    expect(Math.min(seconds, submitSeconds)).toBeGreaterThan(0);
+  }
+  const hops = await peer.hops();
+  expect(hops).toHaveLength(9);
+  expect(Math.min(...hops)).toBeGreaterThanOrEqual(0);
+});
+
+test("a peer that ends at its start, or never reports an end, is named with what it did", async () => {
+  await expect(quickPeer("dying")).rejects.toThrow("Quick (worker) ended while it was measured (1)");
+  await expect(quickPeer("mute", 200)).rejects.toThrow(
+    "Quick did not report the end of 1 × chain within 0.2 s",
+  );
+});
+
+test("an unknown peer is refused before anything is installed or started", async () => {
+  let said = "";
+  const output = { write: (text: string) => (said += text) };
+  expect(await comparePeers(["--only", "bullmq,celery"], output, output)).not.toBe(0);
+  expect(said).toContain("There is no celery: give some of bullmq,dbos,restate.");
+});

@@ -1,0 +1,11 @@
+/** An engine that does everything at once, for `node quick_peer.mjs worker|mute|dying`. */
+import { CHAIN_LENGTH, countEnd, fail, serve, stamp } from "../../../bench/peers/link.mjs";
+
+const [role] = process.argv.slice(2);
+if (role === "dying") fail("no such server");
+serve((kind, runs) => {
+  for (let run = 0; run < runs; run += 1) {
+    for (let step = 0; kind === "chain" && step < CHAIN_LENGTH; step += 1) stamp();
+    if (role !== "mute") countEnd();
+  }
+});
