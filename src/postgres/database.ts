@@ -15,6 +15,12 @@ export interface Queryable {
   ): Promise<{ rows: R[]; rowCount: number | null }>;
 }
 
+/** One connection, in a transaction. */
+export interface Connection extends Queryable {
+  /** `sql`: `copy … from stdin (format binary)`; `data`: all of it. */
+  copy(sql: string, data: Buffer): Promise<void>;
+}
+
 export interface DatabaseOptions {
   /** Connections at most. Default 4. */
   size?: number;
@@ -90,7 +96,7 @@ export class Database implements Queryable {
   }
 
   /** Runs `work` in one transaction; rolls back when it throws. */
-  async transaction<T>(work: (client: Queryable) => Promise<T>): Promise<T> {
+  async transaction<T>(work: (client: Connection) => Promise<T>): Promise<T> {
     try {
       return await this.#with(async (client) => {
         try {
@@ -159,6 +165,14 @@ export function isDataFault(error: unknown): boolean {
   const code = (error as { code?: string }).code ?? "";
   return /^(22|23|54)...$/.test(code);
 }
+
+/** Did it meet a row that stands already? */
+export function isDuplicate(error: unknown): boolean {
+  return (error as { code?: string }).code === DUPLICATE;
+}
+
+/** SQLSTATE of what would be there twice. */
+export const DUPLICATE = "23505";
 
 /** Did this statement lose against another transaction (and change nothing)? */
 function isConflict(error: unknown): boolean {

@@ -2,13 +2,14 @@
 import type { Socket } from "node:net";
 import type pg from "pg";
 import { Patience } from "../base/patience.ts";
-import type { Queryable, Row } from "./database.ts";
+import { CopyIn } from "./copy_in.ts";
+import type { Connection, Row } from "./database.ts";
 
 /** The socket itself: a silent one is not to be ended in order. */
 export const socketOf = (client: pg.ClientBase): Socket =>
   (client as unknown as { connection: { stream: Socket } }).connection.stream;
 
-export class LimitedClient implements Queryable {
+export class LimitedClient implements Connection {
   readonly #client: pg.ClientBase;
   readonly #patience: Patience;
   /** Queries under way. */
@@ -20,11 +21,19 @@ export class LimitedClient implements Queryable {
     this.#patience = new Patience(limitMs, () => this.drop());
   }
 
-  async query<R extends Row = Row>(sql: string, values?: unknown[]) {
+  query<R extends Row = Row>(sql: string, values?: unknown[]) {
+    return this.#limited(() => this.#client.query<R>(sql, values));
+  }
+
+  copy(sql: string, data: Buffer): Promise<void> {
+    return this.#limited(() => this.#client.query(new CopyIn(sql, data)).done);
+  }
+
+  async #limited<T>(ask: () => Promise<T>): Promise<T> {
     this.#asked += 1;
     this.#patience.begin();
     try {
-      return await this.#client.query<R>(sql, values);
+      return await ask();
     } finally {
       this.#asked -= 1;
       if (this.#asked === 0) this.#patience.end();
