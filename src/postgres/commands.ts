@@ -2,6 +2,7 @@
 import type { RunStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
 import { dated, momentOf } from "./moments.ts";
+import { EACH_EVENT, EVENT, NOTED } from "./packed_events.ts";
 
 /** Outcome of a command whose run was over before. */
 export const RUN_IS_OVER = "refused: the run is over";
@@ -113,8 +114,9 @@ export async function commandOutcome(database: Queryable, commandId: string): Pr
 /** What a command that took effect did, in words; undefined before. */
 export async function commandEffect(database: Queryable, commandId: string): Promise<string | undefined> {
   const { rows } = await database.query<{ message: string }>(
-    `select e.message from hitzero.commands c join hitzero.event_log e using (run_id)
-     where c.command_id = $1 and e.data @> jsonb_build_object('command', c.command_seq) limit 1`,
+    `select ${EVENT.message} as message from hitzero.commands c join hitzero.events_packed p using (run_id) ${EACH_EVENT}
+     where c.command_id = $1 and p.${NOTED} and p.kinds @> '{command}'
+       and ${EVENT.data} @> jsonb_build_object('command', c.command_seq) limit 1`,
     [commandId],
   );
   return rows[0]?.message;
@@ -129,10 +131,10 @@ export async function listCommanded(
   partition: number,
 ): Promise<{ run_id: string; halted: boolean }[]> {
   const { rows } = await database.query<{ run_id: string; halted: boolean }>(
-    `select r.run_id, bool_or(e.event_type <> 'run_resumed') as halted
-     from hitzero.runs r join hitzero.event_log e using (run_id)
+    `select r.run_id, bool_or(p.kinds && '{run_cancelling,run_timed_out,halted}') as halted
+     from hitzero.runs r join hitzero.events_packed p using (run_id)
      where r.partition = $1 and r.status in ('RUNNING', 'PAUSED')
-       and (e.event_type in ('run_cancelling', 'run_timed_out', 'run_resumed') or e.data ? 'halted')
+       and p.${NOTED} and p.kinds && '{run_cancelling,run_timed_out,run_resumed,halted}'
      group by r.run_id order by random()`,
     [partition],
   );
@@ -145,8 +147,9 @@ export async function listBurials(
   partition: number,
 ): Promise<{ run_id: string; node_id: string; scope: string }[]> {
   const { rows } = await database.query<{ run_id: string; node_id: string; scope: string }>(
-    `select r.run_id, e.node_id, e.scope from hitzero.runs r join hitzero.event_log e using (run_id)
-     where r.partition = $1 and r.status in ('RUNNING', 'PAUSED') and e.data ? 'buries'`,
+    `select r.run_id, ${EVENT.nodeId} as node_id, ${EVENT.scope} as scope
+     from hitzero.runs r join hitzero.events_packed p using (run_id) ${EACH_EVENT}
+     where r.partition = $1 and r.status in ('RUNNING', 'PAUSED') and p.${NOTED} and p.kinds @> '{buries}' and ${EVENT.data} ? 'buries'`,
     [partition],
   );
   return rows;

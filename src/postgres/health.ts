@@ -1,6 +1,7 @@
 /** What Postgres says of itself and of the work that is under way, for `doctor`. Reads only. */
 import type { Queryable, Row } from "./database.ts";
 import { PACKAGE_MIGRATIONS, readMigrations } from "./migration_files.ts";
+import { LAST_EVENT_AT } from "./packed_events.ts";
 import { ALIVE_MS } from "./registry.ts";
 
 export interface PostgresFacts extends Row {
@@ -149,7 +150,7 @@ const WAITING = `select
     (select coalesce('run ' || run_id || ': ', '') || reason from hitzero.refused_entries order by at desc limit 1) as "lastRefused",
     (select count(*) from hitzero.runs where status = 'PAUSED') as paused,
     (select count(*) from hitzero.runs r where status = 'RUNNING' and started_at < now() - interval '10 minutes'
-       and not exists (select 1 from hitzero.event_log e where e.run_id = r.run_id and e.at > now() - interval '10 minutes')
+       and coalesce(${LAST_EVENT_AT} <= now() - interval '10 minutes', true)
        and not exists (select 1 from hitzero.node_executions e where e.run_id = r.run_id
          and e.status in ('RUNNING', 'WAITING', 'RETRYING'))) as quiet`;
 

@@ -50,6 +50,8 @@ export interface MigrateResult {
 
 /** SQLSTATEs with which one of two racing `create … if not exists` fails although the object is then there. */
 const CREATION_RACES = new Set(["23505", "42P06", "42P07"]);
+/** SQLSTATE by which a migration of ours says that it cannot be while runs are open. */
+const RUNS_OPEN = "HZ001";
 const CREATION_ATTEMPTS = 10;
 const CONNECT_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 10_000;
@@ -63,7 +65,7 @@ const LIMITS: MigrateLimits = { answerMs: 30_000, workMs: 1_800_000, lockMs: 60_
  *
  * @throws HitzeroError SERVER_UNREACHABLE, WRONG_PASSWORD, ACCESS_REFUSED, DATABASE_MISSING, PERMISSION_DENIED,
  *   READ_ONLY, TLS_REFUSED, POSTGRES_TOO_OLD (all exit code 3); DATABASE_URL_INVALID, SCHEMA_NEWER, MIGRATION_CHANGED,
- *   MIGRATION_FAILED, MIGRATION_BLOCKED, PARTITIONS_INVALID, PARTITIONS_FIXED
+ *   MIGRATION_FAILED, MIGRATION_BLOCKED, RUNS_OPEN, PARTITIONS_INVALID, PARTITIONS_FIXED
  */
 export async function migrate(databaseUrl: string, options: MigrateOptions = {}): Promise<MigrateResult> {
   parseServerUrl(databaseUrl, POSTGRES);
@@ -251,6 +253,17 @@ function migrationFault(error: unknown, file: MigrationFile, { lockMs }: Migrate
       `migration ${file.name} waited ${lockMs / 1_000} s for a lock that another session holds`,
       {
         hint: "Nothing of this migration was kept. End what holds the lock (a long transaction in pg_stat_activity, workers and supervisors of the older release), and migrate again.",
+        exitCode: 3,
+        cause: error,
+      },
+    );
+  }
+  if (sqlstate === RUNS_OPEN) {
+    return new HitzeroError(
+      "RUNS_OPEN",
+      `migration ${file.name} waits until all runs are over: ${error.message}`,
+      {
+        hint: "Nothing of this migration was kept. Let the older release end its runs, or cancel them (`run list` shows them); stop what submits; migrate again.",
         exitCode: 3,
         cause: error,
       },

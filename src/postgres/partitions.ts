@@ -145,6 +145,15 @@ export async function countUnfinishedRuns(database: Queryable): Promise<number> 
   return rows[0]?.count ?? 0;
 }
 
+/** Are term, epoch and offset still what this reader took? Waits for nobody. @throws LeaseLostError */
+export async function compareOffset(client: Queryable, row: PartitionRow): Promise<void> {
+  const { rows } = await client.query(
+    "select 1 from hitzero.partitions where partition = $1 and term = $2 and epoch = $3 and recorded_seq = $4",
+    [row.partition, row.term, row.epoch, row.recorded_seq],
+  );
+  if (rows.length !== 1) throw new LeaseLostError(row.partition);
+}
+
 /** Moves the record on, inside the recording transaction. Compares term, epoch and offset. @throws LeaseLostError */
 export async function moveOffset(
   client: Queryable,

@@ -1,28 +1,7 @@
-/** The statements of the recording transaction. Rows come as one JSON text each, so that outputs pass through unparsed. */
+/** The statements of the recording transaction, but for those of executions and events. Times in ms since 1970. Rows come as one JSON text each. */
 
-import type { ExecutionError } from "../token/journal.ts";
-import { mayNodeBecome, NODE_STATUSES, type NodeStatus, type RunStatus } from "../token/lifecycle.ts";
+import type { RunStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
-
-/** Times in ms since 1970 throughout. */
-export interface ExecutionRecord {
-  runId: string;
-  nodeId: string;
-  scope: string;
-  attempt: number;
-  status: NodeStatus;
-  reason: string | null;
-  workerId: string | null;
-  startedAt: number | null;
-  endedAt: number | null;
-  /** JSON text. */
-  output: string | null;
-  outputBlob: string | null;
-  error: ExecutionError | null;
-  fromNodes: string[];
-  /** Of one that waits for a child run. */
-  childRunId?: string;
-}
 
 /** A run that an execution wants, and waits for. */
 export interface ChildRecord {
@@ -55,18 +34,6 @@ export interface EndedChild extends Row {
   error: { code: string; message: string } | null;
 }
 
-export interface EventRecord {
-  runId: string;
-  seq: number;
-  level: "DEBUG" | "INFO" | "WARN" | "ERROR";
-  eventType: string;
-  nodeId: string | null;
-  scope: string | null;
-  at: number;
-  message: string;
-  data: unknown;
-}
-
 export interface BlobRecord {
   runId: string;
   name: string;
@@ -74,76 +41,6 @@ export interface BlobRecord {
   scope: string;
   /** JSON text. */
   content: string;
-}
-
-/** May an execution with one status on record be given the other? RUNNING again: its worker was lost; WAITING again: a map was looked after. */
-export function isLegal(from: NodeStatus, to: NodeStatus): boolean {
-  const isRepeat = from === to && (from === "RUNNING" || from === "WAITING");
-  return isRepeat || mayNodeBecome(from, to);
-}
-
-const LEGAL_TRANSITIONS = NODE_STATUSES.flatMap((from) =>
-  NODE_STATUSES.filter((to) => isLegal(from, to)).map((to) => `('${from}', '${to}')`),
-).join(", ");
-
-const raw = (text: string | null) => text ?? "null";
-
-/** Writes executions; one row each, moved along legal transitions only. Answers how many rows were written. */
-export async function recordExecutions(
-  client: Queryable,
-  records: readonly ExecutionRecord[],
-): Promise<number> {
-  if (records.length === 0) return 0;
-  const rows = records.map((record) => {
-    const { output, ...plain } = record;
-    return `${JSON.stringify(plain).slice(0, -1)},"output":${raw(output)}}`;
-  });
-  const { rowCount } = await client.query(
-    `insert into hitzero.node_executions as known
-       (run_id, node_id, scope, attempt, retry_count, status, reason, worker_id, started_at, ended_at, output, output_blob, error, from_nodes,
-        child_run_id)
-     select "runId", "nodeId", scope, attempt, greatest(attempt - 1, 0), status, reason, "workerId",
-       to_timestamp("startedAt" / 1000), to_timestamp("endedAt" / 1000), output, "outputBlob", error, "fromNodes",
-       "childRunId"
-     from json_to_recordset($1::json) as new ("runId" uuid, "nodeId" text, scope text, attempt int, status text, reason text,
-       "workerId" text, "startedAt" double precision, "endedAt" double precision, output jsonb, "outputBlob" text, error jsonb,
-       "fromNodes" text[], "childRunId" uuid)
-     on conflict (run_id, node_id, scope) do update set attempt = excluded.attempt, retry_count = excluded.retry_count,
-       status = excluded.status, reason = excluded.reason, worker_id = excluded.worker_id,
-       started_at = case when known.status = 'WAITING' then known.started_at else excluded.started_at end,
-       child_run_id = coalesce(excluded.child_run_id, known.child_run_id),
-       ended_at = excluded.ended_at, output = excluded.output, output_blob = excluded.output_blob, error = excluded.error,
-       from_nodes = excluded.from_nodes
-     where (known.status, excluded.status) in (${LEGAL_TRANSITIONS})`,
-    [`[${rows.join(",")}]`],
-  );
-  return rowCount ?? 0;
-}
-
-export interface StatusOnRecord extends Row {
-  run_id: string;
-  node_id: string;
-  scope: string;
-  status: NodeStatus;
-}
-
-/** Statuses of these executions, as far as they are on record. */
-export async function readNodeStatuses(
-  client: Queryable,
-  records: readonly Pick<ExecutionRecord, "runId" | "nodeId" | "scope">[],
-): Promise<StatusOnRecord[]> {
-  if (records.length === 0) return [];
-  const { rows } = await client.query<StatusOnRecord>(
-    `select e.run_id, e.node_id, e.scope, e.status
-     from unnest($1::uuid[], $2::text[], $3::text[]) as wanted (run_id, node_id, scope)
-     join hitzero.node_executions e using (run_id, node_id, scope)`,
-    [
-      records.map(({ runId }) => runId),
-      records.map(({ nodeId }) => nodeId),
-      records.map(({ scope }) => scope),
-    ],
-  );
-  return rows;
 }
 
 /** Statuses of these runs. */
@@ -157,17 +54,6 @@ export async function readRunStatuses(
     [runIds],
   );
   return new Map(rows.map((row) => [row.run_id, row.status]));
-}
-
-export async function recordEvents(client: Queryable, records: readonly EventRecord[]): Promise<void> {
-  if (records.length === 0) return;
-  await client.query(
-    `insert into hitzero.event_log (run_id, seq, level, event_type, node_id, scope, at, message, data)
-     select "runId", seq, level, "eventType", "nodeId", scope, to_timestamp(at / 1000), message, data
-     from json_to_recordset($1::json) as new ("runId" uuid, seq bigint, level text, "eventType" text, "nodeId" text, scope text,
-       at double precision, message text, data jsonb)`,
-    [JSON.stringify(records)],
-  );
 }
 
 /** Rows of parameters, `($1::uuid, $2::text), …`: large values cross as they are, not escaped within a list or another JSON text. */

@@ -1,5 +1,6 @@
 /** What could not be recorded is set aside, and its run ends. All of it inside a transaction that compares the reader's lease and offset. */
-import type { Queryable, Row } from "./database.ts";
+import type { Connection, Queryable, Row } from "./database.ts";
+import { recordEvents } from "./packed_events.ts";
 import type { PartitionRow } from "./partitions.ts";
 import { commandChildren } from "./record.ts";
 
@@ -48,7 +49,7 @@ export interface EndedRun extends Row {
 
 /** Ends a run as FAILED, unless it is over: its executions and child runs are cancelled. */
 export async function endRefusedRun(
-  client: Queryable,
+  client: Connection,
   partition: number,
   { runId, nodeId, code, reason }: Refusal,
 ): Promise<EndedRun | undefined> {
@@ -71,12 +72,18 @@ export async function endRefusedRun(
      where run_id = $1 and status not in ('COMPLETED', 'FAILED', 'SKIPPED', 'CANCELLED')`,
     [runId],
   );
-  await client.query(
-    `insert into hitzero.event_log (run_id, seq, level, event_type, at, message, data)
-     select $1, coalesce(max(seq), 0) + 1, 'ERROR', 'run_failed', now(), 'the run failed: ' || $2, jsonb_build_object('code', $3::text)
-     from hitzero.event_log where run_id = $1`,
-    [runId, error.message, code],
+  const { rows: last } = await client.query<{ seq: number; at: number }>(
+    `select coalesce(max(last_seq), 0) as seq, floor(extract(epoch from now()) * 1000)::bigint as at
+     from hitzero.events_packed where run_id = $1`,
+    [runId],
   );
+  const { seq, at } = last[0] as { seq: number; at: number };
+  await recordEvents(client, [
+    {
+      ...{ runId, seq: seq + 1, level: "ERROR", eventType: "run_failed", nodeId: null, scope: null, at },
+      ...{ message: `the run failed: ${error.message}`, data: { code } },
+    },
+  ]);
   await commandChildren(client, [{ kind: "cancel", parents: [runId], children: [] }]);
   return rows[0];
 }

@@ -4,6 +4,7 @@ import type { ErrorCause } from "../token/journal.ts";
 import { type NodeStatus, RUN_STATUSES, type RunStatus } from "../token/lifecycle.ts";
 import type { Database, Queryable, Row } from "./database.ts";
 import { dated, momentOf } from "./moments.ts";
+import { LAST_EVENT_AT } from "./packed_events.ts";
 import type { WorkflowVersion } from "./workflows.ts";
 
 export interface NewRun {
@@ -304,8 +305,7 @@ export async function listQuiet(
     `select r.run_id from hitzero.runs r
      where r.partition = $1 and r.status = 'RUNNING' and r.started_at < now() - $2 * interval '1 millisecond'
        and ($3::uuid is null or r.run_id > $3)
-       and coalesce((select e.at from hitzero.event_log e where e.run_id = r.run_id order by e.seq desc limit 1), r.started_at)
-         <= now() - $2 * interval '1 millisecond'
+       and coalesce(${LAST_EVENT_AT}, r.started_at) <= now() - $2 * interval '1 millisecond'
      order by r.run_id limit $4`,
     [partition, quietMs, after, limit],
   );

@@ -350,7 +350,7 @@ describe("a batch", () => {
     for (const id of runIds) last = await journal.append([started(id)]);
     await database.query(
       `create function hitzero.linger() returns trigger language plpgsql as $$ begin perform pg_sleep(3.5); return null; end $$;
-       create trigger linger after insert on hitzero.event_log for each statement execute function hitzero.linger()`,
+       create trigger linger after insert on hitzero.events_packed for each statement execute function hitzero.linger()`,
     );
     await database.query("update hitzero.partitions set lease_expires_at = now() + interval '1 second'");
     journal.pace.most = 200;

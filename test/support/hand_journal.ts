@@ -11,7 +11,7 @@ import { type PartitionRow, takeLease } from "../../src/postgres/partitions.ts";
 import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import type { Partition } from "../../src/redis/partition.ts";
-import { startEngine, type TestEngine } from "./engine.ts";
+import { type EngineOptions, startEngine, type TestEngine } from "./engine.ts";
 
 const LEASE_MS = 600_000;
 
@@ -19,6 +19,7 @@ export interface HandJournal {
   engine: TestEngine;
   connection: RedisConnection;
   partition: Partition;
+  ledger: Ledger;
   recorder: Recorder;
   runs: KnownRuns;
   /** How much the recorders take at a time. */
@@ -34,8 +35,9 @@ export interface HandJournal {
   stop(): Promise<void>;
 }
 
-export async function startHandJournal(): Promise<HandJournal> {
-  const engine = await startEngine({ workers: 0 });
+/** `options`: of workers, if any are to write the journal. */
+export async function startHandJournal(options: EngineOptions = { workers: 0 }): Promise<HandJournal> {
+  const engine = await startEngine(options);
   await engine.supervisor.stop();
   const connection = await RedisConnection.open(engine.settings.redisUrl);
   const partition = engine.partition(connection);
@@ -61,6 +63,7 @@ export async function startHandJournal(): Promise<HandJournal> {
     connection,
     partition,
     pace,
+    ledger: reader.ledger,
     recorder: reader.recorder,
     runs: reader.runs,
     async accept(document, count) {
@@ -90,7 +93,7 @@ export async function startHandJournal(): Promise<HandJournal> {
     },
     async takeOver() {
       reader = await newReader();
-      Object.assign(journal, { recorder: reader.recorder, runs: reader.runs });
+      Object.assign(journal, { ledger: reader.ledger, recorder: reader.recorder, runs: reader.runs });
       await repeatEnds(reader);
     },
     async stop() {

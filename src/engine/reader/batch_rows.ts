@@ -1,5 +1,7 @@
 /** The rows of a batch, as they are gathered: one for each execution, events and changes of state in order, commands to child runs. */
-import type { CommandBelow, EventRecord, ExecutionRecord } from "../../postgres/record.ts";
+import type { EventRecord } from "../../postgres/packed_events.ts";
+import type { CommandBelow } from "../../postgres/record.ts";
+import type { ExecutionRecord } from "../../postgres/record_executions.ts";
 import type { JournalEntry } from "../../token/journal.ts";
 import type { RecordBatch, StateChange } from "./record_types.ts";
 
@@ -31,7 +33,10 @@ export class BatchRows {
   }
 
   execution(record: ExecutionRecord): void {
-    this.#executions.set(executionKey(record.runId, record.nodeId, record.scope), record);
+    const key = executionKey(record.runId, record.nodeId, record.scope);
+    // Where the journal speaks of it twice, nothing is taken for granted.
+    const isFirst = record.isFirst === true && !this.#executions.has(key);
+    this.#executions.set(key, isFirst ? record : { ...record, isFirst });
   }
 
   event(
@@ -42,7 +47,7 @@ export class BatchRows {
     eventType: string,
     node: [string, string] | null,
     message: string,
-    data: object,
+    data: Record<string, unknown>,
   ): void {
     const [nodeId, scope] = node ?? [null, null];
     this.batch.events.push({

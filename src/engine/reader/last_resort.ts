@@ -6,7 +6,7 @@
  * Owns nothing: all of it is part of a transaction of the recorder, which compares term, epoch and offset.
  */
 import { presentable } from "../../base/text.ts";
-import type { Queryable } from "../../postgres/database.ts";
+import type { Connection } from "../../postgres/database.ts";
 import { nodesOnRecord, recordNeverActivated, recordStatistics } from "../../postgres/finals.ts";
 import type { PartitionRow } from "../../postgres/partitions.ts";
 import { endRefusedRun, type Refusal, setAside } from "../../postgres/refusals.ts";
@@ -41,7 +41,7 @@ interface Runs {
  * @throws what is not the fault of an event, as `isAtFault` tells
  */
 export async function writeApart(
-  client: Queryable,
+  client: Connection,
   entry: RawEntry,
   runs: Runs,
   write: (event: JournalEvent) => Promise<boolean>,
@@ -98,7 +98,7 @@ async function refusalOf(
 
 /** Sets these aside and ends their runs. Answers what changed on record. */
 export async function endRefused(
-  client: Queryable,
+  client: Connection,
   row: PartitionRow,
   refusals: readonly Refusal[],
   runs: Runs,

@@ -4,7 +4,7 @@
  *
  * Owns: how far the journal is on record, as far as this reader brought it. A transaction that fails leaves it as it was.
  */
-import type { Database, Queryable } from "../../postgres/database.ts";
+import type { Connection, Database } from "../../postgres/database.ts";
 import { moveOffset, type PartitionRow } from "../../postgres/partitions.ts";
 import { READER_LEASE_MS } from "../limits.ts";
 
@@ -15,7 +15,7 @@ export interface Offset {
 }
 
 /** Writes in one transaction; with it the record reaches `to`, or stays where it is. @throws LeaseLostError */
-export type Commit = <T>(work: (client: Queryable) => Promise<T>, to?: Offset) => Promise<T>;
+export type Commit = <T>(work: (client: Connection) => Promise<T>, to?: Offset) => Promise<T>;
 
 export class Ledger {
   /** The lease under which is written. */

@@ -14,6 +14,7 @@ import {
 } from "../../token/journal.ts";
 import { ARRIVAL, type Letter, OUTCOME, OUTPUT, STATUS } from "../../token/letters.ts";
 import type { IR, IRNode } from "../../workflow/ir/ir.ts";
+import { MOMENT_MS } from "../limits.ts";
 import { childRunId } from "../nodes/child_runs.ts";
 import { BatchRows } from "./batch_rows.ts";
 import { NO_EDGE_TAKEN } from "./final_output.ts";
@@ -126,6 +127,7 @@ class EntryReader {
   ): void {
     const node = nodeOf(ir, step.node);
     const status = FINAL[step.outcome];
+    const duration = detail.ended_at - detail.started_at;
     const blob = output.startsWith(OUTPUT.blob) ? output.slice(1) : null;
     if (blob !== null)
       this.#rows.batch.blobs.push({ runId: step.id, name: blob, nodeId: node.id, scope: step.scope });
@@ -143,8 +145,8 @@ class EntryReader {
       outputBlob: blob,
       error: detail.error ?? null,
       fromNodes: detail.from.map((index) => nodeOf(ir, index).id),
+      isFirst: isFirstWord(step, node, duration),
     });
-    const duration = detail.ended_at - detail.started_at;
     // A map may fail while items of it are under way.
     const buries = status === "FAILED" && node.map_body !== undefined;
     const [level, type, message] = (
@@ -259,14 +261,20 @@ class EntryReader {
     const node = nodeOf(ir, index);
     const reason = origin === undefined ? kind : `${kind}: ${nodeOf(ir, origin).id}`;
     this.#rows.execution({
-      ...NOTHING,
       runId,
       nodeId: node.id,
       scope,
       attempt: 0,
       status: "SKIPPED",
       reason,
+      workerId: null,
+      startedAt: null,
       endedAt: entry.at,
+      output: null,
+      outputBlob: null,
+      error: null,
+      fromNodes: [],
+      isFirst: true,
     });
     this.#rows.event(
       runId,
@@ -455,6 +463,14 @@ function signalMessage(step: Commanded, ir: IR): string {
 /** `arrivals` is empty for a loop that goes round once more. */
 function tookNone({ arrivals }: Finished, { out }: IRNode): boolean {
   return out.length > 0 && arrivals !== "" && !arrivals.includes(ARRIVAL.taken);
+}
+
+/** Types whose executions wait without a worker, which is recorded. */
+const WAITS: ReadonlySet<string> = new Set(["wait", "approval", "signal", "map", "subworkflow"]);
+
+/** Can nothing have been recorded of this execution before: no earlier try or delivery, no note that it runs or waits? */
+function isFirstWord({ attempt, delivery }: Finished, { type }: IRNode, durationMs: number): boolean {
+  return attempt === 1 && delivery === 1 && durationMs < MOMENT_MS && !WAITS.has(type);
 }
 
 function nodeOf(ir: IR, index: number): IRNode {

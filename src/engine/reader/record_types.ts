@@ -1,12 +1,7 @@
 /** What a batch of the journal comes to, before it is written. */
-import type {
-  BlobRecord,
-  ChildRecord,
-  CommandBelow,
-  DeadLetterRecord,
-  EventRecord,
-  ExecutionRecord,
-} from "../../postgres/record.ts";
+import type { EventRecord } from "../../postgres/packed_events.ts";
+import type { BlobRecord, ChildRecord, CommandBelow, DeadLetterRecord } from "../../postgres/record.ts";
+import type { ExecutionRecord } from "../../postgres/record_executions.ts";
 import type { Burial, Withdrawn } from "../../redis/upkeep.ts";
 import type { Step } from "../../token/journal.ts";
 import type { NodeStatus, RunStatus } from "../../token/lifecycle.ts";

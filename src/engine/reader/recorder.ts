@@ -6,8 +6,8 @@
  */
 import type { Log } from "../../base/log.ts";
 import { pause } from "../../base/wait.ts";
-import type { Database, Queryable } from "../../postgres/database.ts";
-import { renewLease } from "../../postgres/partitions.ts";
+import { type Connection, type Database, isDuplicate } from "../../postgres/database.ts";
+import { compareOffset, renewLease } from "../../postgres/partitions.ts";
 import { countLater } from "../../postgres/refusals.ts";
 import type { Partition } from "../../redis/partition.ts";
 import {
@@ -26,7 +26,7 @@ import type { Ledger } from "./ledger.ts";
 import type { Pace } from "./pace.ts";
 import { readEntries } from "./read_entries.ts";
 import { blobsOf, buildRecordBatch } from "./record_batch.ts";
-import { type BlobSource, type Written, writeBatch } from "./write_batch.ts";
+import { type BlobSource, type Way, type Written, writeBatch } from "./write_batch.ts";
 
 /** An entry that fails doubtfully so often, alone, is itself at fault. */
 const DOUBTS = 10;
@@ -127,11 +127,20 @@ export class Recorder {
     const after = await this.#ledger.inTurn(async (commit) => {
       const { entries, findIR, left } = await this.#runs.sort(taken);
       const batch = buildRecordBatch(entries, findIR);
-      const written = await commit(async (client) => {
-        const written = await writeBatch(client, batch, blobs);
-        await countLater(client, countByRun(left));
-        return written;
-      }, last);
+      const write = (way: Way) =>
+        commit(async (client) => {
+          if (way === "compare") await compareOffset(client, this.#ledger.row);
+          const written = await writeBatch(client, batch, blobs, way);
+          await countLater(client, countByRun(left));
+          return written;
+        }, last);
+      const written = await write("copy").catch((error: unknown) => {
+        if (!isDuplicate(error)) throw error;
+        // Something of an execution is on record against expectation; or all of it, and the offset tells that.
+        const facts = { partition: this.#partition.number, seq: last.seq, error: faultText(error) };
+        this.#log.debug(facts, "something of a batch is on record already: it is compared with that");
+        return write("compare");
+      });
       this.#report(last.seq, written);
       return consequencesOf(last.seq, batch, leftOut(left), written);
     });
@@ -148,11 +157,11 @@ export class Recorder {
       : (fault: unknown) => isOwnFault(fault) || isDoubtful(fault);
     return this.#ledger.inTurn(async (commit) => {
       const written: Written[] = [];
-      const write = async (client: Queryable, event: JournalEvent) => {
+      const write = async (client: Connection, event: JournalEvent) => {
         const { entries, findIR, left } = await this.#runs.sort([{ ...raw, events: [event] }]);
         if (left.length > 0) return false;
         const blobs = await this.#blobSource([event]);
-        written.push(await writeBatch(client, buildRecordBatch(entries, findIR), blobs));
+        written.push(await writeBatch(client, buildRecordBatch(entries, findIR), blobs, "compare"));
         return true;
       };
       const { apart, changes } = await commit(async (client) => {

@@ -1,24 +1,33 @@
-/** Writes what a batch comes to, inside the recording transaction. Large values pass through a bounded number of bytes at a time. */
+/**
+ * Writes what a batch comes to, inside the recording transaction. Large values pass through a bounded number of bytes at a time.
+ *
+ * Executions of which nothing can be on record are copied, as that costs least. Should something be on record nevertheless, Postgres refuses
+ * the copy (SQLSTATE 23505) and the transaction is lost: the caller repeats the batch with all of it moved along legal transitions.
+ */
 import { HitzeroError } from "../../base/errors.ts";
 import { partsBySize } from "../../base/parts.ts";
 import { closeCommands } from "../../postgres/commands.ts";
-import type { Queryable } from "../../postgres/database.ts";
+import type { Connection, Queryable } from "../../postgres/database.ts";
 import { nodesOnRecord, recordFinals, recordNeverActivated } from "../../postgres/finals.ts";
+import { recordEvents } from "../../postgres/packed_events.ts";
 import {
   type CommandBelow,
   commandChildren,
-  isLegal,
-  readNodeStatuses,
   readPaused,
   readRunStatuses,
   recordBlobs,
   recordChildren,
   recordDeadLetters,
-  recordEvents,
-  recordExecutions,
   recordStarts,
   recordStatuses,
 } from "../../postgres/record.ts";
+import {
+  canBeCopied,
+  copyExecutions,
+  isLegal,
+  readNodeStatuses,
+  recordExecutions,
+} from "../../postgres/record_executions.ts";
 import { isFinalRunStatus } from "../../token/lifecycle.ts";
 import { PART_BYTES } from "../limits.ts";
 import { executionKey } from "./batch_rows.ts";
@@ -44,15 +53,27 @@ export interface Written {
 /** What stands in the place of a large output that was gone before it was recorded. */
 const LOST = JSON.stringify({ error: { code: "BLOB_LOST", message: "the output was lost" } });
 
+/** How executions are written: those that may be are copied, or each is compared with what is on record. */
+export type Way = "copy" | "compare";
+
 /** @throws what Postgres refuses; HitzeroError FINAL_REFUSED */
-export async function writeBatch(client: Queryable, batch: RecordBatch, blobs: BlobSource): Promise<Written> {
+export async function writeBatch(
+  client: Connection,
+  batch: RecordBatch,
+  blobs: BlobSource,
+  way: Way,
+): Promise<Written> {
+  const isCopied = way === "copy" ? canBeCopied : () => false;
+  const copied = batch.executions.filter(isCopied);
+  const compared = batch.executions.filter((record) => !isCopied(record));
   const changedRuns = batch.changes.flatMap((change) =>
     change.node_id === undefined ? [change.instance_id] : [],
   );
   const runIds = [...new Set([...changedRuns, ...batch.zeroHits.map(({ runId }) => runId)])];
   const runsBefore = await readRunStatuses(client, runIds);
-  const nodesBefore = await readNodeStatuses(client, batch.executions);
-  await recordExecutions(client, batch.executions);
+  const nodesBefore = await readNodeStatuses(client, compared);
+  await copyExecutions(client, copied);
+  await recordExecutions(client, compared);
   await recordEvents(client, batch.events);
   await writeBlobs(client, batch.blobs, blobs);
   await recordStarts(client, batch.starts);
@@ -67,7 +88,7 @@ export async function writeBatch(client: Queryable, batch: RecordBatch, blobs: B
     known.set(executionKey(run_id, node_id, scope), status);
   }
   const illegal = new Set(
-    batch.executions.flatMap(({ runId, nodeId, scope, status }) => {
+    compared.flatMap(({ runId, nodeId, scope, status }) => {
       const key = executionKey(runId, nodeId, scope);
       const before = known.get(key) as (typeof nodesBefore)[number]["status"] | undefined;
       return before === undefined || isLegal(before, status) ? [] : [key];
