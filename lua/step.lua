@@ -25,8 +25,8 @@ local call = { layout = ARGV[1], installation = ARGV[2], epoch = ARGV[3], timeli
 local word = refusal(meta, call)
 if word then return refuse(word) end
 
-local match, sub, concat, format = string.match, string.sub, table.concat, string.format
-local function integer(number) return format('%.0f', number) end
+-- Numbers are written as Lua does it: none has more than 14 digits.
+local match, sub, concat = string.match, string.sub, table.concat
 
 local nonce, worker, take, edges_left, part = call.call, ARGV[7], tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local queues, finished, claims, at = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), 15
@@ -37,7 +37,11 @@ for _ = 1, queues do
 end
 
 local runs, order = {}, {}
-local reply, tokens, journal, queued, released, leased, acknowledged = { 'ok' }, {}, {}, {}, {}, {}, {}
+local reply, tokens, queued, acknowledged = { 'ok' }, {}, {}, {}
+local journal = { 'XADD', KEYS[2], '', 'call', nonce, 'at', ARGV[6] }
+local HEAD = #journal
+local released, leased = { 'ZREM', KEYS[3] }, { 'ZADD', KEYS[3] }
+local lease_until = clock() + tonumber(ARGV[8])
 
 -- The run, with the state of one of its executions; nil: it is not one of those that this script knows.
 local function open(position, generation, field)
@@ -93,7 +97,7 @@ local function join(run, edge, letter, arrived)
   t, n = tonumber(t), tonumber(n)
   if letter == ARRIVAL.taken then t = t + 1 else n = n + 1 end
   arrived[FIELD.arrival .. edge[1]] = letter
-  arrived[FIELD.arrivals .. target] = integer(t) .. ',' .. integer(n) .. ',' .. f .. rest
+  arrived[FIELD.arrivals .. target] = t .. ',' .. n .. ',' .. f .. rest
   return decide(edge[5], edge[4], t, n, tonumber(f))
 end
 
@@ -164,7 +168,7 @@ local function finish(base, position)
     if verdict then
       if not stream[edge[6]] then return false end
       seen[edge[2]] = true
-      fired[#fired + 1] = { node = integer(edge[2]), queue = edge[6], sources = sources, guarded = edge[10] == 1 }
+      fired[#fired + 1] = { node = edge[2], queue = edge[6], sources = sources, guarded = edge[10] == 1 }
     end
   end
   local ends = run.counter - 1 + #fired == 0
@@ -190,20 +194,22 @@ local function finish(base, position)
       take = take - 1
       handed[#handed + 1] = target.node .. (target.queue == queue and '' or '!' .. target.queue)
       tokens[#tokens + 1] = { run, position, target.node, '1', nonce, target.sources, node }
-      leased[#leased + 1] = target.queue .. '|' .. kept
+      leased[#leased + 1], leased[#leased + 2] = lease_until, target.queue .. '|' .. kept
     else
       queued[#queued + 1] = { stream[target.queue], kept }
     end
   end
   put(field, concat({ EXECUTION.completed, item_nonce, '1', concat(handed, ',') }, ':'))
-  local record = ARGV[base + 11] .. ',"q":' .. integer(first_event)
+  local record = ARGV[base + 11] .. ',"q":' .. first_event
   if #activated > 0 then record = record .. ',"activated":[' .. concat(activated, ',') .. ']' end
   if ends then
     run.events, run.status = run.events + 1, STATUS.completed
     record = record .. ',"zero":"' .. STATUS.completed .. '"'
   end
   local detail, output = ARGV[base + 12], ARGV[base + 14]
-  for _, one in ipairs({ EVENT.finished, record .. '}', 'd', detail, 'o', output }) do journal[#journal + 1] = one end
+  local last = #journal
+  journal[last + 1], journal[last + 2], journal[last + 3], journal[last + 4], journal[last + 5], journal[last + 6] =
+    EVENT.finished, record .. '}', 'd', detail, 'o', output
   released[#released + 1] = queue .. '|' .. token .. node .. '||' .. attempt .. '|1|' .. item_nonce
   return true
 end
@@ -222,6 +228,7 @@ local function claim(base, position)
   run.changes[field] = prefix .. worker .. ':' .. sources
   run.cache[field] = run.changes[field]
   tokens[#tokens + 1] = { run, -position, node, attempt, item_nonce, sources, false }
+  leased[#leased + 1] = lease_until
   leased[#leased + 1] = ARGV[base + 6] .. '|' .. ARGV[base + 1] .. node .. '||' .. attempt .. '|1|' .. item_nonce
   acknowledged[#acknowledged + 1] = { KEYS[tonumber(ARGV[base + 7])], ARGV[base + 8] }
   return true
@@ -238,36 +245,34 @@ end
 for _, token in ipairs(tokens) do
   local run, inputs = token[1], inputs_of(token[1], token[6], token[7])
   local count = #reply
-  reply[count + 1], reply[count + 2], reply[count + 3], reply[count + 4] = integer(token[2]), token[3], token[4], token[5]
-  reply[count + 5], reply[count + 6] = token[6], integer(#inputs)
+  reply[count + 1], reply[count + 2], reply[count + 3], reply[count + 4] = token[2] .. '', token[3] .. '', token[4], token[5]
+  reply[count + 5], reply[count + 6] = token[6], #inputs .. ''
   for index, input in ipairs(inputs) do reply[count + 6 + index] = input end
   reply[#reply + 1] = token[7] and '' or get(run, RUN.input)
 end
 
-if #journal > 0 then append_journal(meta, call, KEYS[2], journal) end
+if #journal > HEAD then
+  local seq = meta.seq + 1
+  journal[3] = seq .. '-0'
+  note(journal)
+  note({ 'HSET', KEYS[1], 'seq', seq })
+end
 for _, run in ipairs(order) do
-  local sets = {}
-  for field, value in pairs(run.changes) do
-    sets[#sets + 1] = field
-    sets[#sets + 1] = value
-  end
-  if #sets > 0 then
-    for _, one in ipairs({ RUN.counter, integer(run.counter), RUN.events, integer(run.events), RUN.status, run.status or STATUS.running }) do
-      sets[#sets + 1] = one
+  if next(run.changes) then
+    local sets = { 'HSET', run.key, RUN.counter, run.counter, RUN.events, run.events }
+    if run.status then sets[7], sets[8] = RUN.status, run.status end
+    for field, value in pairs(run.changes) do
+      sets[#sets + 1] = field
+      sets[#sets + 1] = value
     end
-    write_all('HSET', run.key, sets)
+    note(sets)
   end
 end
-for _, one in ipairs(queued) do write('XADD', one[1], '*', 't', one[2]) end
+for _, one in ipairs(queued) do note({ 'XADD', one[1], '*', 't', one[2] }) end
 for _, one in ipairs(acknowledged) do
-  write('XACK', one[1], 'workers', one[2])
-  write('XDEL', one[1], one[2])
+  note({ 'XACK', one[1], 'workers', one[2] })
+  note({ 'XDEL', one[1], one[2] })
 end
-write_all('ZREM', KEYS[3], released)
-local scored, lease_until = {}, integer(clock() + tonumber(ARGV[8]))
-for _, member in ipairs(leased) do
-  scored[#scored + 1] = lease_until
-  scored[#scored + 1] = member
-end
-write_all('ZADD', KEYS[3], scored)
+if #released > 2 then note(released) end
+if #leased > 2 then note(leased) end
 return commit_list(reply)

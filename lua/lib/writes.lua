@@ -26,6 +26,11 @@ local function write(command, key, ...)
   writes[#writes + 1] = one
 end
 
+-- A write as it is to be made, of texts and numbers only.
+local function note(one)
+  if known(one[2], 'key') then writes[#writes + 1] = one end
+end
+
 -- As one write, or as several when there are many values.
 local function write_all(command, key, values)
   for first = 1, #values, VALUES_AT_ONCE do
