@@ -64,8 +64,7 @@ export class Database implements Queryable {
     parseServerUrl(url, POSTGRES);
     this.url = url;
     this.#limitMs = options.limitMs ?? QUERY_LIMIT_MS;
-    const settings = Object.entries(options.settings ?? {});
-    this.#begin = [BEGIN, ...settings.map(([name, value]) => `set local ${name} = '${value}'`)].join("; ");
+    this.#begin = [BEGIN, ...localSettings(options.settings ?? {})].join("; ");
     this.#pool = new pg.Pool({
       connectionString: url,
       max: options.size ?? 4,
@@ -95,12 +94,15 @@ export class Database implements Queryable {
     }
   }
 
-  /** Runs `work` in one transaction; rolls back when it throws. */
-  async transaction<T>(work: (client: Connection) => Promise<T>): Promise<T> {
+  /** Runs `work` in one transaction, with these settings besides its usual ones; rolls back when it throws. */
+  async transaction<T>(
+    work: (client: Connection) => Promise<T>,
+    settings: Readonly<Record<string, string>> = {},
+  ): Promise<T> {
     try {
       return await this.#with(async (client) => {
         try {
-          await client.query(this.#begin);
+          await client.query([this.#begin, ...localSettings(settings)].join("; "));
           const result = await work(client);
           await client.query("commit");
           return result;
@@ -160,6 +162,9 @@ export class Database implements Queryable {
   }
 }
 
+const localSettings = (settings: Readonly<Record<string, string>>) =>
+  Object.entries(settings).map(([name, value]) => `set local ${name} = '${value}'`);
+
 /** Did Postgres refuse the data of this statement (so that repeating it is pointless)? */
 export function isDataFault(error: unknown): boolean {
   const code = (error as { code?: string }).code ?? "";
@@ -174,8 +179,14 @@ export function isDuplicate(error: unknown): boolean {
 /** SQLSTATE of what would be there twice. */
 export const DUPLICATE = "23505";
 
+/** Did a statement wait for a lock for longer than `lock_timeout` (and change nothing)? */
+export function isLockTimeout(error: unknown): boolean {
+  const { code, cause } = error as { code?: string; cause?: { code?: string } };
+  return code === "55P03" || cause?.code === "55P03";
+}
+
 /** Did this statement lose against another transaction (and change nothing)? */
-function isConflict(error: unknown): boolean {
+export function isConflict(error: unknown): boolean {
   return /^40(001|P01)$/.test((error as { code?: string }).code ?? "");
 }
 

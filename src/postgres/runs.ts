@@ -1,88 +1,10 @@
-/** Runs: intent (accepted submissions) and what the record says of them. */
+/** Runs: what the record says of them. */
 import { HitzeroError } from "../base/errors.ts";
 import type { ErrorCause } from "../token/journal.ts";
 import { type NodeStatus, RUN_STATUSES, type RunStatus } from "../token/lifecycle.ts";
-import type { Database, Queryable, Row } from "./database.ts";
+import type { Queryable, Row } from "./database.ts";
 import { dated, momentOf } from "./moments.ts";
 import { LAST_EVENT_AT } from "./packed_events.ts";
-import type { WorkflowVersion } from "./workflows.ts";
-
-export interface NewRun {
-  runId: string;
-  partition: number;
-  /** JSON text. */
-  input: string;
-}
-
-export interface Acceptance {
-  workflow: WorkflowVersion;
-  runs: readonly NewRun[];
-  tags: readonly string[];
-  /** Only with a single run. */
-  idempotencyKey?: string;
-  /** SHA-256 of workflow digest and input; with a key. */
-  inputDigest?: string;
-}
-
-/**
- * Accepts runs: once this returns, each is promised a final status. With a key that was used before, returns the run that
- * the key made. May be repeated with the same runs when its reply was lost.
- * @throws HitzeroError IDEMPOTENCY_CONFLICT when the key came with another workflow or input
- */
-export async function acceptRuns(
-  database: Database,
-  acceptance: Acceptance,
-): Promise<{ runIds: string[]; existing: boolean }> {
-  return database.transaction(async (client) => {
-    const { idempotencyKey } = acceptance;
-    if (idempotencyKey !== undefined) {
-      const known = await claimKey(client, acceptance, idempotencyKey);
-      if (known) return { runIds: [known], existing: true };
-    }
-    const { workflow, runs } = acceptance;
-    await client.query(
-      `insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, idempotency_key)
-       select id, partition, $4, $5, $6, input, $7, $8
-       from unnest($1::uuid[], $2::int[], $3::jsonb[]) as new (id, partition, input)
-       on conflict (run_id) do nothing`,
-      [
-        runs.map((run) => run.runId),
-        runs.map((run) => run.partition),
-        runs.map((run) => run.input),
-        workflow.workflowName,
-        workflow.version,
-        workflow.digest,
-        acceptance.tags,
-        idempotencyKey ?? null,
-      ],
-    );
-    return { runIds: runs.map((run) => run.runId), existing: false };
-  });
-}
-
-async function claimKey(client: Queryable, acceptance: Acceptance, key: string): Promise<string | undefined> {
-  const inserted = await client.query(
-    `insert into hitzero.idempotency_keys (idempotency_key, input_digest, run_id) values ($1, $2, $3)
-     on conflict (idempotency_key) do nothing`,
-    [key, acceptance.inputDigest, acceptance.runs[0]?.runId],
-  );
-  if (inserted.rowCount === 1) return undefined;
-  const { rows } = await client.query<{ run_id: string; input_digest: string }>(
-    "select run_id, input_digest from hitzero.idempotency_keys where idempotency_key = $1",
-    [key],
-  );
-  const existing = rows[0];
-  // This very run: its acceptance is repeated.
-  if (existing?.run_id === acceptance.runs[0]?.runId) return undefined;
-  if (existing && existing.input_digest === acceptance.inputDigest) return existing.run_id;
-  throw new HitzeroError(
-    "IDEMPOTENCY_CONFLICT",
-    `idempotency key ${key} was used with another workflow or input`,
-    {
-      hint: "Use another key, or submit exactly what was submitted first.",
-    },
-  );
-}
 
 /** A run as the record has it. Times are ISO 8601. */
 export interface RunRow extends Row {

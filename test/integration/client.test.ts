@@ -119,6 +119,28 @@ test("a whole run: register, submit, wait with changes, list, nodes, events", as
   expect((await client.listRuns({ tag: "library" })).map(({ run_id }) => run_id)).toEqual([runId]);
 });
 
+test("1,000 runs that two clients submit at once end once each", async () => {
+  const other = await Client.connect(settings);
+  const workflow = await client.register({ name: "at_once", nodes: [call("twice", "double")], edges: [] });
+  const calls = Array.from({ length: 1_000 }, (_none, value) =>
+    (value % 2 === 0 ? client : other).submit(workflow, { input: { value } }),
+  );
+  const runIds = (await Promise.all(calls)).flatMap((submission) => submission.runIds);
+  expect(new Set(runIds).size).toBe(1_000);
+  expect(await client.waitAll(runIds)).toEqual({ COMPLETED: 1_000 });
+  const outputs: unknown[] = [];
+  for await (const { output } of client.listResults(runIds)) outputs.push(output);
+  expect(outputs).toEqual(runIds.map((_id, value) => ({ value: 2 * value })));
+  const pool = new Database(settings.databaseUrl);
+  const { rows } = await pool.query(
+    `select count(*) as runs, sum(e.executions) as executions, min(e.executions) as least
+     from hitzero.runs r, lateral (select count(*) as executions from hitzero.node_executions where run_id = r.run_id) e
+     where workflow_name = 'at_once'`,
+  );
+  expect(rows).toEqual([{ runs: 1_000, executions: 1_000, least: 1 }]);
+  await Promise.all([pool.close(), other.close()]);
+});
+
 test("cancel, pause and resume; a run that is over refuses them", async () => {
   const workflow = await client.register({ name: "gated", nodes: [call("gate", "gate")], edges: [] });
   const begin = async () => {

@@ -10,9 +10,9 @@ import { Client, type RegisteredWorkflow, type Submission } from "../../src/engi
 import { Supervisor } from "../../src/engine/reader/supervisor.ts";
 import { Worker } from "../../src/engine/worker/worker.ts";
 import { startPostgresServer } from "../../src/local/postgres_server.ts";
+import { acceptRuns } from "../../src/postgres/accept_runs.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { migrate } from "../../src/postgres/migrate.ts";
-import { acceptRuns } from "../../src/postgres/runs.ts";
 import { createEmptyDatabase, createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { startPooler } from "../support/pooler.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
@@ -284,12 +284,12 @@ describe("what is submitted", () => {
   });
 
   test("is accepted once, also when its acceptance is repeated as the reply was lost", async () => {
-    const run = { runId: uuidv7(), partition: 0, input: "1" };
-    const acceptance = { workflow, tags: [], runs: [run], idempotencyKey: "k", inputDigest: "d" };
+    const run = { runId: uuidv7(), partition: 0 };
+    const acceptance = { workflow, tags: [], input: "1", runs: [run], idempotencyKey: "k", inputDigest: "d" };
     for (let times = 0; times < 2; times += 1)
-      expect(await acceptRuns(sql, acceptance)).toEqual({ runIds: [run.runId], existing: false });
+      expect(await acceptRuns(sql, [acceptance])).toEqual([{ runIds: [run.runId], existing: false }]);
     const other = { ...acceptance, runs: [{ ...run, runId: uuidv7() }] };
-    expect(await acceptRuns(sql, other)).toEqual({ runIds: [run.runId], existing: true });
+    expect(await acceptRuns(sql, [other])).toEqual([{ runIds: [run.runId], existing: true }]);
     expect(await partitionsOfRuns()).toEqual([0]);
   });
 });

@@ -6,9 +6,9 @@ import type { StateChange } from "../../src/engine/reader/record_types.ts";
 import { Supervisor } from "../../src/engine/reader/supervisor.ts";
 import { Worker } from "../../src/engine/worker/worker.ts";
 import { handlersOf } from "../../src/handlers/load.ts";
+import { acceptRuns } from "../../src/postgres/accept_runs.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { listPartitions, moveOffset, takeLease } from "../../src/postgres/partitions.ts";
-import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys, stateChannel } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
@@ -53,11 +53,8 @@ describe("accepted runs", () => {
     const workflow = await engine.client.register(chain("noop", "noop"));
     const runId = crypto.randomUUID();
     // What a submitter leaves behind that dies right after its commit.
-    await acceptRuns(engine.database, {
-      workflow,
-      runs: [{ runId, partition: 0, input: '{"n":1}' }],
-      tags: [],
-    });
+    const runs = [{ runId, partition: 0 }];
+    await acceptRuns(engine.database, [{ workflow, runs, input: '{"n":1}', tags: [] }]);
     expect((await engine.client.wait(runId)).status).toBe("COMPLETED");
   });
 
@@ -69,9 +66,8 @@ describe("accepted runs", () => {
     const runs = Array.from({ length: RUNS }, () => ({
       runId: crypto.randomUUID(),
       partition: 0,
-      input: "{}",
     }));
-    await acceptRuns(engine.database, { workflow, runs, tags: [] });
+    await acceptRuns(engine.database, [{ workflow, runs, input: "{}", tags: [] }]);
     const signal = withinLimit();
     const runIds = runs.map(({ runId }) => runId);
     expect(await engine.client.waitAll(runIds, { signal })).toEqual({ COMPLETED: RUNS });
@@ -120,11 +116,9 @@ describe("Redis", () => {
     const connection = await RedisConnection.open(redis.url);
     await connection.redis.config("SET", "maxmemory", "1");
     const accepted = crypto.randomUUID();
-    await acceptRuns(engine.database, {
-      workflow: await engine.client.register(chain("noop")),
-      runs: [{ runId: accepted, partition: 0, input: "{}" }],
-      tags: [],
-    });
+    const plain = await engine.client.register(chain("noop"));
+    const runs = [{ runId: accepted, partition: 0 }];
+    await acceptRuns(engine.database, [{ workflow: plain, runs, input: "{}", tags: [] }]);
     // Old enough for the reader, which finds it in each of its rounds.
     await engine.database.query(
       "update hitzero.runs set submitted_at = submitted_at - interval '1 minute' where run_id = $1",

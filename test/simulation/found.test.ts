@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { LIMITS } from "../../src/engine/limits.ts";
 import type { HandlerContext } from "../../src/index.ts";
-import { acceptRuns } from "../../src/postgres/runs.ts";
+import { acceptRuns } from "../../src/postgres/accept_runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { controlChannel } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
@@ -99,7 +99,7 @@ test("a run that is cancelled before it started is final, and the partition's re
   });
   const runId = crypto.randomUUID();
   // What a submitter leaves behind that dies right after its commit.
-  await acceptRuns(database, { workflow, runs: [{ runId, partition: 0, input: "{}" }], tags: [] });
+  await acceptRuns(database, [{ workflow, runs: [{ runId, partition: 0 }], input: "{}", tags: [] }]);
   await client.cancel(runId);
   expect(await client.waitAll([runId], { signal: withinLimit() })).toEqual({ CANCELLED: 1 });
   const { runIds } = await client.submit(workflow, {});
@@ -117,7 +117,7 @@ test("an accepted run that never started is started while others keep the reader
     edges: ids.slice(1).map((to, index) => ({ from: ids[index], to })),
   });
   const runId = crypto.randomUUID();
-  await acceptRuns(database, { workflow, runs: [{ runId, partition: 0, input: "{}" }], tags: [] });
+  await acceptRuns(database, [{ workflow, runs: [{ runId, partition: 0 }], input: "{}", tags: [] }]);
   let over = false;
   const keepBusy = async (): Promise<void> => {
     while (!over) {

@@ -7,8 +7,8 @@ import { type Pace, startingPace } from "../../src/engine/reader/pace.ts";
 import { Recorder } from "../../src/engine/reader/recorder.ts";
 import { RunEnds } from "../../src/engine/reader/run_ends.ts";
 import { repeatEnds } from "../../src/engine/reader/take_over.ts";
+import { acceptRuns } from "../../src/postgres/accept_runs.ts";
 import { type PartitionRow, takeLease } from "../../src/postgres/partitions.ts";
-import { acceptRuns } from "../../src/postgres/runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import type { Partition } from "../../src/redis/partition.ts";
 import { type EngineOptions, startEngine, type TestEngine } from "./engine.ts";
@@ -71,9 +71,8 @@ export async function startHandJournal(options: EngineOptions = { workers: 0 }):
       const runs = Array.from({ length: count }, () => ({
         runId: crypto.randomUUID(),
         partition: 0,
-        input: '{"n":1}',
       }));
-      await acceptRuns(engine.database, { workflow, runs, tags: [] });
+      await acceptRuns(engine.database, [{ workflow, runs, input: '{"n":1}', tags: [] }]);
       return runs.map(({ runId }) => runId);
     },
     async append(events, head) {

@@ -1,21 +1,8 @@
 /** The client: submits runs, waits for them, reads what the record says. */
-import { createHash } from "node:crypto";
-import { v7 as uuidv7, validate } from "uuid";
-import { z } from "zod";
-import { type Fault, HitzeroError } from "../../base/errors.ts";
-import { encodeJson } from "../../base/json.ts";
-import { createLog, type Log } from "../../base/log.ts";
-import { Bell, pause } from "../../base/wait.ts";
+import { v7 as uuidv7 } from "uuid";
+import { commandEffect, type SignalContent, type UserCommand } from "../../postgres/commands.ts";
+import type { Queryable } from "../../postgres/database.ts";
 import {
-  acceptCommand,
-  commandEffect,
-  commandOutcome,
-  type SignalContent,
-  type UserCommand,
-} from "../../postgres/commands.ts";
-import { Database, type Queryable } from "../../postgres/database.ts";
-import {
-  acceptRedrive,
   type DeadLetterFilter,
   type DeadLetterId,
   type DeadLetterRow,
@@ -30,14 +17,9 @@ import {
   listStarts,
   type StartRow,
 } from "../../postgres/events.ts";
-import { listOpen, listPartitions, readInstallation } from "../../postgres/partitions.ts";
 import { countLive, type LiveProcesses } from "../../postgres/registry.ts";
 import {
-  acceptRuns,
-  countFinal,
-  countNodes,
   getRun,
-  listFirst,
   listNodes,
   listResults,
   listRuns,
@@ -55,141 +37,54 @@ import {
   type WorkflowRow,
   type WorkflowVersion,
 } from "../../postgres/workflows.ts";
-import { RedisAwayError, RedisConnection } from "../../redis/connection.ts";
-import { stateChannel } from "../../redis/keys.ts";
-import { FenceError, Partition } from "../../redis/partition.ts";
-import { refuseMissingRights } from "../../redis/rights.ts";
-import { nudgeReader } from "../../redis/upkeep.ts";
-import { isFinalRunStatus, type NodeStatus } from "../../token/lifecycle.ts";
 import { type CompileOptions, compile } from "../../workflow/compile/compile.ts";
 import { functionsOf } from "../../workflow/ir/function_of.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
-import { checkTags, checkText, TEXT_LIMITS } from "../checked_texts.ts";
-import { LIMITS, type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "../limits.ts";
-import { checkSignal } from "../nodes/signals.ts";
+import type { Limits } from "../limits.ts";
 import type { StateChange } from "../reader/record_types.ts";
-import { checkOptions } from "../settings.ts";
-import { startRuns } from "../start_run.ts";
 import { findUnserved, findWaiting, type Unserved, type WaitingNode } from "../unserved.ts";
-import { whileAway } from "../while_away.ts";
-import { encodeInput } from "./input.ts";
+import { Acceptor } from "./acceptor.ts";
+import { giveCommand, giveSignal } from "./commands.ts";
+import { type ClientOptions, type Connections, connect } from "./connections.ts";
+import { type NodeSummary, summarizeNodes } from "./node_summary.ts";
+import {
+  GROUP_LIMITS,
+  type RegisteredWorkflow,
+  redriveRun,
+  type Submission,
+  type SubmitOptions,
+  submitRuns,
+} from "./submit.ts";
+import { waitForCommand, waitForRun, waitForRuns } from "./waiting.ts";
 
-export interface ClientOptions {
-  redisUrl: string;
-  databaseUrl: string;
-  /** Default `hitzero`. */
-  namespace?: string;
-  log?: Log;
-  /** Told when Postgres goes away during a call, which waits for it. */
-  onAway?: (error: HitzeroError) => void;
-  /** Aborted: no call waits any more for a server that is away. */
-  signal?: AbortSignal;
-}
+export type { ClientOptions, NodeSummary, RegisteredWorkflow, Submission, SubmitOptions };
 
-/** A workflow that can be submitted. */
-export interface RegisteredWorkflow extends WorkflowVersion {
-  ir: IR;
-  /** What the compiler found worth a word. */
-  warnings: readonly Fault[];
-}
-
-export interface SubmitOptions {
-  input?: unknown;
-  /** Runs to make of it. Default 1. */
-  count?: number;
-  tags?: readonly string[];
-  /** The same key again answers the run that it made; with another workflow or input it is refused. */
-  idempotencyKey?: string;
-}
-
-export interface Submission {
-  runIds: string[];
-  /** The idempotency key was known: these runs were made before. */
-  existing: boolean;
-  /** Accepted runs that could not be started at once; the supervisor starts them. */
-  waiting: number;
-}
-
-/** Runs accepted in one transaction. */
-const ACCEPT_BATCH = 1_000;
-/** Largest `count`. */
-const MAX_COUNT = 100_000;
+/** Results that are read together. */
 const RESULTS_AT_ONCE = 50;
-/** A call waits for Postgres for so long: a restart takes seconds, a failover of a managed one up to two minutes. */
-const AWAY_LIMIT_MS = 150_000;
-
-const stateChange: z.ZodType<StateChange> = z.looseObject({
-  instance_id: z.string(),
-  node_id: z.string().optional(),
-  scope: z.string().optional(),
-  previous_state: z.string(),
-  new_state: z.string(),
-  reason: z.string().nullable(),
-  timestamp: z.string(),
-  duration_ms: z.number().optional(),
-}) as never;
-
-/** What `summarizeNodes` answers. */
-export interface NodeSummary {
-  rows: NodeExecutionRow[];
-  counts: ReadonlyMap<string, Partial<Record<NodeStatus, number>>>;
-}
 
 export class Client {
-  readonly #database: Database;
-  /** The same for single statements, each of which may be repeated. */
-  readonly #record: Queryable;
-  readonly #whileAway: <T>(call: () => Promise<T>) => Promise<T>;
-  readonly #closed = new AbortController();
-  readonly #redis: RedisConnection;
-  readonly #partitions: readonly Partition[];
-  readonly #log: Log;
+  readonly #connections: Connections;
+  readonly #acceptor: Acceptor;
 
-  private constructor(
-    database: Database,
-    redis: RedisConnection,
-    partitions: readonly Partition[],
-    options: ClientOptions,
-  ) {
-    this.#database = database;
-    this.#redis = redis;
-    this.#partitions = partitions;
-    this.#log = options.log ?? createLog("silent");
-    const { onAway, signal } = options;
-    signal?.addEventListener("abort", () => this.#closed.abort(), { once: true });
-    const waiting = { signal: this.#closed.signal, limitMs: AWAY_LIMIT_MS, ...(onAway ? { onAway } : {}) };
-    this.#whileAway = (call) => whileAway(waiting, call);
-    this.#record = { query: (sql, values) => this.#whileAway(() => database.query(sql, values)) };
+  private constructor(connections: Connections) {
+    this.#connections = connections;
+    this.#acceptor = new Acceptor(connections, GROUP_LIMITS);
   }
 
   /** Connects. @throws HitzeroError BAD_NAMESPACE; another (exit code 3) when a server cannot be used */
-  static async connect(options: ClientOptions, limits: Limits = LIMITS): Promise<Client> {
-    checkOptions(options);
-    const { namespace = "hitzero" } = options;
-    const database = new Database(options.databaseUrl);
-    let redis: RedisConnection | undefined;
-    try {
-      const numbers = await listPartitions(database);
-      redis = await RedisConnection.open(options.redisUrl);
-      await refuseMissingRights(redis, namespace);
-      const installation = await readInstallation(database);
-      const connection = redis;
-      const partitions = numbers.map(
-        (number) => new Partition(connection, namespace, number, installation, limits),
-      );
-      for (const partition of partitions) await partition.checkOwner();
-      return new Client(database, connection, partitions, options);
-    } catch (error) {
-      redis?.close();
-      await database.close();
-      throw error;
-    }
+  static async connect(options: ClientOptions, limits?: Limits): Promise<Client> {
+    return new Client(await connect(options, limits));
+  }
+
+  get #record(): Queryable {
+    return this.#connections.record;
   }
 
   /** Compiles and registers a workflow file (or IR). @throws InvalidInputError with all faults */
   async register(document: unknown, options?: CompileOptions): Promise<RegisteredWorkflow> {
     const { ir, digest, warnings } = compile(document, options);
-    const version = await this.#whileAway(() => registerVersion(this.#database, ir, digest, document));
+    const { database, whileAway } = this.#connections;
+    const version = await whileAway(() => registerVersion(database, ir, digest, document));
     return { ...version, ir, warnings };
   }
 
@@ -206,9 +101,8 @@ export class Client {
     { workflowName, version }: Pick<WorkflowVersion, "workflowName" | "version">,
     options: { first?: boolean } = {},
   ): Promise<number | null> {
-    return this.#whileAway(() =>
-      activateVersion(this.#database, workflowName, version, options.first === true),
-    );
+    const { database, whileAway } = this.#connections;
+    return whileAway(() => activateVersion(database, workflowName, version, options.first === true));
   }
 
   /** The registered workflows by name. */
@@ -224,7 +118,7 @@ export class Client {
 
   /** Executions of a run that wait for a worker, since no live one reads their queue or offers their function. */
   async waitingForWorkers(run: Pick<RunRow, "run_id" | "partition">, ir: IR): Promise<WaitingNode[]> {
-    const partition = this.#partitions.find(({ number }) => number === run.partition);
+    const partition = this.#connections.partition(run.partition);
     if (!partition) return [];
     return findWaiting(partition, await this.unserved(ir), async () => ir, { runId: run.run_id });
   }
@@ -234,75 +128,13 @@ export class Client {
   }
 
   /**
-   * Submits runs. When this returns they are in Postgres and will reach a final status.
-   * @throws HitzeroError BAD_COUNT, IDEMPOTENCY_CONFLICT, PARTITION_CLOSED, or for an input that the workflow does not accept
+   * Submits runs. When this returns they are in Postgres and will reach a final status. Calls that are under way at the same time share a
+   * transaction; each is answered for itself.
+   * @throws HitzeroError BAD_COUNT, BAD_TEXT, IDEMPOTENCY_CONFLICT, PARTITION_CLOSED, or for an input that the workflow does not accept;
+   *   SUBMIT_UNKNOWN when Postgres went away and did not come back: the run may be accepted
    */
-  async submit(workflow: RegisteredWorkflow, options: SubmitOptions = {}): Promise<Submission> {
-    const { count = 1, idempotencyKey, tags = [] } = options;
-    if (!Number.isInteger(count) || count < 1 || count > MAX_COUNT) {
-      throw new HitzeroError("BAD_COUNT", `the count must be a whole number from 1 to ${MAX_COUNT}`, {
-        hint: "Submit more runs in several calls.",
-      });
-    }
-    if (idempotencyKey !== undefined && count > 1) {
-      throw new HitzeroError("BAD_COUNT", "an idempotency key stands for one run", {
-        hint: "Leave out one of the two.",
-      });
-    }
-    checkTags(tags);
-    if (idempotencyKey !== undefined)
-      checkText("the idempotency key", idempotencyKey, TEXT_LIMITS.idempotencyKey);
-    const input = encodeInput(workflow.ir, options.input);
-    const submission: Submission = { runIds: [], existing: false, waiting: 0 };
-    for (let first = 0; first < count; first += ACCEPT_BATCH) {
-      const epochs = await listOpen(
-        this.#record,
-        this.#partitions.map(({ number }) => number),
-      );
-      const size = Math.min(ACCEPT_BATCH, count - first);
-      const runs = Array.from({ length: size }, () => newRun(input, [...epochs.keys()]));
-      const acceptance = {
-        workflow,
-        runs,
-        tags,
-        ...(idempotencyKey === undefined
-          ? {}
-          : { idempotencyKey, inputDigest: digestOfInput(workflow.digest, input) }),
-      };
-      const accepted = await this.#whileAway(() => acceptRuns(this.#database, acceptance));
-      submission.runIds.push(...accepted.runIds);
-      submission.existing = accepted.existing;
-      if (!accepted.existing) submission.waiting += await this.#startAll(workflow, runs, epochs);
-    }
-    return submission;
-  }
-
-  /** Starts accepted runs; answers how many are left to the supervisor. */
-  async #startAll(
-    { ir, digest }: Pick<RegisteredWorkflow, "ir" | "digest">,
-    runs: readonly { runId: string; partition: number; input: string }[],
-    epochs: ReadonlyMap<number, string>,
-  ): Promise<number> {
-    const waiting = await Promise.all(
-      this.#partitions.map(async (partition) => {
-        const mine = runs.filter((run) => run.partition === partition.number);
-        const items = mine.map(({ runId, input }) => ({ runId, generation: 1, digest, ir, input }));
-        try {
-          const answers = await startRuns(partition, epochs.get(partition.number) ?? "0", items);
-          return answers.filter((answer) => answer !== "started" && answer !== "exists" && answer !== "gone")
-            .length;
-        } catch (error) {
-          // The runs are accepted: that they do not start now is no failure of the submit.
-          const expected = error instanceof FenceError || error instanceof RedisAwayError;
-          this.#log[expected ? "debug" : "warn"](
-            { runs: mine.length, first: mine[0]?.runId, error: String(error) },
-            "the supervisor will start these runs",
-          );
-          return mine.length;
-        }
-      }),
-    );
-    return waiting.reduce((total, count) => total + count, 0);
+  submit(workflow: RegisteredWorkflow, options: SubmitOptions = {}): Promise<Submission> {
+    return submitRuns(this.#acceptor, workflow, options);
   }
 
   /**
@@ -314,7 +146,7 @@ export class Client {
     kind: Exclude<UserCommand, "signal">,
     commandId: string = uuidv7(),
   ): Promise<{ commandId: string }> {
-    return this.#command(runId, { kind, commandId });
+    return giveCommand(this.#connections, runId, { kind, commandId });
   }
 
   /**
@@ -327,41 +159,7 @@ export class Client {
     signal: SignalContent,
     signalId: string = uuidv7(),
   ): Promise<{ commandId: string }> {
-    checkText("the signal's name", signal.name, TEXT_LIMITS.signal);
-    if (signal.by !== undefined) checkText("by", signal.by, TEXT_LIMITS.by);
-    if (signal.scope !== undefined) checkText("the scope", signal.scope, TEXT_LIMITS.scope, true);
-    if (!validate(signalId))
-      throw new HitzeroError("BAD_TEXT", "the signal's id is no UUID", {
-        hint: "Leave it out, or give a UUID.",
-      });
-    const { workflow_name, workflow_version } = await this.getRun(runId);
-    const { ir } = await findVersion(this.#record, workflow_name, workflow_version);
-    encodeJson(signal.payload, {
-      maxBytes: MAX_INPUT_BYTES,
-      maxDepth: MAX_JSON_DEPTH,
-      what: `the payload of signal ${signal.name}`,
-    });
-    checkSignal(ir, signal);
-    return this.#command(runId, { kind: "signal", commandId: signalId, signal });
-  }
-
-  async #command(
-    runId: string,
-    command: { kind: UserCommand; commandId: string; signal?: SignalContent },
-  ): Promise<{ commandId: string }> {
-    const run = await this.getRun(runId);
-    if (isFinalRunStatus(run.status)) {
-      // Given again under its id after it took effect, as by somebody who did not hear the answer.
-      if ((await commandOutcome(this.#record, command.commandId)) === "applied") return command;
-      throw new HitzeroError("RUN_FINAL", `run ${runId} is over: it is ${run.status}`, {
-        hint: "A final status never changes.",
-      });
-    }
-    await acceptCommand(this.#record, { ...command, runId, partition: run.partition });
-    const partition = this.#partitions.find(({ number }) => number === run.partition);
-    // The reader finds the row by itself within a second; this only saves the wait.
-    if (partition) await nudgeReader(partition).catch(() => {});
-    return { commandId: command.commandId };
+    return giveSignal(this.#connections, runId, signal, signalId);
   }
 
   /** Cancels a run: what waits is CANCELLED, what runs is told to stop, what completed is kept. See `command`. */
@@ -384,11 +182,7 @@ export class Client {
     commandId: string,
     options: { signal?: AbortSignal; pollMs?: number } = {},
   ): Promise<string | undefined> {
-    for (;;) {
-      const outcome = await commandOutcome(this.#record, commandId);
-      if (outcome !== undefined || options.signal?.aborted) return outcome;
-      await pause(options.pollMs ?? 50, options.signal);
-    }
+    return waitForCommand(this.#connections, commandId, options);
   }
 
   /** What a command that took effect did, in words: to whom a signal was given, or that it is kept. */
@@ -421,20 +215,7 @@ export class Client {
    * without outputs; with them how many each node has in each status.
    */
   async summarizeNodes(runId: string, most: number): Promise<NodeSummary> {
-    const counts = await countNodes(this.#record, runId);
-    const total = (id: string) => Object.values(counts.get(id) ?? {}).reduce((sum, count) => sum + count, 0);
-    const ids = [...counts.keys()];
-    const few = { outputs: false, nodeIds: ids.filter((id) => total(id) <= most) };
-    const rows = [
-      ...(await listNodes(this.#record, runId, few)),
-      ...(await listFirst(
-        this.#record,
-        runId,
-        ids.filter((id) => total(id) > most),
-      )),
-    ];
-    const timeOf = ({ started_at, ended_at }: NodeExecutionRow) => (started_at ?? ended_at)?.getTime() ?? 0;
-    return { rows: rows.sort((a, b) => timeOf(a) - timeOf(b)), counts };
+    return summarizeNodes(this.#connections, runId, most);
   }
 
   /** Events of a run in order. Starts of executions are not among them: see `listStarts`. */
@@ -462,21 +243,12 @@ export class Client {
    * @throws HitzeroError DEAD_LETTER_NOT_FOUND, DEAD_LETTER_DECIDED
    */
   async redrive(id: DeadLetterId): Promise<{ runId: string; openBesides: number }> {
-    const open = await listOpen(
-      this.#record,
-      this.#partitions.map(({ number }) => number),
-    );
-    const { runId, partition } = newRun("", [...open.keys()]);
-    const accepted = await acceptRedrive(this.#database, id, { runId, partition });
-    const { workflowName, workflowVersion, digest, input, epoch, openBesides } = accepted;
-    const { ir } = await findVersion(this.#record, workflowName, workflowVersion);
-    await this.#startAll({ ir, digest }, [{ runId, partition, input }], new Map([[partition, epoch]]));
-    return { runId, openBesides };
+    return redriveRun(this.#connections, id);
   }
 
   /** Decides that nothing is to be done about a dead letter. @throws HitzeroError DEAD_LETTER_NOT_FOUND, DEAD_LETTER_DECIDED */
   discard(id: DeadLetterId): Promise<void> {
-    return discardDeadLetter(this.#database, id);
+    return discardDeadLetter(this.#connections.database, id);
   }
 
   /**
@@ -487,38 +259,7 @@ export class Client {
     runId: string,
     options: { onChange?: (change: StateChange) => void; signal?: AbortSignal } = {},
   ): Promise<RunRow> {
-    const bell = new Bell();
-    const listener = await this.#hear(runId, (change) => {
-      options.onChange?.(change);
-      if (change.node_id === undefined) bell.ring();
-    });
-    try {
-      for (;;) {
-        const run = await this.getRun(runId);
-        if (isFinalRunStatus(run.status) || options.signal?.aborted) return run;
-        // The record is the truth; the announcement only saves waiting.
-        await bell.rungWithin(1_000, options.signal);
-      }
-    } finally {
-      listener?.close();
-    }
-  }
-
-  /** Hears of a run's changes, on a connection of its own; undefined while Redis is away. */
-  async #hear(runId: string, hear: (change: StateChange) => void): Promise<RedisConnection | undefined> {
-    let listener: RedisConnection | undefined;
-    try {
-      listener = await this.#redis.duplicate();
-      await listener.subscribe(stateChannel(runId), (message) => {
-        const change = stateChange.safeParse(JSON.parse(message));
-        if (change.success) hear(change.data);
-      });
-      return listener;
-    } catch (error) {
-      listener?.close();
-      if ((error as HitzeroError).exitCode === 3) return undefined;
-      throw error;
-    }
+    return waitForRun(this.#connections, runId, options);
   }
 
   /** Waits until all of these runs are final; answers how many ended in each status. */
@@ -526,27 +267,10 @@ export class Client {
     runIds: readonly string[],
     options: { onProgress?: (final: number) => void; signal?: AbortSignal; pollMs?: number } = {},
   ): Promise<Record<string, number>> {
-    for (;;) {
-      const counts = await countFinal(this.#record, runIds);
-      const final = Object.values(counts).reduce((total, count) => total + count, 0);
-      options.onProgress?.(final);
-      if (final === runIds.length || options.signal?.aborted) return counts;
-      await pause(options.pollMs ?? 100, options.signal);
-    }
+    return waitForRuns(this.#connections, runIds, options);
   }
 
-  async close(): Promise<void> {
-    this.#closed.abort();
-    this.#redis.close();
-    await this.#database.close();
+  close(): Promise<void> {
+    return this.#connections.close();
   }
-}
-
-function newRun(input: string, partitions: readonly number[]) {
-  const partition = partitions[Math.floor(Math.random() * partitions.length)] as number;
-  return { runId: uuidv7(), partition, input };
-}
-
-function digestOfInput(irDigest: string, input: string): string {
-  return createHash("sha256").update(irDigest).update("\n").update(input).digest("hex");
 }
