@@ -94,14 +94,10 @@ const EXECUTORS: Partial<Record<NodeType, NodeExecutor>> = {
 };
 
 /**
- * Performs one execution; the result is the node's output. Throws what the handler throws.
+ * Performs one execution; the result is the node's output, or a promise of it. Throws what the handler throws.
  * @param connections what `http` nodes go over; absent, each has its own
  */
-export async function performNode(
-  execution: Execution,
-  handlers: Handlers,
-  connections?: HttpConnections,
-): Promise<unknown> {
+export function callNode(execution: Execution, handlers: Handlers, connections?: HttpConnections): unknown {
   const executor = EXECUTORS[execution.node.type];
   if (!executor)
     throw new HitzeroError("NOT_SUPPORTED_YET", `node type ${execution.node.type} is not supported yet`);

@@ -69,6 +69,8 @@ const token = z.object({
   nonce: z.string(),
   /** Handed over: position of the finished item that led here. */
   after: z.number().optional(),
+  /** Claimed: position of the claim that it answers; known when the parts of a call are put together (`applyCall`). */
+  claim: z.number().optional(),
   sources: z.array(z.number()).default([]),
   /** A wide join: the worker finds its sources and their outputs in the run's state. */
   wide: z.boolean().optional(),

@@ -209,6 +209,8 @@ export async function applyCall(
   };
   const addTokens = (part: Part, tokens: readonly HandedToken[], more: readonly string[]) => {
     const offset = payloads.length;
+    // Each claim that is to run brings its token, in their order.
+    const claimed = part.claims.filter((index) => reply.claims[index]?.word === "run");
     const moved = (position: number) => (position > 0 ? position + offset : position);
     for (const token of tokens) {
       token.inputs = token.inputs.map(moved);
@@ -216,6 +218,7 @@ export async function applyCall(
       token.input = moved(token.input);
       if (token.woken !== undefined) token.woken = moved(token.woken);
       if (token.after !== undefined) token.after = part.finished[token.after];
+      else token.claim = claimed.shift();
       reply.tokens.push(token);
     }
     for (const payload of more) payloads.push(payload);

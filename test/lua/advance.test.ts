@@ -1,7 +1,7 @@
 /** The atomic step on a real Redis: calls, replies and state. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compileDocument } from "../../src/cli/shell/documents.ts";
-import { claimTraits } from "../../src/engine/worker/held.ts";
+import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import type { FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { Partition } from "../../src/redis/partition.ts";

@@ -1,6 +1,6 @@
 /** One run played by hand through the scripts: its tokens, and the calls that workers and the reader make. */
 import { expect } from "vitest";
-import { claimTraits, traitsOf } from "../../src/engine/worker/held.ts";
+import { claimTraits, traitsOf } from "../../src/engine/worker/node_facts.ts";
 import { CALL_LIMITS, type CallLimits } from "../../src/redis/call_limits.ts";
 import type {
   AdvanceCall,

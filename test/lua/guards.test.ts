@@ -351,7 +351,7 @@ describe("items of a map", () => {
     partition.epoch = "0";
     const item = finished(run.game, run.token("each"), { outcome: "W" });
     const blob = { name: "i0.0", value: "[1]" };
-    expect(await storeOutput(partition, { item }, blob, createLog("silent"), withinLimit())).toBe(true);
+    expect(await storeOutput(partition, item, blob, createLog("silent"), withinLimit())).toBe(true);
     expect(await partition.readBlob(runId, "i0.0")).toBe("[1]");
   });
 });

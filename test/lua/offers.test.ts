@@ -1,6 +1,6 @@
 /** Function streams: tokens whose function a worker does not offer, each call by hand. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { claimTraits } from "../../src/engine/worker/held.ts";
+import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import { CALL_LIMITS } from "../../src/redis/call_limits.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import {

@@ -3,7 +3,7 @@
  * leases and replies must be the same, whatever mixture of plain and other executions comes. HITZERO_SIMULATION_SEED chooses which.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { claimTraits } from "../../src/engine/worker/held.ts";
+import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import type { ClaimItem, FinishedItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { queuesOf } from "../../src/redis/pack.ts";

@@ -1,6 +1,6 @@
 /** Suspects whose function the worker that comes upon them does not offer, each call by hand. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { claimTraits } from "../../src/engine/worker/held.ts";
+import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import {
   countUnoffered,

@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { claimTraits } from "../../src/engine/worker/held.ts";
+import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { countUnoffered, tidyStreams } from "../../src/redis/function_streams.ts";
 import { runScript, type ScriptName } from "../../src/redis/scripts.ts";

@@ -1,4 +1,5 @@
 /** From what a node came to, to the arrivals that it sends: conditions are evaluated here, before the step. */
+import { assert } from "../../base/assert.ts";
 import { HitzeroError } from "../../base/errors.ts";
 import { presentable } from "../../base/text.ts";
 import { budgetOf } from "../../handlers/execution.ts";
@@ -13,7 +14,7 @@ import {
   routeLoopEnd,
   routeSuccess,
 } from "../../token/routing.ts";
-import type { IR, IRLoop } from "../../workflow/ir/ir.ts";
+import type { IR, IRLoop, IRNode } from "../../workflow/ir/ir.ts";
 import { programsOf } from "../../workflow/ir/programs.ts";
 
 /** The JSON text of an output, or why there is none. */
@@ -75,6 +76,12 @@ function conditionEvaluator(execution: Execution, outcome: Outcome): (edge: numb
 
 const letters = (taken: readonly boolean[]) =>
   MODE.routed + taken.map((is) => (is ? ARRIVAL.taken : ARRIVAL.not_taken)).join("");
+
+/** What a success of a node sends whose edges no expression decides. */
+export function arrivalsOfSuccess(ir: IR, node: IRNode): string {
+  const never = () => assert(false, `no expression decides which edges node ${node.id} takes`);
+  return letters(routeSuccess(ir, node, never as never).taken);
+}
 
 /** @throws HitzeroError CONDITION_FAILED, LOOP_EXHAUSTED */
 function routeCompleted(execution: Execution, outcome: Outcome): Omit<Routed, "outcome" | "unhandled"> {

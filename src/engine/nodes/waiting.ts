@@ -8,14 +8,11 @@ import { encodeJson } from "../../base/json.ts";
 import { budgetOf, countedText, renderJson, variablesOf } from "../../handlers/execution.ts";
 import type { Execution } from "../../handlers/types.ts";
 import type { Park } from "../../redis/calls.ts";
-import { PARKING } from "../../redis/pack.ts";
 import type { ExecutionDetail } from "../../token/journal.ts";
 import { PARK, WOKEN } from "../../token/letters.ts";
 import { timeOf } from "../../workflow/file/time_text.ts";
-import type { IRNode } from "../../workflow/ir/ir.ts";
 import { programsOf } from "../../workflow/ir/programs.ts";
 import { type Limits, MAX_INPUT_BYTES, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES, MAX_RUN_DEPTH } from "../limits.ts";
-import type { HeldExecution } from "../worker/held.ts";
 import { childRunId } from "./child_runs.ts";
 import { firstItems, gatherResults, type ItemParts, type MapEnd, moreItems } from "./map_items.ts";
 
@@ -41,10 +38,6 @@ export interface Parked {
   detail: Partial<ExecutionDetail>;
   /** To be stored before the step. */
   blobs: { name: string; value: string }[];
-}
-
-export function mustWait(node: IRNode): boolean {
-  return PARKING.has(node.type);
 }
 
 /** First phase. */
@@ -180,13 +173,12 @@ interface OpenMapPayload {
   complete?: boolean;
 }
 
-/** Second phase: the JSON text of the output, unless it waits on. @throws what fails the execution */
+/** Second phase: the JSON text of the output, unless it waits on. `woken`: by what (field p of the run's state). @throws what fails the execution */
 export async function endWaiting(
-  held: HeldExecution,
+  woken: string,
   execution: Execution,
   services: WaitingServices,
 ): Promise<{ text: string } | Parked> {
-  const woken = held.woken as string;
   const isMap = execution.node.type === "map";
   if (isMap && (woken.startsWith(WOKEN.asked) || woken.startsWith(WOKEN.signal)))
     return lookAfterMap(execution, woken, services);

@@ -6,7 +6,6 @@
  * and only while a reader looks on, so it never counts too much.
  */
 import { HitzeroError } from "../../base/errors.ts";
-import { LazyAbort } from "../../base/lazy_abort.ts";
 import type { Log } from "../../base/log.ts";
 import type { Database } from "../../postgres/database.ts";
 import { readServices } from "../../postgres/registry.ts";
@@ -29,8 +28,9 @@ import { LEASE_MS, type Limits } from "../limits.ts";
 import { ItemReader } from "../nodes/map_items.ts";
 import { whileAway } from "../while_away.ts";
 import { failed } from "../worker/execute.ts";
-import { claimTraits } from "../worker/held.ts";
-import { executionOf } from "../worker/token_inputs.ts";
+import { claimTraits } from "../worker/node_facts.ts";
+import { Slot } from "../worker/slot.ts";
+import { takeInputs } from "../worker/token_inputs.ts";
 import { type Round, type Service, WHEN_IT_COMES } from "./service.ts";
 
 /** A reader that looked away for longer does not know what happened meanwhile. */
@@ -121,19 +121,19 @@ export class UnofferedClock implements Service {
     const { reply, payloads } = await this.#advance(ir, token.digest, { claims: [{ ir, item }] });
     const handed = reply.tokens[0];
     if (!handed) return;
-    const held = await executionOf(handed, payloads, ir, undefined, this.#partition, this.#items, stopping);
-    const lost = new LazyAbort();
-    if (stopping.aborted) lost.abort(stopping.reason);
-    const performed = failed(held, notOffered(stream, this.#options.timeoutMs), {
+    const slot = new Slot(this.#partition.number, ir, token);
+    const reader = { partition: this.#partition, items: this.#items, abandoned: stopping };
+    await takeInputs(slot, handed, payloads, undefined, reader);
+    const around = {
       workerId: readerId,
       now: () => this.#partition.connection.now(),
       log,
-      lost,
-      services: this.#options,
-      mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
-    });
+      limits: this.#options.limits,
+      mayHandOver: () => ({ next: false, items: false, unoffered: new Set<number>() }),
+    };
+    const performed = failed(slot, notOffered(stream, this.#options.timeoutMs), around, stopping.aborted);
     await whileAway({ signal: stopping }, () =>
-      this.#advance(ir, token.digest, { finished: [{ ir, item: performed.item }] }),
+      this.#advance(ir, token.digest, { finished: [{ ir, item: performed.step }] }),
     );
   }
 

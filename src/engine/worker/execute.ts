@@ -1,6 +1,6 @@
 /**
- * One node execution in a worker: from its token's inputs to the finished item that `advance` applies. Owns nothing; a crash
- * here loses only work that was never recorded.
+ * One node execution in a worker: from its token's inputs to the step that `advance` applies. Owns nothing; a crash here loses only
+ * work that was never recorded.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { HitzeroError } from "../../base/errors.ts";
@@ -10,37 +10,40 @@ import { LazyAbort } from "../../base/lazy_abort.ts";
 import type { Log } from "../../base/log.ts";
 import { isRetryable, requestedDelayMs } from "../../handlers/errors.ts";
 import type { HttpConnections } from "../../handlers/http_connections.ts";
-import { performNode } from "../../handlers/node_types.ts";
+import { callNode } from "../../handlers/node_types.ts";
 import { errorOf } from "../../handlers/thrown.ts";
 import type { Execution, Handlers } from "../../handlers/types.ts";
 import type { Losses } from "../../redis/replies.ts";
 import { backoffMs } from "../../token/backoff.ts";
 import type { ExecutionDetail, ExecutionError } from "../../token/journal.ts";
 import { OUTCOME } from "../../token/letters.ts";
-import { functionOf } from "../../workflow/ir/function_of.ts";
-import type { IRNode } from "../../workflow/ir/ir.ts";
-import { MAX_JSON_DEPTH, MAX_OUTPUT_BYTES, MOST_LOSSES } from "../limits.ts";
-import { type Outcome, route } from "../nodes/routed.ts";
-import { beginWaiting, endWaiting, mustWait, type Parked, type WaitingServices } from "../nodes/waiting.ts";
-import { performWatched } from "./escapes.ts";
-import { bareItem, finishedItem, type HandOver, type Performed } from "./finished_item.ts";
-import { type HeldExecution, nodeOf, ownCopy, viewOf } from "./held.ts";
+import { type Limits, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES, MOST_LOSSES } from "../limits.ts";
+import { type Outcome, type Routed, route } from "../nodes/routed.ts";
+import { beginWaiting, endWaiting, type Parked, type WaitingServices } from "../nodes/waiting.ts";
+import { Attempt, type AttemptRoom, Escape } from "./attempt.ts";
+import { bareStep, finishedStep, type HandOver, type Performed } from "./finished_step.ts";
+import type { Slot } from "./slot.ts";
+import { View } from "./view.ts";
 
-export interface PerformOptions {
+/** What is needed where no handler is called. */
+export interface Outside {
   workerId: string;
-  handlers: Handlers;
-  connections: HttpConnections;
   now: () => number;
   /** The worker's. */
   log: Log;
+  limits: Pick<Limits, "inlineBytes">;
   /** Asked when it is done. */
-  mayHandOver: () => HandOver;
-  /** Aborted when the worker holds the execution no more. */
-  lost: LazyAbort;
+  mayHandOver: (slot: Slot) => HandOver;
+}
+
+/** What executions are performed with: the same for all of a worker. */
+export interface Surroundings extends Outside, AttemptRoom {
+  handlers: Handlers;
+  connections: HttpConnections;
   /** Calls the handler: should it block the event loop, it is known which one does. */
-  call: <T>(work: () => T) => T;
-  /** What executions that wait need of the servers. */
-  services: WaitingServices;
+  call: <T>(slot: Slot, work: () => T) => T;
+  /** What an execution that waits needs of the servers, until `over` is aborted. */
+  servicesOf: (slot: Slot, over: LazyAbort) => WaitingServices;
 }
 
 /** The reason of `lost` when the run was halted: the execution is then CANCELLED. */
@@ -52,209 +55,195 @@ export const WORKER_STOPS = "WORKER_STOPS";
 /** The reason of `lost` when its lease ran out: nothing is said of it either. */
 export const LEASE_LOST = "LEASE_LOST";
 
-/** A handler that is told to stop has this long to do so. */
-const GRACE_MS = 200;
-
-/** An error that escaped from an execution's handler: nobody awaited it. */
-class Escape {
-  readonly cause: unknown;
-
-  constructor(cause: unknown) {
-    this.cause = cause;
-  }
-}
-
-/** Runs the handler under the node's timeout; `abort` is called off when it passes. Fails, too, by what escapes from the handler. */
-function withTimeout<T>(
-  held: HeldExecution,
-  abort: LazyAbort,
-  { lost, workerId }: PerformOptions,
-  log: () => Log,
-  work: () => Promise<T>,
-): Promise<T> {
-  const node = nodeOf(held);
-  const place = held.scope === "" ? "" : ` in scope ${held.scope}`;
-  const name = `node ${node.id}${place} of run ${held.runId}`;
-  return new Promise<T>((resolve, reject) => {
-    let over = false;
-    const timer = setTimeout(() => {
-      const error = new HitzeroError("TIMED_OUT", `node ${node.id} timed out after ${node.timeout_ms} ms`, {
-        hint: "Raise timeout_ms of the node, or let the handler honour its signal.",
-      });
-      end(() => reject(error));
-      abort.abort(error);
-    }, node.timeout_ms);
-    const end = (say: () => void) => {
-      over = true;
-      clearTimeout(timer);
-      lost.onAbort = undefined;
-      say();
-    };
-    const onEscape = (error: unknown) => {
-      if (over) {
-        const { code, message, stack } = errorOf(error, 0, workerId);
-        log().error({ code, message, stack }, "an error escaped from a handler whose execution is over");
-        return;
-      }
-      end(() => reject(new Escape(error)));
-      abort.abort(error);
-    };
-    lost.onAbort = () => {
-      abort.abort(lost.reason);
-      // A success that still arrives is recorded; a handler that ignores its signal is left alone.
-      setTimeout(() => end(() => reject(lost.reason)), GRACE_MS);
-    };
-    performWatched({ name, onEscape }, work).then(
-      (value) => end(() => resolve(value)),
-      (error: unknown) => end(() => reject(error)),
-    );
-  });
-}
+type Produced = { text: string } | Parked;
 
 /**
- * Performs one execution. Never throws: whatever fails becomes the execution's failure. Undefined: the worker stops, and the handler did
- * not end before.
+ * Performs one execution. Never throws, nor rejects: whatever fails becomes the execution's failure. Undefined: the worker stops, and the
+ * handler did not end before. What only evaluates expressions is over when the call returns.
  */
-export async function perform(held: HeldExecution, options: PerformOptions): Promise<Performed | undefined> {
-  const node = nodeOf(held);
-  const startedAt = options.now();
+export function perform(
+  slot: Slot,
+  around: Surroundings,
+): Performed | undefined | Promise<Performed | undefined> {
   const abort = new LazyAbort();
-  const log = logOf(held, options.log);
-  const runsHandler = functionOf(node) !== undefined;
-  const execution = viewOf(runsHandler ? ownCopy(held) : held, abort, log);
-  const produce = async (): Promise<{ text: string } | Parked> => {
-    // An input that cannot be evaluated fails the node, even if nothing reads its data.
-    if (node.input !== undefined) void execution.data;
-    if (mustWait(node) && held.woken === undefined) return beginWaiting(execution, options.services);
-    if (mustWait(node)) return endWaiting(held, execution, options.services);
-    const value = await options.call(() => performNode(execution, options.handlers, options.connections));
-    // What it left behind that has failed already is known when this turn of the event loop is over.
-    if (runsHandler) await nextTurn();
-    const limits = {
+  slot.startedAt = around.now();
+  const view = new View(slot, abort, (of) => logOf(of, around.log), slot.facts.runsHandler);
+  let evaluated: { text: string };
+  try {
+    if (slot.losses && isDeadLetter(slot.losses)) throw deadLetter(slot.losses);
+    if (!slot.facts.isImmediate) return performLasting(slot, view, abort, around);
+    evaluated = evaluate(slot, view, around);
+  } catch (thrown) {
+    return failedBy(slot, view, thrown, abort, around);
+  }
+  return concluded(slot, view, evaluated, abort, around);
+}
+
+/** What may last: a handler, a request, what waits. */
+async function performLasting(
+  slot: Slot,
+  view: Execution,
+  abort: LazyAbort,
+  around: Surroundings,
+): Promise<Performed | undefined> {
+  const over = new LazyAbort();
+  let produced: Produced;
+  try {
+    const attempt = new Attempt<Produced>(slot, abort, around, () => view.log);
+    produced = await attempt.run(() =>
+      slot.facts.waits ? waited(slot, view, around.servicesOf(slot, over)) : called(slot, view, around),
+    );
+  } catch (thrown) {
+    return failedBy(slot, view, thrown, abort, around);
+  } finally {
+    // Its time is up, perhaps, or nobody wants it any more: what still waits for a server waits for nothing.
+    over.abort();
+  }
+  if (!("park" in produced)) return concluded(slot, view, produced, abort, around);
+  const { park, blobs } = produced;
+  const detail = { ...detailOf(slot, around, undefined), ...produced.detail };
+  return { step: bareStep(slot, OUTCOME.waiting, detail, { park }), blobs };
+}
+
+/** The output of a node that only evaluates expressions. */
+function evaluate(slot: Slot, view: Execution, around: Surroundings): { text: string } {
+  // An input that cannot be evaluated fails the node, even if nothing reads its data.
+  if (slot.node.input !== undefined) void view.data;
+  return outputOf(
+    slot,
+    around.call(slot, () => callNode(view, around.handlers)),
+  );
+}
+
+async function called(slot: Slot, view: Execution, around: Surroundings): Promise<{ text: string }> {
+  if (slot.node.input !== undefined) void view.data;
+  const { handlers, connections } = around;
+  const value = await around.call(slot, () => callNode(view, handlers, connections));
+  // What it left behind that has failed already is known when this turn of the event loop is over.
+  if (slot.facts.runsHandler) await nextTurn();
+  return outputOf(slot, value);
+}
+
+/** Between its two phases no worker holds what waits. */
+async function waited(slot: Slot, view: Execution, services: WaitingServices): Promise<Produced> {
+  const { node, woken } = slot;
+  if (node.input !== undefined) void view.data;
+  return woken === undefined ? beginWaiting(view, services) : endWaiting(woken, view, services);
+}
+
+function outputOf({ node }: Slot, value: unknown): { text: string } {
+  return {
+    text: encodeJson(value ?? null, {
       maxBytes: MAX_OUTPUT_BYTES,
       maxDepth: MAX_JSON_DEPTH,
       what: `the output of node ${node.id}`,
-    };
-    return { text: encodeJson(value ?? null, limits) };
+    }),
   };
-  const detail = (error?: ExecutionError) => detailOf(held, startedAt, options, error);
-  let first: Outcome;
-  try {
-    if (held.losses && isDeadLetter(held.losses)) throw deadLetter(held.losses);
-    const produced = await withTimeout(held, abort, options, log, produce);
-    if ("park" in produced) {
-      const item = bareItem(
-        held,
-        OUTCOME.waiting,
-        { ...detail(), ...produced.detail },
-        { park: produced.park },
-      );
-      return { item, blobs: produced.blobs };
-    }
-    first = produced;
-  } catch (thrown) {
-    const loss = lossOf(options.lost);
-    if (loss === WORKER_STOPS || loss === LEASE_LOST) return undefined;
-    // A wait for a server that ended since the worker does: whoever takes the execution next waits on.
-    const halted = loss === RUN_HALTED;
-    if (!halted && mustWait(node) && isOf(thrown, HitzeroError) && thrown.exitCode === 3) return undefined;
-    const failure = isOf(thrown, Escape) ? thrown.cause : thrown;
-    const error = errorOf(halted ? options.lost.reason : failure, held.attempt, options.workerId);
-    if (isOf(thrown, Escape)) {
-      error.code = "ESCAPED_ERROR";
-      error.message = `an error escaped from the handler of node ${node.id}: ${error.message}`;
-    }
-    const due = halted ? undefined : nextAttempt(failure, held, node, options);
-    if (halted) return { item: bareItem(held, OUTCOME.cancelled, detail(error)), blobs: [] };
-    noteFailure(held, error, due, options);
-    if (due !== undefined)
-      return { item: bareItem(held, OUTCOME.retrying, detail(error), { due }), blobs: [] };
-    first = { error };
+}
+
+/** What a failed attempt comes to: another attempt, the failure, or nothing, if this worker has no say in it any more. */
+function failedBy(
+  slot: Slot,
+  view: Execution,
+  thrown: unknown,
+  abort: LazyAbort,
+  around: Surroundings,
+): Performed | undefined {
+  const loss = lossOf(slot.lost);
+  if (loss === WORKER_STOPS || loss === LEASE_LOST) return undefined;
+  // A wait for a server that ended since the worker does: whoever takes the execution next waits on.
+  const halted = loss === RUN_HALTED;
+  if (!halted && slot.facts.waits && isOf(thrown, HitzeroError) && thrown.exitCode === 3) return undefined;
+  const failure = isOf(thrown, Escape) ? thrown.cause : thrown;
+  const error = errorOf(halted ? slot.lost.reason : failure, slot.attempt, around.workerId);
+  if (isOf(thrown, Escape)) {
+    error.code = "ESCAPED_ERROR";
+    error.message = `an error escaped from the handler of node ${slot.node.id}: ${error.message}`;
   }
-  // A handler may have changed what it was given; conditions see what is on record.
-  const seen = runsHandler && hasConditions(held) ? viewOf(held, abort, log) : execution;
-  return concluded(held, seen, first, detail, options);
+  const detail = detailOf(slot, around, error);
+  if (halted) return { step: bareStep(slot, OUTCOME.cancelled, detail), blobs: [] };
+  const due = nextAttempt(failure, slot, around);
+  if (!slot.lost.aborted) noteFailure(slot, error, due, around);
+  if (due !== undefined) return { step: bareStep(slot, OUTCOME.retrying, detail, { due }), blobs: [] };
+  return concluded(slot, view, { error }, abort, around);
 }
 
-function hasConditions(held: HeldExecution): boolean {
-  const { loop, out } = nodeOf(held);
-  return loop !== undefined || out.some((edge) => held.ir.edges[edge]?.condition !== undefined);
-}
-
-/** What is needed where no handler is called. */
-type Outside = Pick<PerformOptions, "workerId" | "now" | "log" | "mayHandOver" | "lost"> & {
-  services: Pick<WaitingServices, "limits">;
-};
-
-/** What a failure comes to that is not its handler's: it is not tried again. */
-export function failed(held: HeldExecution, thrown: HitzeroError, options: Outside): Performed {
-  const execution = viewOf(held, options.lost, logOf(held, options.log));
-  const startedAt = options.now();
-  const error = errorOf(thrown, held.attempt, options.workerId);
-  noteFailure(held, error, undefined, options);
-  return concluded(held, execution, { error }, (told) => detailOf(held, startedAt, options, told), options);
-}
-
-function detailOf(
-  held: HeldExecution,
-  startedAt: number,
-  options: Pick<PerformOptions, "workerId" | "now">,
-  error: ExecutionError | undefined,
-): ExecutionDetail {
-  return {
-    worker: options.workerId,
-    started_at: startedAt,
-    ended_at: Math.max(startedAt, options.now()),
-    from: [...held.sources],
-    ...(error?.code === "DEAD_LETTER" && held.losses ? { losses: held.losses } : {}),
-    ...(error === undefined ? {} : { error }),
-  };
+/** What a failure comes to that is not its handler's: it is not tried again. `isQuiet`: it is not logged, as the process gives up. */
+export function failed(slot: Slot, thrown: HitzeroError, around: Outside, isQuiet = false): Performed {
+  const view = new View(slot, new LazyAbort(), (of) => logOf(of, around.log));
+  slot.startedAt = around.now();
+  const error = errorOf(thrown, slot.attempt, around.workerId);
+  if (!isQuiet) noteFailure(slot, error, undefined, around);
+  return finished(slot, route(view, { error }, around.workerId), { error }, around);
 }
 
 function concluded(
-  held: HeldExecution,
-  execution: Execution,
+  slot: Slot,
+  view: Execution,
   first: Outcome,
-  detail: (error?: ExecutionError) => ExecutionDetail,
-  options: Outside,
+  abort: LazyAbort,
+  around: Outside,
 ): Performed {
-  const routed = route(execution, first, options.workerId);
-  if ("error" in routed.outcome && !("error" in first))
-    noteFailure(held, routed.outcome.error, undefined, options);
-  const told = {
-    ...detail("error" in routed.outcome ? routed.outcome.error : undefined),
-    ...(routed.faults.length > 0 ? { faults: routed.faults } : {}),
+  const { arrivals, runsHandler, hasConditions } = slot.facts;
+  if (arrivals !== undefined && !("error" in first))
+    return finished(
+      slot,
+      { outcome: first, arrivals, again: false, unhandled: false, faults: [] },
+      first,
+      around,
+    );
+  // A handler may have changed what it was given; conditions see what is on record.
+  const seen = runsHandler && hasConditions ? new View(slot, abort, (of) => logOf(of, around.log)) : view;
+  return finished(slot, route(seen, first, around.workerId), first, around);
+}
+
+function finished(slot: Slot, routed: Routed, first: Outcome, around: Outside): Performed {
+  const error = "error" in routed.outcome ? routed.outcome.error : undefined;
+  if (error !== undefined && !("error" in first) && !slot.lost.aborted)
+    noteFailure(slot, error, undefined, around);
+  const detail = detailOf(slot, around, error);
+  if (routed.faults.length > 0) detail.faults = routed.faults;
+  return finishedStep(slot, routed, detail, around.mayHandOver(slot), around.limits.inlineBytes);
+}
+
+function detailOf(
+  { startedAt, sources, losses }: Slot,
+  { workerId, now }: Pick<Outside, "workerId" | "now">,
+  error: ExecutionError | undefined,
+): ExecutionDetail {
+  const detail: ExecutionDetail = {
+    worker: workerId,
+    started_at: startedAt,
+    ended_at: Math.max(startedAt, now()),
+    from: sources as number[],
   };
-  return finishedItem(held, routed, told, options.mayHandOver(), options.services.limits.inlineBytes);
+  if (error === undefined) return detail;
+  if (error.code === "DEAD_LETTER" && losses) detail.losses = losses;
+  detail.error = error;
+  return detail;
 }
 
 /** Where an execution stands, for the log. */
-function placeOf(held: HeldExecution): Record<string, unknown> {
-  const { runId, ir, scope, attempt } = held;
-  return { run_id: runId, workflow: ir.name, node: nodeOf(held).id, scope, attempt };
+function placeOf({ runId, ir, node, scope, attempt }: Slot): Record<string, unknown> {
+  return { run_id: runId, workflow: ir.name, node: node.id, scope, attempt };
 }
 
-/** The handler's, made when it is asked for: its lines say where they come from. */
-function logOf(held: HeldExecution, log: Log): () => Log {
-  let own: Log | undefined;
-  return () => {
-    const parent = log as Log & { child?: (bindings: object) => Log };
-    own ??= parent.child?.(placeOf(held)) ?? log;
-    return own;
-  };
+/** The handler's: its lines say where they come from. */
+function logOf(slot: Slot, log: Log): Log {
+  const parent = log as Log & { child?: (bindings: object) => Log };
+  return parent.child?.(placeOf(slot)) ?? log;
 }
 
 /** One line for each failed attempt. What the engine itself took back did not fail. */
 function noteFailure(
-  held: HeldExecution,
+  slot: Slot,
   error: ExecutionError,
   due: number | undefined,
-  { log, lost }: Pick<PerformOptions, "log" | "lost">,
+  { log }: Pick<Outside, "log">,
 ): void {
-  if (lost.aborted) return;
   const { code, message, stack, causes } = error;
-  const more = due === undefined ? {} : { max_attempts: nodeOf(held).retry.max_attempts };
-  log.warn({ ...placeOf(held), ...more, code, message, stack, causes }, "an attempt failed");
+  const more = due === undefined ? {} : { max_attempts: slot.node.retry.max_attempts };
+  log.warn({ ...placeOf(slot), ...more, code, message, stack, causes }, "an attempt failed");
 }
 
 /** Those that nobody explains may be of who starts workers again: they count half. */
@@ -270,13 +259,11 @@ function deadLetter({ alone, words }: Losses): HitzeroError {
 /** When the next attempt is due, if there is one. */
 function nextAttempt(
   thrown: unknown,
-  held: HeldExecution,
-  node: IRNode,
-  options: PerformOptions,
+  { node, attempt, lost }: Slot,
+  { now }: Pick<Outside, "now">,
 ): number | undefined {
-  if (held.attempt >= node.retry.max_attempts || !isRetryable(thrown) || options.lost.aborted)
-    return undefined;
-  return options.now() + (requestedDelayMs(thrown) ?? backoffMs(node.retry, held.attempt, Math.random()));
+  if (attempt >= node.retry.max_attempts || !isRetryable(thrown) || lost.aborted) return undefined;
+  return now() + (requestedDelayMs(thrown) ?? backoffMs(node.retry, attempt, Math.random()));
 }
 
 /** Code of the reason for which the worker holds the execution no more. */

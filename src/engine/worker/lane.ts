@@ -1,25 +1,26 @@
 /**
- * One partition's queue of calls in a worker: gathers what is ready into `advance` calls, several under way at once.
+ * One partition's queue of calls in a worker: moves slots into `advance` calls, several under way at once.
  *
- * Owns: finished items and claims until they are answered. A call whose answer is lost is made again with the same items; the
- * scripts answer repeats with `duplicate` and what is owed. One that fails by its own fault is halved until the item at fault stands
+ * Owns: slots that are finished or claimed, until they are answered. A call whose answer is lost is made again with the same slots; the
+ * scripts answer repeats with `duplicate` and what is owed. One that fails by its own fault is halved until the slot at fault stands
  * alone. Never waits to fill a batch. While the worker stops, a call that fails for another reason than an absent server is given up
  * after some tries: its tokens are left to their leases.
  */
 import type { Log } from "../../base/log.ts";
 import { pause } from "../../base/wait.ts";
 import { isCallFault } from "../../redis/call_fault.ts";
-import type { ClaimEntry, FinishedEntry } from "../../redis/calls.ts";
+import type { ClaimItem, FinishedItem, SettleItem } from "../../redis/calls.ts";
 import { RedisAwayError } from "../../redis/connection.ts";
 import { FenceError, type Partition } from "../../redis/partition.ts";
 import { type AdvanceReply, isPostponed } from "../../redis/replies.ts";
 import { applyCall } from "../../redis/step.ts";
 import { LAST_TRIES, type Limits } from "../limits.ts";
+import { type Rest, Slot } from "./slot.ts";
 
-/** What one call carries. */
+/** What one call carries: each is answered by its position. */
 export interface Batch {
-  finished: readonly FinishedEntry[];
-  claims: readonly ClaimEntry[];
+  finished: readonly (Slot | Rest)[];
+  claims: readonly Slot[];
 }
 
 export interface Answer extends Batch {
@@ -27,7 +28,7 @@ export interface Answer extends Batch {
   payloads: readonly string[];
 }
 
-/** An item that fails so often alone, by its own fault, is refused. */
+/** A slot whose call fails so often alone, by its own fault, is refused. */
 const FAULTS = 2;
 
 export interface LaneOptions {
@@ -38,7 +39,7 @@ export interface LaneOptions {
   log: Log;
   onAnswer: (lane: Lane, answer: Answer) => void;
   onGivenUp: (lane: Lane, batch: Batch) => void;
-  /** The call with this one item, finished or claimed, fails each time, by its own fault. */
+  /** The call with this one slot, finished or claimed, fails each time, by its own fault. */
   onRefused: (lane: Lane, batch: Batch, error: unknown) => void;
   /** A call failed. Returns whether that was told: nothing is logged here then. */
   onFailed: (lane: Lane, error: unknown) => boolean;
@@ -51,8 +52,8 @@ export interface LaneOptions {
 export class Lane {
   readonly partition: Partition;
   readonly #options: LaneOptions;
-  #finished: FinishedEntry[] = [];
-  #claims: ClaimEntry[] = [];
+  #finished: (Slot | Rest)[] = [];
+  #claims: Slot[] = [];
   #calls = 0;
   readonly #sentAt = new Map<Batch, number>();
   #scheduled = false;
@@ -72,13 +73,15 @@ export class Lane {
     return this.#calls === 0 && this.#finished.length === 0 && this.#claims.length === 0;
   }
 
-  finish(entry: FinishedEntry): void {
-    this.#finished.push(entry);
+  /** Applies what a slot came to (`step`). */
+  finish(slot: Slot | Rest): void {
+    this.#finished.push(slot);
     this.#schedule();
   }
 
-  claim(entry: ClaimEntry): void {
-    this.#claims.push(entry);
+  /** Takes up a slot's token (`claim`). */
+  claim(slot: Slot): void {
+    this.#claims.push(slot);
     this.#schedule();
   }
 
@@ -104,7 +107,7 @@ export class Lane {
     this.#schedule();
   }
 
-  /** A call that fails by its own fault is made with halves of its items, until the one at fault stands alone. */
+  /** A call that fails by its own fault is made with halves of its slots, until the one at fault stands alone. */
   async #deliver(batch: Batch): Promise<void> {
     const outcome = await this.#answered(batch);
     if (outcome === undefined) this.#options.onGivenUp(this, batch);
@@ -121,7 +124,9 @@ export class Lane {
     let [failures, faults] = [0, 0];
     for (let tries = 0; !abandoned.aborted; tries += 1) {
       try {
-        return { ...batch, ...(await this.#call(batch)) };
+        const { finished, claims } = batch;
+        const { reply, payloads } = await this.#call(batch);
+        return { finished, claims, reply, payloads };
       } catch (error) {
         if (isCallFault(error) && (sizeOf(batch) > 1 || ++faults >= FAULTS)) return { refused: error };
         const expected = error instanceof RedisAwayError || error instanceof FenceError;
@@ -147,27 +152,37 @@ export class Lane {
       worker: workerId,
       leaseMs,
       // A finished execution frees the slot that its successor may take.
-      take: finished.filter(({ item }) => !("work" in item)).length,
+      take: finished.filter((slot) => slot instanceof Slot).length,
       reads: queues,
-      finished,
-      claims,
+      finished: finished.map(({ ir, step }) => ({ ir, item: step as FinishedItem | SettleItem })),
+      claims: claims.map(({ ir, claim }) => ({ ir, item: claim as ClaimItem })),
     };
     return applyCall(this.partition, call, limits.step);
   }
 
   /** Finishes and claims again what was postponed. Where the scripts' copy of an IR is gone, it is loaded again before. */
   async #repeatPostponed({ finished, claims, reply }: Answer): Promise<void> {
-    const unfinished = finished.filter((_entry, index) => isPostponed(reply.finished[index]?.word));
-    const unclaimed = claims.filter((_entry, index) => isPostponed(reply.claims[index]?.word));
+    const unfinished = answeredWith(finished, reply.finished, isPostponed);
+    const unclaimed = answeredWith(claims, reply.claims, isPostponed);
+    const isMissing = (word: string | undefined) => word === "ir_missing";
     const lacking = [
-      ...finished.filter((_entry, index) => reply.finished[index]?.word === "ir_missing"),
-      ...claims.filter((_entry, index) => reply.claims[index]?.word === "ir_missing"),
+      ...answeredWith(finished, reply.finished, isMissing),
+      ...answeredWith(claims, reply.claims, isMissing),
     ];
-    const byDigest = new Map(lacking.map((entry) => [entry.item.digest, entry.ir]));
+    const byDigest = new Map(lacking.map(({ digest, ir }) => [digest, ir]));
     for (const [digest, ir] of byDigest) await this.partition.loadIR(digest, ir).catch(() => {});
-    for (const entry of unfinished) this.finish(entry);
-    for (const entry of unclaimed) this.claim(entry);
+    for (const slot of unfinished) this.finish(slot);
+    for (const slot of unclaimed) this.claim(slot);
   }
+}
+
+/** The slots whose answers, at their positions, are such words. */
+export function answeredWith<T>(
+  slots: readonly T[],
+  answers: readonly { word: string }[],
+  is: (word: string | undefined) => boolean,
+): T[] {
+  return slots.filter((_slot, index) => is(answers[index]?.word));
 }
 
 const sizeOf = ({ finished, claims }: Batch) => finished.length + claims.length;

@@ -7,8 +7,6 @@
  */
 import { Worker as Thread } from "node:worker_threads";
 import type { Log } from "../../base/log.ts";
-import type { HeldExecution } from "./held.ts";
-import { nodeOf } from "./held.ts";
 
 /** The loop notes this often that it turns. */
 const TURN_MS = 250;
@@ -48,9 +46,15 @@ function monotonic(): number {
   return seconds * 1e3 + nanos / 1e6;
 }
 
-interface Performed {
-  held: HeldExecution;
-  slot: number;
+/** An execution, as far as it is told of here. */
+export interface Watched {
+  readonly runId: string;
+  readonly scope: string;
+  readonly node: { readonly id: string; readonly timeout_ms: number };
+  /** Its token as leases name it. */
+  readonly kept: string;
+  /** Its row of the table; -1: none. */
+  seat: number;
 }
 
 export class Liveness {
@@ -59,11 +63,11 @@ export class Liveness {
   readonly #words: Int32Array;
   readonly #text: Buffer;
   readonly #free: number[];
-  readonly #performed = new Set<Performed>();
+  readonly #performed = new Set<Watched>();
   /** Over since the loop last turned. */
-  #over: HeldExecution[] = [];
+  #over: Watched[] = [];
   /** Its call did not come back for long, since the loop last turned. */
-  #culprit: HeldExecution | undefined;
+  #culprit: Watched | undefined;
   readonly #timer: NodeJS.Timeout;
   readonly #thread: { leave: () => void; say: (text: string, said: Int32Array) => void };
 
@@ -89,39 +93,39 @@ export class Liveness {
     this.#thread = joinThread(watch, log);
   }
 
-  /** An execution begins; returns what is to be called when it is over. */
-  begin(held: HeldExecution, kept: string): Performed {
-    // More executions than slots are none that a worker performs at once.
-    const slot = this.#free.pop() ?? -1;
-    const performed = { held, slot };
-    this.#performed.add(performed);
-    if (slot < 0) return performed;
-    const { id, timeout_ms } = nodeOf(held);
-    const at = FIRST_SLOT + slot * SLOT_BYTES;
-    const text = `${id}\n${kept}`;
+  /** An execution begins. */
+  begin(one: Watched): void {
+    // More executions than rows are none that a worker performs at once.
+    const seat = this.#free.pop() ?? -1;
+    one.seat = seat;
+    this.#performed.add(one);
+    if (seat < 0) return;
+    const { id, timeout_ms } = one.node;
+    const at = FIRST_SLOT + seat * SLOT_BYTES;
+    const text = `${id}\n${one.kept}`;
     this.#words[at / 4 + 2] = this.#text.write(text, at + TEXT_AT, SLOT_BYTES - TEXT_AT, "latin1");
     this.#times[at / 8] = monotonic() + timeout_ms;
-    return performed;
   }
 
   /** Calls a handler: should the loop not turn before it comes back, it is the one that blocks. */
-  call<T>({ held, slot }: Performed, work: () => T): T {
+  call<T>(one: Watched, work: () => T): T {
     const before = performance.now();
-    this.#words[ENTERED] = slot + 1;
+    this.#words[ENTERED] = one.seat + 1;
     try {
       return work();
     } finally {
       this.#words[ENTERED] = 0;
-      if (performance.now() - before > BLOCKED_MS) this.#culprit = held;
+      if (performance.now() - before > BLOCKED_MS) this.#culprit = one;
     }
   }
 
-  end(performed: Performed): void {
-    if (!this.#performed.delete(performed)) return;
-    this.#over.push(performed.held);
-    if (performed.slot < 0) return;
-    this.#times[(FIRST_SLOT + performed.slot * SLOT_BYTES) / 8] = 0;
-    this.#free.push(performed.slot);
+  end(one: Watched): void {
+    if (!this.#performed.delete(one)) return;
+    this.#over.push(one);
+    if (one.seat < 0) return;
+    this.#times[(FIRST_SLOT + one.seat * SLOT_BYTES) / 8] = 0;
+    this.#free.push(one.seat);
+    one.seat = -1;
   }
 
   /** Has the thread write down how the process is about to end; returns when it has, or it takes too long. */
@@ -146,12 +150,12 @@ export class Liveness {
   }
 
   #report(blockedMs: number): void {
-    const present = [...this.#over, ...[...this.#performed].map(({ held }) => held)];
+    const present = [...this.#over, ...this.#performed];
     const suspects = this.#culprit ? [this.#culprit] : present.slice(0, MOST_NAMED);
-    const named = suspects.map((held) => ({
-      run_id: held.runId,
-      node_id: nodeOf(held).id,
-      ...(held.scope === "" ? {} : { scope: held.scope }),
+    const named = suspects.map(({ runId, node, scope }) => ({
+      run_id: runId,
+      node_id: node.id,
+      ...(scope === "" ? {} : { scope }),
     }));
     const seconds = Math.round(blockedMs / 100) / 10;
     const facts = named.length === 1 ? { ...named[0], seconds } : { seconds, performed: named };

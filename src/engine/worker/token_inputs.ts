@@ -1,25 +1,26 @@
-/** From a token that was handed to this worker to an execution with all that it needs; large values come from their blobs. */
+/** What a token's execution needs, from the reply that brought it; large values come from their blobs. */
 import { assert } from "../../base/assert.ts";
 import type { Log } from "../../base/log.ts";
 import { pause } from "../../base/wait.ts";
+import type { FinishedItem } from "../../redis/calls.ts";
 import type { Partition } from "../../redis/partition.ts";
 import type { HandedToken } from "../../redis/replies.ts";
 import { ARRIVAL, OUTCOME, OUTPUT } from "../../token/letters.ts";
-import type { IR, IREdge, IRNode } from "../../workflow/ir/ir.ts";
+import type { IREdge } from "../../workflow/ir/ir.ts";
+import { itemIndexOf } from "../../workflow/ir/scopes.ts";
 import { BLOB_TTL_MS } from "../limits.ts";
 import type { ItemReader } from "../nodes/map_items.ts";
 import { whileAway } from "../while_away.ts";
-import type { Performed } from "./finished_item.ts";
-import { type HeldExecution, needOf, type StoredOutput, stateOfFormerItem } from "./held.ts";
+import type { Performed } from "./finished_step.ts";
+import { needOf, stateOf } from "./node_facts.ts";
+import type { Slot, StoredOutput } from "./slot.ts";
 
-/** The execution whose step brought a handed-over token: its output and the run's input need not come back. */
-export interface Origin {
-  held: HeldExecution;
-  /** Its token, as the worker's list of what it holds has it. */
-  kept: string;
-  output: StoredOutput;
-  /** It is the failure of an execution whose step was refused. */
-  refused?: boolean;
+/** What an execution's values are read with. */
+export interface InputReader {
+  partition: Partition;
+  items: ItemReader;
+  /** Aborted when nobody waits for them any more. */
+  abandoned: AbortSignal;
 }
 
 /** @throws RedisAwayError when the worker gives up */
@@ -36,11 +37,10 @@ export async function readStoredBlob(
 
 /** What a wide join ran on: the sources of its taken arrivals, which stay as they were when it fired, and their outputs. */
 async function readWideJoin(
-  { node, scope }: HandedToken,
-  ir: IR,
+  { ir, node, scope }: Slot,
   readFields: (fields: string[]) => Promise<(string | null)[]>,
 ): Promise<{ sources: number[]; outputs: (StoredOutput | null)[] }> {
-  const incoming = (ir.nodes[node] as IRNode).in;
+  const incoming = node.in;
   const at = scope === "" ? "" : `@${scope}`;
   const arrivals = await readFields(incoming.map((edge) => `e${edge}${at}`));
   const sources = incoming.flatMap((edge, index) =>
@@ -49,53 +49,73 @@ async function readWideJoin(
   return { sources, outputs: await readFields(sources.map((source) => needOf(ir, source, scope)[1])) };
 }
 
-/** The execution of a token. `payloads` are the strings of the reply that brought it. @throws RedisAwayError */
-export async function executionOf(
+/** State of an execution that ended its item, as seen from the one that it was followed by; undefined: they are of the same item. */
+function stateOfFormerItem({ ir, nodeIndex, scope, place: former }: Slot, next: Slot): string | undefined {
+  if (former === undefined || next.scope === "") return undefined;
+  const place = itemIndexOf(ir, next.nodeIndex, next.scope);
+  if (place === undefined) return undefined;
+  if (former.map === place.map && former.scope === place.scope && former.index === place.index)
+    return undefined;
+  return stateOf(nodeIndex, scope)[1];
+}
+
+const isBlob = (stored: StoredOutput | null): boolean => stored?.startsWith(OUTPUT.blob) ?? false;
+
+/**
+ * Fills in what came with a slot's token. `payloads` are the strings of the reply that brought it; `origin` is the execution whose step
+ * handed it over: its output and the run's input did not come again.
+ * @returns what of it is still to be read, @throws RedisAwayError; undefined: nothing
+ */
+export function takeInputs(
+  slot: Slot,
   token: HandedToken,
   payloads: readonly string[],
-  ir: IR,
-  origin: Origin | undefined,
-  partition: Partition,
-  items: ItemReader,
-  abandoned: AbortSignal,
-): Promise<HeldExecution> {
-  const load = async (stored: StoredOutput | null | undefined): Promise<StoredOutput | null> => {
-    if (stored === undefined || stored === null) return null;
-    if (!stored.startsWith(OUTPUT.blob)) return stored;
-    return `${OUTPUT.json}${await readStoredBlob(partition, token.id, stored.slice(1), abandoned)}`;
+  origin: Slot | undefined,
+  reader: InputReader,
+): Promise<void> | undefined {
+  const given = (position: number): StoredOutput | null => {
+    const stored = position === -1 ? origin?.step?.output : position === 0 ? undefined : payloads[position];
+    return stored ?? null;
   };
-  const read = (position: number) =>
-    load(position === -1 ? origin?.output : position === 0 ? undefined : payloads[position]);
-  const wide = token.wide
-    ? await readWideJoin(token, ir, (fields) =>
-        whileAway({ signal: abandoned }, () => partition.readFields(token.id, fields)),
-      )
-    : undefined;
-  const needs = token.needs.map(async ([node, at]) => [node, await read(at)] as const);
-  const place = { ir, nodeIndex: token.node, scope: token.scope, runId: token.id };
-  const item = await items.itemOf(place, (name) => readStoredBlob(partition, token.id, name, abandoned));
-  const follows = origin && stateOfFormerItem(origin.held, token);
-  return {
-    runId: token.id,
-    generation: token.g,
-    digest: token.digest,
-    ir,
-    nodeIndex: token.node,
-    scope: token.scope,
-    attempt: token.attempt,
-    delivery: token.delivery,
-    nonce: token.nonce,
-    sources: wide?.sources ?? token.sources,
-    inputs: await Promise.all(wide ? wide.outputs.map(load) : token.inputs.map(read)),
-    needs: new Map(await Promise.all(needs)),
-    input: origin?.held.input ?? (payloads[token.input] as string).slice(1),
-    ...(item === undefined ? {} : { item }),
-    ...(token.woken === undefined ? {} : { woken: payloads[token.woken] as string }),
-    ...(token.losses === undefined ? {} : { losses: token.losses }),
-    hops: origin ? origin.held.hops + 1 : 0,
-    since: origin?.held.since ?? performance.now(),
-    ...(follows === undefined ? {} : { follows }),
-  };
+  slot.sources = token.sources;
+  slot.input = origin?.input ?? (payloads[token.input] as string).slice(1);
+  slot.woken = token.woken === undefined ? undefined : (payloads[token.woken] as string);
+  slot.losses = token.losses;
+  slot.hops = origin === undefined ? 0 : origin.hops + 1;
+  slot.since = origin?.since ?? performance.now();
+  slot.follows = origin && stateOfFormerItem(origin, slot);
+  slot.inputs = token.inputs.map(given);
+  const needs = token.needs.map(([node, at]) => [node, given(at)] as const);
+  if (needs.length > 0) slot.needs = new Map(needs);
+  const isWhole =
+    !token.wide &&
+    slot.place === undefined &&
+    !slot.inputs.some(isBlob) &&
+    !needs.some(([, at]) => isBlob(at));
+  return isWhole ? undefined : readInputs(slot, token.wide === true, reader);
+}
+
+async function readInputs(
+  slot: Slot,
+  isWide: boolean,
+  { partition, items, abandoned }: InputReader,
+): Promise<void> {
+  const { runId } = slot;
+  const readBlob = (name: string) => readStoredBlob(partition, runId, name, abandoned);
+  const load = async (stored: StoredOutput | null): Promise<StoredOutput | null> =>
+    isBlob(stored) ? OUTPUT.json + (await readBlob((stored as string).slice(1))) : stored;
+  if (isWide) {
+    const wide = await readWideJoin(slot, (fields) =>
+      whileAway({ signal: abandoned }, () => partition.readFields(runId, fields)),
+    );
+    slot.sources = wide.sources;
+    slot.inputs = wide.outputs;
+  }
+  slot.item = await items.itemOf(slot, readBlob);
+  slot.inputs = await Promise.all(slot.inputs.map(load));
+  if (slot.needs.size === 0) return;
+  const needs = [...slot.needs].map(async ([node, stored]) => [node, await load(stored)] as const);
+  slot.needs = new Map(await Promise.all(needs));
 }
 
 /**
@@ -104,16 +124,16 @@ export async function executionOf(
  */
 export async function storeOutput(
   partition: Partition,
-  { item }: Pick<Performed, "item">,
+  step: FinishedItem,
   { name, value }: Performed["blobs"][number],
   log: Log,
   abandoned: AbortSignal,
 ): Promise<boolean> {
-  const { runId } = item;
+  const { runId } = step;
   while (!abandoned.aborted) {
     try {
       // What waits stores items; those may be added to later, under the same name.
-      if (item.outcome === OUTCOME.waiting) await partition.storeItems(item, name, value, BLOB_TTL_MS);
+      if (step.outcome === OUTCOME.waiting) await partition.storeItems(step, name, value, BLOB_TTL_MS);
       else await partition.storeBlob(runId, name, value, BLOB_TTL_MS);
       return true;
     } catch (error) {

@@ -1,15 +1,16 @@
 import { Writable } from "node:stream";
 import { pino } from "pino";
 import { expect, test } from "vitest";
-import { LazyAbort } from "../../../src/base/lazy_abort.ts";
 import { LIMITS } from "../../../src/engine/limits.ts";
-import type { WaitingServices } from "../../../src/engine/nodes/waiting.ts";
+import { Deadlines } from "../../../src/engine/worker/deadlines.ts";
 import { perform, RUN_HALTED } from "../../../src/engine/worker/execute.ts";
-import type { HeldExecution } from "../../../src/engine/worker/held.ts";
+import { type Identity, Slot } from "../../../src/engine/worker/slot.ts";
 import { keepConnections } from "../../../src/handlers/http.ts";
 import { handlersOf } from "../../../src/handlers/load.ts";
 import type { Handler } from "../../../src/handlers/types.ts";
+import type { Losses } from "../../../src/redis/replies.ts";
 import { compile } from "../../../src/workflow/compile/compile.ts";
+import type { IR } from "../../../src/workflow/ir/ir.ts";
 import {
   HOSTILE_DELAYS,
   HOSTILE_RESULTS,
@@ -21,15 +22,17 @@ interface Options {
   retry?: object;
   attempt?: number;
   condition?: string;
-  lost?: LazyAbort;
+  /** Why the worker does not hold it any more. */
+  lost?: Error;
+  losses?: Losses;
   /** Another execution. */
-  held?: Partial<HeldExecution>;
+  other?: { ir: IR; place: Partial<Identity>; item: unknown };
 }
 
 /** Performs the node `work` with this handler; @returns what it came to and what the worker's log says. */
 async function performed(
   handler: Handler,
-  { retry, attempt = 1, condition, lost, held: more }: Options = {},
+  { retry, attempt = 1, condition, lost, losses, other }: Options = {},
 ) {
   const work = {
     id: "work",
@@ -40,19 +43,12 @@ async function performed(
   const after = { id: "after", type: "parallel" };
   const edge = { from: "work", to: "after", ...(condition ? { condition } : {}) };
   const { ir } = compile({ name: "flow", nodes: [work, after], edges: [edge] });
-  const held: HeldExecution = {
-    ...{ runId: "run-1", generation: 1, digest: "d", ir, nodeIndex: 0, scope: "", attempt, delivery: 1 },
-    ...{
-      nonce: "n",
-      sources: [],
-      inputs: [],
-      needs: new Map(),
-      input: '{"password":"tell nobody"}',
-      hops: 0,
-      since: 0,
-    },
-    ...more,
-  };
+  const identity = { runId: "run-1", generation: 1, digest: "d", node: 0, scope: "", attempt };
+  const slot = new Slot(0, other?.ir ?? ir, { ...identity, delivery: 1, nonce: "n", ...other?.place });
+  slot.input = '{"password":"tell nobody"}';
+  slot.losses = losses;
+  slot.item = other?.item;
+  if (lost) slot.lost.abort(lost);
   const lines: Record<string, unknown>[] = [];
   const stream = new Writable({
     write(chunk, _encoding, done) {
@@ -60,20 +56,22 @@ async function performed(
       done();
     },
   });
-  const done = await perform(held, {
-    call: (work) => work(),
+  const deadlines = new Deadlines();
+  const done = await perform(slot, {
+    call: (_slot, work) => work(),
     workerId: "worker-1",
     connections: keepConnections(),
     handlers: handlersOf({ work: handler }),
     now: () => 1_000,
     log: pino({ base: null }, stream),
     mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
-    lost: lost ?? new LazyAbort(),
-    // A function does not wait for anything.
-    services: { limits: LIMITS } as WaitingServices,
+    deadlines,
+    limits: LIMITS,
+    servicesOf: () => expect.unreachable("a function does not wait for anything"),
   });
+  deadlines.close();
   if (!done) throw new Error("it was left to its lease");
-  return { item: done.item, blobs: done.blobs, detail: JSON.parse(done.item.detail), lines };
+  return { item: done.step, blobs: done.blobs, detail: JSON.parse(done.step.detail), lines };
 }
 
 test.each([...HOSTILE_THROWS, ...HOSTILE_DELAYS])(
@@ -157,7 +155,8 @@ test("a handler that changes what it was given changes nothing for conditions an
   const nodeIndex = ir.nodes.findIndex(({ id }) => id === "work");
   const seen: unknown[] = [];
   const note: Handler = (context) => seen.push(context.item, context.data) && change(context);
-  expect((await performed(note, { held: { ir, nodeIndex, scope: "each:0", item } })).item.outcome).toBe("C");
+  const other = { ir, place: { node: nodeIndex, scope: "each:0" }, item };
+  expect((await performed(note, { other })).item.outcome).toBe("C");
   expect(seen).toMatchObject([{ password: "changed" }, { password: "changed" }]);
   expect(item).toEqual({ password: "mine" });
 });
@@ -167,8 +166,7 @@ test("a condition that cannot be evaluated is logged as a failed attempt; a succ
   expect(failed.item.outcome).toBe("F");
   expect(failed.lines).toMatchObject([{ level: 40, node: "work", code: "CONDITION_FAILED" }]);
   expect((await performed(() => 1)).lines).toEqual([]);
-  const lost = new LazyAbort();
-  lost.abort(Object.assign(new Error("the run was halted"), { code: RUN_HALTED }));
+  const lost = Object.assign(new Error("the run was halted"), { code: RUN_HALTED });
   const withdrawn = await performed(({ signal }) => Promise.reject(signal.reason ?? new Error("stopped")), {
     lost,
   });
@@ -184,7 +182,7 @@ test.each([
 ])("after workers were lost with %j it is a dead letter: %s", async (counts, isDead) => {
   const calls: number[] = [];
   const losses = { lost: 7, words: "exit code 3", ...counts };
-  const { item } = await performed(() => calls.push(1), { held: { losses } });
+  const { item } = await performed(() => calls.push(1), { losses });
   expect(calls).toHaveLength(isDead ? 0 : 1);
   const { error, losses: recorded } = JSON.parse(item.detail);
   if (!isDead) return expect([error, recorded]).toEqual([undefined, undefined]);

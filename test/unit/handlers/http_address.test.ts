@@ -1,6 +1,6 @@
 import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { isPublicAddress, mayConnect, parseAddressPolicy } from "../../../src/handlers/http_address.ts";
-import { performNode } from "../../../src/handlers/node_types.ts";
+import { callNode } from "../../../src/handlers/node_types.ts";
 import type { Execution } from "../../../src/handlers/types.ts";
 import { compile } from "../../../src/workflow/compile/compile.ts";
 import { always, failure, run, serve } from "./http_support.ts";
@@ -129,9 +129,9 @@ describe("a node", () => {
         ancestors: {},
         signal,
       } as unknown as Execution;
-      await expect(performNode(execution, new Map())).rejects.toMatchObject({ code: "HTTP_ADDRESS_REFUSED" });
+      await expect(callNode(execution, new Map())).rejects.toMatchObject({ code: "HTTP_ADDRESS_REFUSED" });
       vi.stubEnv("HITZERO_HTTP_ALLOW_PRIVATE", host);
-      expect(await performNode(execution, new Map())).toMatchObject({ status: 200, body: "private" });
+      expect(await callNode(execution, new Map())).toMatchObject({ status: 200, body: "private" });
     },
   );
 

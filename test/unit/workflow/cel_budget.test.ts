@@ -2,9 +2,10 @@
 import { describe, expect, it } from "vitest";
 import { createLog } from "../../../src/base/log.ts";
 import { route } from "../../../src/engine/nodes/routed.ts";
-import { type HeldExecution, viewOf } from "../../../src/engine/worker/held.ts";
+import { Slot } from "../../../src/engine/worker/slot.ts";
+import { View } from "../../../src/engine/worker/view.ts";
 import { budgetOf } from "../../../src/handlers/execution.ts";
-import { performNode } from "../../../src/handlers/node_types.ts";
+import { callNode } from "../../../src/handlers/node_types.ts";
 import { compileExpression } from "../../../src/workflow/cel/cel.ts";
 import { WorkBudget } from "../../../src/workflow/cel/work.ts";
 import { compile } from "../../../src/workflow/compile/compile.ts";
@@ -16,19 +17,10 @@ const numbers = Array.from({ length: 600 }, (_item, index) => index);
 const PRODUCT = "data.list.all(a, data.list.all(b, a + b >= 0.0))";
 
 function execution(ir: IR, input: unknown) {
-  const held: HeldExecution = {
-    ...{ runId: "r", generation: 1, digest: "d", ir, nodeIndex: 0, scope: "", attempt: 1, delivery: 1 },
-    ...{
-      nonce: "1",
-      sources: [],
-      inputs: [],
-      needs: new Map(),
-      input: JSON.stringify(input),
-      hops: 0,
-      since: 0,
-    },
-  } as never;
-  return viewOf(held, new AbortController(), () => createLog("silent"));
+  const identity = { runId: "r", generation: 1, digest: "d", node: 0, scope: "" };
+  const slot = new Slot(0, ir, { ...identity, attempt: 1, delivery: 1, nonce: "1" });
+  slot.input = JSON.stringify(input);
+  return new View(slot, new AbortController(), () => createLog("silent"));
 }
 
 const costOf = (source: string) => {
@@ -72,13 +64,13 @@ describe("a filter", () => {
   it("has one budget for all items", async () => {
     const lists = Array.from({ length: 50 }, () => ({ list: numbers }));
     const view = execution(filter(PRODUCT.replaceAll("data", "item")), lists);
-    await expect(performNode(view, new Map())).rejects.toThrow("taken together");
+    expect(() => callNode(view, new Map())).toThrow("taken together");
   });
 
   it("takes the longest lists when it is cheap", async () => {
     const items = Array.from({ length: 300_000 }, (_item, index) => ({ n: index }));
     const view = execution(filter("item.n >= 299999.0"), items);
-    expect(await performNode(view, new Map())).toEqual([{ n: 299_999 }]);
+    expect(callNode(view, new Map())).toEqual([{ n: 299_999 }]);
     expect(LIMITS.expressionWork - budgetOf(view).unspent).toBeLessThan(items.length * 4);
   });
 });
@@ -88,7 +80,7 @@ it("templates that all name one large value are stopped by what they write", asy
   const config = { url: "https://a.example/", method: "POST", body };
   const { ir } = compile({ name: "x", nodes: [{ id: "a", type: "http", config }] });
   const view = execution(ir, "x".repeat(1_000_000));
-  await expect(performNode(view, new Map())).rejects.toMatchObject({ code: "EXPRESSION_FAILED" });
+  await expect(callNode(view, new Map())).rejects.toMatchObject({ code: "EXPRESSION_FAILED" });
 });
 
 it("constants of a workflow share one budget, and are not constant beyond it", () => {

@@ -1,0 +1,48 @@
+/**
+ * What calls off executions under way: the run was halted, nobody wants them any more, another worker has them, this one stops. Their
+ * handlers are told so by their signals; what they come to then says the reason.
+ */
+import { HitzeroError } from "../../base/errors.ts";
+import { fatesOf, type Withdrawn } from "../../redis/upkeep.ts";
+import { LEASE_LOST, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
+import type { Lane } from "./lane.ts";
+import type { Slot } from "./slot.ts";
+
+/** Tells the handlers of a halted run to stop, but for what undoes its work. */
+export function halt(running: Iterable<Slot>, runId: string): void {
+  for (const slot of running) if (slot.runId === runId && !slot.facts.isCompensation) callOff(slot, "halted");
+}
+
+export function withdraw(running: Iterable<Slot>, { runId, node, scope }: Withdrawn): void {
+  for (const slot of running)
+    if (slot.runId === runId && slot.nodeIndex === node && slot.scope === scope) callOff(slot, "withdrawn");
+}
+
+/** The announcement of a halt or a withdrawal may have been missed. */
+export async function lookAround(running: ReadonlySet<Slot>, { partition }: Lane): Promise<void> {
+  const slots = [...running].filter((slot) => slot.partition === partition.number);
+  const fates = await fatesOf(
+    partition,
+    slots.map((slot) => {
+      const { runId, nonce, delivery, lifelines } = slot;
+      return { runId, nonce, delivery, own: lifelines.own, maps: lifelines.maps };
+    }),
+  );
+  slots.forEach((slot, index) => {
+    if (fates[index] === "halted") callOff(slot, "halted");
+    else if (fates[index] === "withdrawn" && running.has(slot)) callOff(slot, "withdrawn");
+  });
+}
+
+const REASONS = {
+  halted: [RUN_HALTED, "the run was halted"],
+  withdrawn: ["WITHDRAWN", "this execution is no longer wanted"],
+  lost: [LEASE_LOST, "this execution may be another worker's by now"],
+  stops: [WORKER_STOPS, "the worker stops; this execution is handed out again"],
+} as const;
+
+/** Tells its handler to stop. */
+export function callOff({ lost }: Slot, why: keyof typeof REASONS): void {
+  const [code, message] = REASONS[why];
+  lost.abort(new HitzeroError(code, message));
+}
