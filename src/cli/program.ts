@@ -6,6 +6,7 @@ import { passwordsIn } from "../base/server_url.ts";
 import { serverUrls } from "../engine/settings.ts";
 import { VERSION } from "../engine/version.ts";
 import { isOfExecution } from "../engine/worker/escapes.ts";
+import { addBench } from "./commands/bench.ts";
 import { addClearRedis } from "./commands/clear_redis.ts";
 import { addCompile } from "./commands/compile.ts";
 import { addCompletion } from "./commands/completion.ts";
@@ -82,7 +83,7 @@ function showError(error: unknown, argv: readonly string[]): number {
 /** In the order of the help. */
 const COMMANDS = [
   ...[addUp, addDemo, addInit, addMigrate, addCompile, addSubmit, addWorker, addSupervisor],
-  ...[addRun, addWorkflow, addDeadLetter, addDoctor, addClearRedis, addCompletion],
+  ...[addRun, addWorkflow, addDeadLetter, addDoctor, addBench, addClearRedis, addCompletion],
 ];
 
 function createProgram(act: Act): Command {

@@ -30,6 +30,13 @@ export async function ownersOf(connection: RedisConnection, namespace: string): 
   return owners;
 }
 
+/** Makes sure that keys may be looked for. @throws HitzeroError of `redisFault` */
+export async function checkScan({ redis, url }: RedisConnection): Promise<void> {
+  await redis.scan("0", "COUNT", 1).catch((error: unknown) => {
+    throw isAway(error) ? new RedisAwayError(error) : redisFault(error, url);
+  });
+}
+
 /** How many keys the namespace has. */
 export async function countKeys(connection: RedisConnection, namespace: string): Promise<number> {
   let count = 0;
