@@ -89,15 +89,17 @@ export interface WantedOutput {
   reason?: string;
 }
 
-/** The executions that are wanted. The longer of two iterations' names is the later one, as numbers are. */
-const CHOSEN = `select distinct on (e.run_id, e.node_id) e.run_id, e.node_id, e.scope, wanted.reason as wanted_reason
-  from json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text, last boolean, reason text)
-  join hitzero.node_executions e on e.run_id = wanted."runId" and e.node_id = wanted."nodeId"
-    and (wanted.scope is null or e.scope = wanted.scope)
-  order by e.run_id, e.node_id, (not wanted.last and e.status in ('COMPLETED', 'FAILED')) desc, length(e.scope) desc, e.scope desc`;
-const WITH_BLOBS = `(${CHOSEN}) chosen join hitzero.node_executions e on e.run_id = chosen.run_id and e.node_id = chosen.node_id
-    and e.scope = chosen.scope and (wanted_reason is null or wanted_reason = e.reason)
-  left join hitzero.blobs b on b.run_id = e.run_id and b.name = e.output_blob`;
+/**
+ * The executions that are wanted, one by one: a join over all of them makes a planner without statistics read the whole table. The longer
+ * of two iterations' names is the later one, as numbers are.
+ */
+const CHOSEN = `json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text, last boolean, reason text)
+  cross join lateral (
+    select e.run_id, e.node_id, e.status, e.reason, e.output, e.output_blob, e.error from hitzero.node_executions e
+    where e.run_id = wanted."runId" and e.node_id = wanted."nodeId" and (wanted.scope is null or e.scope = wanted.scope)
+    order by (not wanted.last and e.status in ('COMPLETED', 'FAILED')) desc, length(e.scope) desc, e.scope desc limit 1) e
+  where (wanted.reason is null or wanted.reason = e.reason)`;
+const OF_BLOB = "from hitzero.blobs b where b.run_id = e.run_id and b.name = e.output_blob";
 
 /** Reads what the run's own output or error is made of: how nodes came out last, or in one scope. */
 export async function readOutputs(
@@ -106,7 +108,7 @@ export async function readOutputs(
 ): Promise<RecordedOutput[]> {
   if (wanted.length === 0) return [];
   const { rows } = await client.query<RecordedOutput>(
-    `select e.run_id, e.node_id, e.status, coalesce(e.output, b.content)::text as output, e.error from ${WITH_BLOBS}`,
+    `select e.run_id, e.node_id, e.status, coalesce(e.output, (select b.content ${OF_BLOB}))::text as output, e.error from ${CHOSEN}`,
     [JSON.stringify(wanted)],
   );
   return rows;
@@ -119,7 +121,7 @@ export async function readOutputBytes(
 ): Promise<Map<string, number>> {
   if (wanted.length === 0) return new Map();
   const { rows } = await client.query<{ run_id: string; bytes: number }>(
-    `select e.run_id, sum(coalesce(b.bytes, pg_column_size(e.output), 0)) as bytes from ${WITH_BLOBS} group by e.run_id`,
+    `select e.run_id, sum(coalesce(pg_column_size(e.output), (select b.bytes ${OF_BLOB}), 0)) as bytes from ${CHOSEN} group by e.run_id`,
     [JSON.stringify(wanted)],
   );
   return new Map(rows.map(({ run_id, bytes }) => [run_id, bytes]));

@@ -85,9 +85,12 @@ export async function readNodeStatuses(
 ): Promise<StatusOnRecord[]> {
   if (records.length === 0) return [];
   const { rows } = await client.query<StatusOnRecord>(
-    `select e.run_id, e.node_id, e.scope, e.status
+    // One by one, as a planner without statistics reads the whole table for a join.
+    `select wanted.run_id, wanted.node_id, wanted.scope, e.status
      from unnest($1::uuid[], $2::text[], $3::text[]) as wanted (run_id, node_id, scope)
-     join hitzero.node_executions e using (run_id, node_id, scope)`,
+     cross join lateral (
+       select e.status from hitzero.node_executions e
+       where e.run_id = wanted.run_id and e.node_id = wanted.node_id and e.scope = wanted.scope limit 1) e`,
     [
       records.map(({ runId }) => runId),
       records.map(({ nodeId }) => nodeId),

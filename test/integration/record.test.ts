@@ -5,7 +5,8 @@ import type { RecordBatch } from "../../src/engine/reader/record_types.ts";
 import { type Way, type Written, writeBatch } from "../../src/engine/reader/write_batch.ts";
 import type { Database, Queryable } from "../../src/postgres/database.ts";
 import { EVENT_LEVELS, listEvents } from "../../src/postgres/events.ts";
-import { canBeCopied } from "../../src/postgres/record_executions.ts";
+import { readOutputBytes, readOutputs } from "../../src/postgres/finals.ts";
+import { canBeCopied, readNodeStatuses } from "../../src/postgres/record_executions.ts";
 import { decodeRawEntry, type JournalEntry, runOf, splitJournalEntry } from "../../src/token/journal.ts";
 import type { IR } from "../../src/workflow/ir/ir.ts";
 import { type HandJournal, startHandJournal } from "../support/hand_journal.ts";
@@ -80,8 +81,8 @@ describe("runs of a real worker", () => {
     },
     {
       name: "waits",
-      nodes: [{ id: "w", type: "signal", config: { name: "go" } }, node("a", "say")],
-      edges: [],
+      nodes: [node("a", "say"), { id: "w", type: "signal", config: { name: "go" } }],
+      edges: [edge("a", "w")],
     },
   ];
   const handlers = {
@@ -352,6 +353,51 @@ describe("what the view could not show", () => {
   });
 });
 
+/** Rows of a table that this reads. */
+async function rowsRead<T>(
+  database: Database,
+  table: string,
+  work: (client: Queryable) => Promise<T>,
+): Promise<{ found: T; rows: number }> {
+  return database.transaction(async (client) => {
+    const count = async () => {
+      const { rows } = await client.query<{ rows: number }>(
+        `select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as rows from pg_stat_xact_user_tables
+         where schemaname = 'hitzero' and relname = $1`,
+        [table],
+      );
+      return rows[0]?.rows as number;
+    };
+    const before = await count();
+    return { found: await work(client), rows: (await count()) - before };
+  });
+}
+
+test("executions and outputs of runs are read one by one, however many others are on record", async () => {
+  const journal = await startHandJournal();
+  const { database } = journal.engine;
+  await database.query(
+    `insert into hitzero.node_executions (run_id, node_id, attempt, status, output)
+     select ('00000000-0000-7000-8000-' || lpad(run::text, 12, '0'))::uuid, 'n' || node, 1, 'COMPLETED', '1'
+     from generate_series(1, 400) run, generate_series(1, 50) node`,
+  );
+  const wanted = Array.from({ length: 100 }, (_none, index) => ({
+    ...{ runId: `00000000-0000-7000-8000-${String(index + 1).padStart(12, "0")}`, nodeId: "n7" },
+    ...{ scope: null, last: true },
+  }));
+  const outputs = await rowsRead(database, "node_executions", (client) => readOutputs(client, wanted));
+  expect(outputs.found).toHaveLength(100);
+  expect(outputs.rows).toBe(100);
+  const bytes = await rowsRead(database, "node_executions", (client) => readOutputBytes(client, wanted));
+  expect(bytes.found.size).toBe(100);
+  expect(bytes.rows).toBe(100);
+  const places = wanted.map(({ runId, nodeId }) => ({ runId, nodeId, scope: "" }));
+  const known = await rowsRead(database, "node_executions", (client) => readNodeStatuses(client, places));
+  expect(known.found).toHaveLength(100);
+  expect(known.rows).toBe(100);
+  await journal.stop();
+});
+
 describe("a run of 100,001 events in 1,001 rows", () => {
   let journal: HandJournal;
   const runId = "00000000-0000-7000-8000-000000000001";
@@ -372,16 +418,8 @@ describe("a run of 100,001 events in 1,001 rows", () => {
   });
   afterAll(() => journal?.stop());
 
-  /** Rows of events_packed that this reads. */
-  async function reads<T>(work: (client: Queryable) => Promise<T>): Promise<{ found: T; rows: number }> {
-    const read = `select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as rows from pg_stat_xact_user_tables
-      where schemaname = 'hitzero' and relname = 'events_packed'`;
-    return journal.engine.database.transaction(async (client) => {
-      const count = async () => (await client.query<{ rows: number }>(read)).rows[0]?.rows as number;
-      const before = await count();
-      return { found: await work(client), rows: (await count()) - before };
-    });
-  }
+  const reads = <T>(work: (client: Queryable) => Promise<T>) =>
+    rowsRead(journal.engine.database, "events_packed", work);
 
   test("is followed by reading what is new", async () => {
     const { found, rows } = await reads((client) => listEvents(client, runId, { after: 99_850 }));
