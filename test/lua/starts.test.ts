@@ -6,6 +6,7 @@ import type { StartItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
 import { newNonce } from "../../src/redis/partition.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import type { IR } from "../../src/workflow/ir/ir.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl } from "../support/redis.ts";
@@ -207,6 +208,21 @@ describe("a call holds Redis for a bounded time", () => {
     expect(sizes([...of(1, 60), ...of(40, 1), ...of(1, 60)])).toEqual([100 - 39, 60]);
     const runs = [...of(30, 4), ...of(1, 30), ...of(90, 2)];
     expect(callsOf(runs, limits).flat()).toEqual(runs);
+  });
+
+  test("a quarter of what has no short way: a run that begins in a loop, or paused", () => {
+    const loop = compile({
+      name: "looped",
+      nodes: [
+        { id: "a", type: "function", config: { function_name: "noop" } },
+        { id: "again", type: "loop", config: { loop_back_to: "a", max_iterations: 3, condition: "true" } },
+      ],
+      edges: [{ from: "a", to: "again" }],
+    });
+    expect(sizes(newRuns(loop, 120))).toEqual([25, 25, 25, 25, 20]);
+    expect(
+      sizes([...of(1, 20), ...newRuns({ ir: irOf("a", []), digest: "d" }, 21, { paused: true })]),
+    ).toEqual([40, 1]);
   });
 
   test("fewer with large inputs", () => {

@@ -329,6 +329,14 @@ async function playAll(): Promise<void> {
     ],
     edges: edges("work -> again"),
   });
+  const { partition: its, ir, digest } = looped.game;
+  // Begins with an iteration, and paused: two ways that are not the short one.
+  const together = [{}, { paused: true }].map((more) => ({
+    ...{ runId: crypto.randomUUID(), generation: 1, digest, ir, input: "{}" },
+    ...more,
+  }));
+  const deadline = connection.now() + 60_000;
+  expect(await its.start({ epoch: "1", deadline, runs: together })).toEqual(["started", "started"]);
   await looped.takesUp();
   await looped.ends("work@again:1");
   await looped.takesUp();
