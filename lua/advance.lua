@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- The atomic step (DESIGN 2): applies finished executions, settles their arrivals, claims tokens, all in one call.
 -- Runs on low memory too, as it frees more than it takes.
--- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, scopes, IR, blob and ready-stream keys at the positions that the call names
--- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_ms, take, limit, limits, queues {name: position}, reads {name: true},
+-- KEYS  1 meta · 2 journal · 3 leases · 4 timers · then run, parked, scopes, IR, blob, nudge and ready-stream keys at the positions that the call names
+-- ARGV  1 JSON {layout, epoch, timeline, call, worker, now, lease_ms, take, limit, limits, nudge, queues {name: position}, reads {name: true},
 --         finished [...], claims [...], functions (the hash), most_functions}; then payloads at the positions that the call names
 --   finished: {run, ir, parked, scopes, id, g, queue, node, scope, attempt, delivery, nonce, outcome C|F|X, arrivals `=tn…` or X, unhandled, hand, hand_items,
 --              unoffered [node] (targets whose functions the worker does not offer: they are not handed over),
@@ -120,6 +120,7 @@ local function journal_step(kind, record, detail, output)
 end
 
 local function keep_for(due, kept)
+  ring_before(due, clock())
   timed[#timed + 1] = integer(due)
   timed[#timed + 1] = kept
 end
@@ -139,6 +140,7 @@ local function put_off(item, run, field, rest, kind, attempt, more)
   local woken = false
   if item.park then
     put(run, 'p' .. item.node .. at_scope(item.scope), item.park)
+    if item.park == PARK.child then ring() end
     if item.park == PARK.items then
       park_map(step, run, item)
     elseif item.park == PARK.signal then

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Applies one command to a run, once: cancel, pause, resume, time_out (its own limit), or stuck (nothing of it is in reach). What it means for executions that wait is
 -- `sweep`'s; those in flight hear of it from their workers.
--- KEYS  1 meta · 2 journal · 3 run · 4 tombstone
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, seq, kind}: seq orders a run's commands; 0 for time_out and stuck
+-- KEYS  1 meta · 2 journal · 3 run · 4 tombstone · 5 nudge
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, nudge, id, seq, kind}: seq orders a run's commands; 0 for time_out and stuck
 -- reply applied | repeated | paused (it is already) | not_paused | final | gone | unstarted | refused
 -- Journal: c.
 --@include lib/fence.lua
@@ -17,6 +17,7 @@ local word = refusal(meta, call)
 if word then return refuse(word) end
 local function answer(reply) return commit({ word = reply }) end
 local function journal(step, run, event)
+  ring()
   append_journal(meta, call, KEYS[2], { EVENT.commanded, journal_record(step, run, event, { kind = call.kind, seq = call.seq }) })
 end
 

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- A run that is to end FAILED or CANCELLED first undoes what it did: hands out the compensation of its last completed execution that has one.
 -- Called by the reader whenever the counter hit zero in such a run; repeating it changes nothing.
--- KEYS  1 meta · 2 journal · 3 run · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, queues}
+-- KEYS  1 meta · 2 journal · 3 run · then nudge and ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, nudge, id, queues}
 -- reply begun | idle | refused
 -- Journal: w, naming the execution that was activated.
 --@include lib/fence.lua

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- For a run that has shown no activity for long: executions that lie nowhere (no token in a stream, no lease, no timer, no event that they wait
 -- for) are handed out again. Called for all nodes and open map items in turn, a bounded number at a time.
--- KEYS  1 meta · 2 journal · 3 leases · 4 timers · 5 run · 6 IR · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, id, looked_through, queues, scopes [scope], nodes [{node, queue, loops, function_stream?, function_suspects?}]}
+-- KEYS  1 meta · 2 journal · 3 leases · 4 timers · 5 run · 6 IR · then nudge and ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, nudge, id, looked_through, queues, scopes [scope], nodes [{node, queue, loops, function_stream?, function_suspects?}]}
 -- reply {word: ok, revived, alive} | refused | ir_missing
 -- Journal: l, one for each execution handed out again.
 --@include lib/fence.lua

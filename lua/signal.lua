@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Gives a signal to a run, once: to the execution that has waited longest for it (at the scope, if one is named), or keeps it for the next one.
--- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · 8 tombstone · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, limits, id, seq, name, nodes, scope?, transient, queues} · 2 payload (JSON)
+-- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · 8 tombstone · then nudge and ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, nudge, limit, limits, id, seq, name, nodes, scope?, transient, queues} · 2 payload (JSON)
 -- reply applied | repeated | final | gone | unstarted | full | busy | ir_missing | refused
 -- Journal: c; w, when it did other work of the run instead (busy).
 --@include lib/fence.lua
@@ -49,6 +49,7 @@ if fate == 'busy' then
   return answer('busy')
 end
 put(run, 'k', integer(call.seq))
+ring()
 settle_and_count(step, run, waiter and withdrawals_of_event(run, waiter.node, waiter.scope) or {})
 append_journal(meta, call, KEYS[2], { EVENT.commanded, journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name,
   fate = fate, node = waiter and waiter.node or nil, scope = waiter and waiter.scope or nil }) })

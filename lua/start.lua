@@ -1,8 +1,8 @@
 #!lua
 -- Starts accepted runs: their entry nodes get tokens. Each is answered by its own word. Refused on low memory (no allow-oom flag), after
 -- the deadline, and for a run that was ever started here before (its state or its tombstone stands).
--- KEYS  1 meta · 2 journal · 3 timers · then run, tombstone, IR and ready-stream keys at the positions that the call names
--- ARGV  1 JSON {layout, epoch, timeline, call, now, deadline, limit (of each run), limits, queues {name: position}, runs [...]};
+-- KEYS  1 meta · 2 journal · 3 timers · then run, tombstone, IR, nudge and ready-stream keys at the positions that the call names
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, deadline, limit (of each run), limits, nudge, queues {name: position}, runs [...]};
 --       then inputs (j<JSON>) at the positions that the call names
 --   runs: {run, tombstone, ir, input, id, generation, digest, permits, timeout_ms?, paused?}: paused when its parent is: what it begins
 --         with is put aside
@@ -122,6 +122,7 @@ local function start(item)
   journal[#journal + 1] = EVENT.started
   journal[#journal + 1] = plain and begin_plain(item, plain) or begin_any(item, of)
   if item.timeout_ms then
+    ring_before(now + item.timeout_ms, now)
     write('ZADD', KEYS[3], integer(now + item.timeout_ms), '!|time_out|' .. item.id .. '|' .. integer(item.generation))
   end
   return 'started'

@@ -2,7 +2,7 @@
 -- The atomic step of plain executions (DESIGN 2), as `advance` would do it: completed, outside of bodies, of runs that are neither paused nor
 -- halted, with nothing about them that the general step is needed for. Whatever is otherwise is answered `slow`, with nothing written of it:
 -- its worker sends it to `advance`, on the same state. So this script knows one way only, and is short.
--- KEYS  1 meta · 2 journal · 3 leases · then, at the positions that the call names: streams, runs, IRs
+-- KEYS  1 meta · 2 journal · 3 leases · 4 nudge · then, at the positions that the call names: streams, runs, IRs
 -- ARGV  1 layout · 2 installation · 3 epoch · 4 timeline · 5 call · 6 now · 7 worker · 8 lease_ms · 9 take · 10 most edges · 11 parts (limits.part)
 --       12 number of queues · 13 number of finished · 14 number of claims; then
 --       of each queue: name, position of its ready stream, 1 if the worker reads it
@@ -205,6 +205,7 @@ local function finish(base, position)
   if ends then
     run.events, run.status = run.events + 1, STATUS.completed
     record = record .. ',"zero":"' .. STATUS.completed .. '"'
+    ring()
   end
   local detail, output = ARGV[base + 12], ARGV[base + 14]
   local last = #journal
@@ -256,6 +257,7 @@ if #journal > HEAD then
   journal[3] = seq .. '-0'
   note(journal)
   note({ 'HSET', KEYS[1], 'seq', seq })
+  appended(seq, KEYS[4])
 end
 for _, run in ipairs(order) do
   if next(run.changes) then

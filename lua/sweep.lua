@@ -2,8 +2,8 @@
 -- Brings executions of some nodes in line with their run: waiting ones of a halted run are cancelled, those of a resumed run get their tokens
 -- back, and all of an item whose map is gone are withdrawn.
 -- Called for all nodes and open map items in turn, a bounded number at a time; repeating it changes nothing.
--- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, limits, id, queues, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
+-- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then nudge and ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, nudge, limit, limits, id, queues, scopes [scope], nodes [{node, queue, loops}], last, burials}: in each of the
 --         scopes each node, with the loops around it; last: no more of these nodes are to come; burials [[map, scope]]: nothing of their items is left
 -- reply {word: ok, changed} | refused | ir_missing
 -- Journal: w, when anything was withdrawn, or nothing is outstanding any more.

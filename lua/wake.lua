@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Wakes an execution that waits for its child run. Repeating it changes nothing.
--- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then ready streams
--- ARGV  1 JSON {layout, epoch, timeline, call, now, limit, limits, id, node, scope, queue, queues} · 2 how the child ended (JSON)
+-- KEYS  1 meta · 2 journal · 3 timers · 4 run · 5 IR · 6 parked · 7 scopes · then nudge and ready streams
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, nudge, limit, limits, id, node, scope, queue, queues} · 2 how the child ended (JSON)
 -- reply woken | stale | busy (to be called again: it did other work of the run) | ir_missing | refused
 -- Journal: w, when its run is halted and it is withdrawn, or it did other work.
 --@include lib/fence.lua

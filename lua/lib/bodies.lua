@@ -80,6 +80,7 @@ function bodies.leave(run, node, scope, by)
   if not map or map.open == 0 then return end
   put(run, 'b' .. node .. at_scope(scope), integer(by))
   count(run, '', 1)
+  ring()
 end
 
 -- A loop's entry was reached: its first iteration begins.

@@ -37,6 +37,7 @@ local function journal_record(step, run, first_event, more)
   record.cancelled = #step.cancelled > 0 and step.cancelled or nil
   record.compensating = step.compensating
   record.zero, record.halted = step.zero, step.halted or (step.zero and run.halted) or nil
+  if record.zero or record.halted or record.compensating then ring() end
   if step.zero == STATUS.failed and run.unhandled then
     local node, scope = string.match(run.unhandled, '^(%d+)@?(.*)$')
     record.unhandled, record.unhandled_at = tonumber(node), scope

@@ -7,6 +7,25 @@ local VALUES_AT_ONCE = 4000
 
 local writes, unknown = {}, nil
 
+-- The partition's reader sleeps until somebody rings, or for LOOK_MS after the first entry that it has not read. So a script rings, once and
+-- at its end, when it appends what is not to wait for that: a zero-hit (the compensating one too), a halt, a new child, a map that is to be
+-- buried, a command, a timer that is due before that look; and with each FULL_BATCH entries (engine/limits.ts names both numbers).
+local LOOK_MS, FULL_BATCH = 50, 800
+
+local bell, rings = nil, false
+
+local function ring() rings = true end
+
+local function ring_before(due, now)
+  if due - now < LOOK_MS then ring() end
+end
+
+-- The entry of this number is appended. nudge: the stream that wakes the reader.
+local function appended(seq, nudge)
+  bell = nudge
+  if seq % FULL_BATCH == 0 then ring() end
+end
+
 -- A key that the call did not name refuses it by this word.
 local function known(key, word)
   if not key then unknown = unknown or word end
@@ -43,10 +62,12 @@ local function append_journal(meta, call, key, fields)
   local seq = string.format('%.0f', meta.seq + 1)
   write('XADD', key, seq .. '-0', 'call', call.call, 'at', string.format('%.0f', call.now), unpack(fields))
   write('HSET', KEYS[1], 'seq', seq)
+  appended(meta.seq + 1, KEYS[call.nudge])
 end
 
 -- Performs what was noted, and answers with this list.
 local function commit_list(replies)
+  if rings and bell then note({ 'XADD', bell, 'MAXLEN', 1, '*', 'n', '1' }) end
   if unknown then return refuse(unknown) end
   for _, one in ipairs(writes) do redis.call(unpack(one)) end
   return replies

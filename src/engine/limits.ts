@@ -97,6 +97,8 @@ export const READER_LEASE_MS = 10_000;
 export const JOURNAL_PART = 100;
 /** A recording transaction costs some 0.5 ms whatever it writes: a reader that lags begins the next one so long after the last, ms. */
 export const RECORD_GAP_MS = 10;
+/** A reader that nobody rings looks at the journal so long after the first entry that it has not read, ms (as lua/lib/writes.lua). */
+export const RECORD_LOOK_MS = 50;
 /** Bytes of journal entries that it takes, about: reading ends with the part that exceeds them. */
 export const RECORD_ENTRY_BYTES = 8 * 1024 * 1024;
 /** Bytes of large outputs that it takes at most, but for those of a single entry. */

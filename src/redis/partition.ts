@@ -254,7 +254,7 @@ export class Partition {
     const irs = new Set<IR>();
     for (const { ir } of call.finished) irs.add(ir);
     for (const { ir } of call.claims) irs.add(ir);
-    const { limit, limits, queues } = stepCall(list, this, irs);
+    const { nudge, limit, limits, queues } = stepCall(list, this, irs);
     // What was handed out again may be suspect.
     const again = call.claims.flatMap(({ item }) => (item.delivery > 1 ? [item.queue] : []));
     const moves = call.claims.some(({ item }) => item.unoffered !== undefined);
@@ -262,6 +262,7 @@ export class Partition {
       worker: call.worker,
       lease_ms: call.leaseMs,
       take: call.take,
+      nudge,
       limit,
       limits,
       queues: again.length === 0 ? queues : { ...queues, ...suspectStreamsOf(list, this.keys, again) },

@@ -86,7 +86,7 @@ function recordOf({ runId: id, generation: g, node, attempt, outcome, arrivals }
 /** @throws FenceError, RedisAwayError */
 export async function step(partition: Partition, call: AdvanceCall): Promise<StepReply> {
   const { keys, limits } = partition;
-  const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.leases]);
+  const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.leases, keys.nudge]);
   const queues = new Set<string>();
   for (const { ir } of call.finished) for (const queue of queuesOf(ir)) queues.add(queue);
   const { layout, installation, epoch, timeline, call: nonce, now } = await partition.fence(partition.epoch);

@@ -1,6 +1,7 @@
 /**
  * What a call carries in which tokens may come to be, whoever makes it: worker, reader or submitter. It names the streams of all queues
- * of its workflows, as a script learns only while it decides which of them it writes to, and refuses a call that lacks one.
+ * of its workflows, as a script learns only while it decides which of them it writes to, and refuses a call that lacks one. And the stream
+ * that wakes the partition's reader.
  */
 import type { IR } from "../workflow/ir/ir.ts";
 import type { CallLimits } from "./call_limits.ts";
@@ -39,6 +40,7 @@ export function stepCall(list: KeyList, { keys, limits }: StepPlace, irs: Iterab
   for (const ir of irs) for (const queue of queuesOf(ir)) queues.add(queue);
   const { edges, part, rest, results, entries, earlySignals, deadWaiters, aside } = limits;
   return {
+    nudge: list.position(keys.nudge),
     limit: edges,
     limits: { part, rest, results, entries, early_signals: earlySignals, dead_waiters: deadWaiters, aside },
     queues: streamsOf(list, keys, queues),

@@ -173,9 +173,15 @@ export type CommandKind = "cancel" | "pause" | "resume" | "time_out" | "stuck";
 /** Applies one command to a run, once. `seq` orders a run's commands; 0 for its own time limit. */
 export async function applyCommand(partition: Partition, runId: string, kind: CommandKind, seq: number) {
   const { keys } = partition;
-  const json = { ...(await partition.fence(partition.epoch)), id: runId, seq, kind };
-  const names = [keys.meta, keys.journal(partition.epoch), keys.run(runId), keys.tombstone(runId)];
-  return (await partition.call("command", names, [JSON.stringify(json)], commandReply)).word;
+  const list = new KeyList([
+    keys.meta,
+    keys.journal(partition.epoch),
+    keys.run(runId),
+    keys.tombstone(runId),
+  ]);
+  const nudge = list.position(keys.nudge);
+  const json = { ...(await partition.fence(partition.epoch)), nudge, id: runId, seq, kind };
+  return (await partition.call("command", list.keys, [JSON.stringify(json)], commandReply)).word;
 }
 
 /** A run with what it runs. */
@@ -518,7 +524,7 @@ export async function announceHalt(
   await partition.orAway(Promise.all(runIds.map((runId) => redis.publish(controlChannel(namespace), runId))));
 }
 
-/** Wakes the partition's reader: there is a command. Losing it costs at most the reader's own look around. */
+/** Wakes the partition's reader, as scripts do (lua/lib/writes.lua): there is a command. Losing it costs at most the reader's own look around. */
 export async function nudgeReader(partition: Partition): Promise<void> {
   const { redis } = partition.connection;
   await partition.orAway(redis.xadd(partition.keys.nudge, "MAXLEN", 1, "*", "n", "1"));

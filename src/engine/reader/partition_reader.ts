@@ -125,7 +125,10 @@ export class PartitionReader {
       const next = await this.#round(inherited);
       inherited = NO_CONSEQUENCES;
       onRound();
-      if (next <= performance.now()) continue;
+      if (next <= performance.now()) {
+        await this.#bell.hear();
+        continue;
+      }
       if ((await partition.connection.identity()) !== identity) return;
       const waitMs = next - performance.now();
       if (waitMs > 0) await this.#bell.wait(row.recorded_seq, waitMs, stopping);
@@ -148,7 +151,8 @@ export class PartitionReader {
     const after = { ...recorded.after, sweeps, burials };
     const round = { ...recorded, after, due: this.#sweeping.comes(), rung: this.#bell.takeRing() };
     const next = Math.min(before, await lookOf(this.#after, round), performance.now() + SWEEP_MS);
-    return recorded.entries > 0 || !recorded.upToDate ? AT_ONCE : next;
+    // What came meanwhile, and is not to wait, has rung.
+    return recorded.upToDate ? next : AT_ONCE;
   }
 
   /** Whose lease is over reads no further; and a partition at rest makes no call that would be refused. */
