@@ -21,7 +21,7 @@ import { Ledger } from "./ledger.ts";
 import { checkedMeta } from "./opening.ts";
 import type { Pace } from "./pace.ts";
 import { Reclaimer } from "./reclaimer.ts";
-import { Recorder } from "./recorder.ts";
+import { type Recorded, Recorder } from "./recorder.ts";
 import { RunEnds } from "./run_ends.ts";
 import { AT_ONCE, Rhythm, type Round, type Service, WHEN_IT_COMES } from "./service.ts";
 import { Starter } from "./starter.ts";
@@ -33,6 +33,8 @@ import { Waker } from "./waker.ts";
 
 /** How often what comes about by itself is looked for. */
 const SWEEP_MS = 1_000;
+/** How often what waits for no commit is looked after while a batch is written. */
+const BESIDE_MS = 50;
 
 /** A partition that is fit to be read. */
 export interface Opened {
@@ -57,6 +59,9 @@ export interface ReaderOptions {
   onRound: () => void;
 }
 
+/** Of a look beside the record. */
+const UNRECORDED: Round = { due: false, rung: false, entries: 0, upToDate: false, after: NO_CONSEQUENCES };
+
 /** What an earlier reader may have left undone. */
 type Inherited = Pick<Consequences, "sweeps" | "burials">;
 
@@ -69,9 +74,9 @@ export class PartitionReader {
   readonly #ends: RunEnds;
   readonly #recorder: Recorder;
   readonly #bell: JournalBell;
-  readonly #before: readonly Service[];
-  readonly #after: readonly Service[];
-  readonly #sweeping = new Rhythm(SWEEP_MS);
+  readonly #waker: Service;
+  readonly #beside: Services;
+  readonly #after: Services;
   #recordedAt = 0;
 
   constructor(opened: Opened, blocking: RedisConnection, database: Database, options: ReaderOptions) {
@@ -95,17 +100,20 @@ export class PartitionReader {
     const clock = { readerId, timeoutMs: options.unofferedTimeoutMs, limits, log, stopping };
     const starting = { irs, limit: limits.unstarted, log };
     const stuck = { quietMs: options.stuckMs, limit: limits.quiet, log };
-    // The order of a round. First what is not to wait for a transaction that may take longer.
-    this.#before = [new Waker(partition, ends, onRefused)];
-    this.#after = [
+    // The order of a round: the waker, the record (while a batch is written, the waker and those beside it look on), those beside it, and
+    // those that go by the record.
+    this.#waker = new Waker(partition, ends, onRefused);
+    this.#beside = new Services([
       { look: (round) => this.#keep(round) },
       new Reclaimer(partition, database, { unclaimedMs: options.unclaimedMs, onRefused, log }),
       new UnofferedClock(partition, database, irs, clock),
+      new Starter(partition, database, ends, starting),
+    ]);
+    this.#after = new Services([
       new StuckRuns(partition, database, runs, ends, stuck),
       new Sweeper(partition, runs, ends),
-      new Starter(partition, database, ends, starting),
       new Commands(partition, database, runs, ends, { limit: limits.commands, log }),
-    ];
+    ]);
   }
 
   /** Until it is stopped, or another server answers: then the partition is to be opened again. @throws what interrupts it */
@@ -140,19 +148,39 @@ export class PartitionReader {
     const { stopping, onRecorded } = this.#options;
     const gapMs = this.#recordedAt + RECORD_GAP_MS - performance.now();
     if (this.#recordedAt > 0 && gapMs > 0) await pause(gapMs, stopping);
-    const idle: Round = { due: false, rung: false, entries: 0, upToDate: false, after: NO_CONSEQUENCES };
-    const before = await lookOf(this.#before, idle);
-    const recorded = await this.#recorder.recordNext();
-    await this.#ends.follow(recorded.after);
+    const nextTimer = await this.#waker.look(UNRECORDED);
+    const recorded = await this.#whileLookedAfter(this.#record());
     if (recorded.entries > 0) onRecorded();
     this.#recordedAt = recorded.entries > 0 ? performance.now() : 0;
     const sweeps = [...inherited.sweeps, ...recorded.after.sweeps];
     const burials = [...inherited.burials, ...recorded.after.burials];
-    const after = { ...recorded.after, sweeps, burials };
-    const round = { ...recorded, after, due: this.#sweeping.comes(), rung: this.#bell.takeRing() };
-    const next = Math.min(before, await lookOf(this.#after, round), performance.now() + SWEEP_MS);
+    const round = { ...recorded, rung: this.#bell.takeRing(), after: { ...recorded.after, sweeps, burials } };
+    const nexts = [await this.#beside.look(round), await this.#after.look(round), nextTimer];
     // What came meanwhile, and is not to wait, has rung.
-    return recorded.upToDate ? next : AT_ONCE;
+    return recorded.upToDate ? Math.min(...nexts, performance.now() + SWEEP_MS) : AT_ONCE;
+  }
+
+  async #record(): Promise<Recorded> {
+    const recorded = await this.#recorder.recordNext();
+    await this.#ends.follow(recorded.after);
+    return recorded;
+  }
+
+  /** A batch may take long: timers, starts and what is lost do not wait for its commit. @throws what either meets with */
+  async #whileLookedAfter<T>(work: Promise<T>): Promise<T> {
+    const over = new AbortController();
+    const lookOn = async () => {
+      for (;;) {
+        await pause(BESIDE_MS, over.signal);
+        if (over.signal.aborted) return;
+        await this.#waker.look(UNRECORDED);
+        await this.#beside.look(UNRECORDED);
+      }
+    };
+    const [done, looked] = await Promise.allSettled([work.finally(() => over.abort()), lookOn()]);
+    if (done.status === "rejected") throw done.reason;
+    if (looked.status === "rejected") throw looked.reason;
+    return done.value;
   }
 
   /** Whose lease is over reads no further; and a partition at rest makes no call that would be refused. */
@@ -165,9 +193,20 @@ export class PartitionReader {
   }
 }
 
-/** Has the services look one after another; answers when the first of them wants to look again. */
-async function lookOf(services: readonly Service[], round: Round): Promise<number> {
-  let next = WHEN_IT_COMES;
-  for (const service of services) next = Math.min(next, await service.look(round));
-  return next;
+/** Services that look one after another, and a second or more apart for what comes about by itself. */
+class Services {
+  readonly #services: readonly Service[];
+  readonly #rhythm = new Rhythm(SWEEP_MS);
+
+  constructor(services: readonly Service[]) {
+    this.#services = services;
+  }
+
+  /** Answers when the first of them wants to look again. */
+  async look(round: Omit<Round, "due">): Promise<number> {
+    const due = this.#rhythm.comes();
+    let next = WHEN_IT_COMES;
+    for (const service of this.#services) next = Math.min(next, await service.look({ ...round, due }));
+    return next;
+  }
 }

@@ -39,8 +39,11 @@ export class Starter implements Service {
 
   async look({ due, upToDate, after }: Round): Promise<number> {
     await this.#startChildren(after.children);
-    // Behind the record, runs that did start would be found.
-    if (upToDate && (due || this.#more)) this.#more = await this.#startUnstarted();
+    if (due || (upToDate && this.#more)) {
+      const more = await this.#startUnstarted();
+      // Behind the record, those that are found may have started: it says nothing of others.
+      this.#more = more || (this.#more && !upToDate);
+    }
     return this.#more ? AT_ONCE : WHEN_IT_COMES;
   }
 
