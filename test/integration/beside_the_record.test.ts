@@ -59,7 +59,7 @@ test("timers fire and runs start while a batch is written", async () => {
        while not exists (select from hitzero.batch_may_end) loop perform pg_sleep(0.02); end loop;
        return null;
      end $$;
-     create trigger linger after insert on hitzero.event_log for each statement execute function hitzero.linger()`,
+     create trigger linger after insert on hitzero.events_packed for each statement execute function hitzero.linger()`,
   );
   const batches = async () => {
     const { rows } = await database.query<{ begun: number }>(

@@ -3,11 +3,12 @@ import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LIMITS, RECORD_LOOK_MS } from "../../src/engine/limits.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { step } from "../../src/redis/step.ts";
 import { applyCommand, compensateNext, giveSignal, sweepRun } from "../../src/redis/upkeep.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
-import { beginGame, journal, start, stepsOf } from "./game.ts";
+import { beginGame, finished, journal, start, stepsOf, WORKER } from "./game.ts";
 import { FAILED, Play } from "./play.ts";
 
 let connection: RedisConnection;
@@ -48,6 +49,34 @@ describe("a step", () => {
     await run.takesUp();
     expect(await heard(run, () => run.ends("b"))).toBe(RINGS);
     expect(await heard(run, () => run.ends("b"))).toBe("no entry is silent");
+  });
+
+  test("of the small script rings as the general one does", async () => {
+    const run = await play({ nodes: [fn("a"), fn("b")], edges: edges("a -> b") });
+    const { game } = run;
+    const { partition, ir } = game;
+    const small = (key: string) => async () => {
+      const call = { worker: WORKER, leaseMs: 30_000, take: 0, reads: [], claims: [] };
+      const item = finished(game, run.token(key));
+      expect((await step(partition, { ...call, finished: [{ item, ir }] })).finished).toEqual(["done"]);
+    };
+    await run.takesUp();
+    expect(await heard(run, small("a"))).toBe(SILENT);
+    await run.takesUp();
+    expect(await heard(run, small("b"))).toBe(RINGS);
+    const other = await play({ nodes: [fn("a"), fn("b")], edges: edges("a -> b") });
+    await other.takesUp();
+    await connection.redis.hset(other.game.partition.keys.meta, "seq", LIMITS.record - 1);
+    const item = finished(other.game, other.token("a"));
+    const call = {
+      worker: WORKER,
+      leaseMs: 30_000,
+      take: 0,
+      reads: [],
+      claims: [],
+      finished: [{ item, ir }],
+    };
+    expect(await heard(other, () => step(other.game.partition, call))).toBe(RINGS);
   });
 
   test("that fails rings when it halts the run", async () => {
