@@ -1,6 +1,6 @@
 /** What does not wait while a batch is written: timers that are due, and accepted runs that never started. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { acceptRuns } from "../../src/postgres/runs.ts";
+import { acceptRuns } from "../../src/postgres/accept_runs.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { edges, fn } from "../support/flow.ts";
@@ -45,7 +45,7 @@ test("timers fire and runs start while a batch is written", async () => {
       runId,
       age,
     ]);
-  await acceptRuns(database, { workflow: late, runs: [{ runId, partition: 0, input: "{}" }], tags: [] });
+  await acceptRuns(database, [{ workflow: late, runs: [{ runId, partition: 0 }], input: "{}", tags: [] }]);
   await setAge("-1 hour");
   const long = await register("long", [note("first")]);
   const [timer = ""] = await connection.redis.zrange(keys.timers, 0, 0);
