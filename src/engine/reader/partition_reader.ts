@@ -148,16 +148,19 @@ export class PartitionReader {
     const { stopping, onRecorded } = this.#options;
     const gapMs = this.#recordedAt + RECORD_GAP_MS - performance.now();
     if (this.#recordedAt > 0 && gapMs > 0) await pause(gapMs, stopping);
-    const nextTimer = await this.#waker.look(UNRECORDED);
+    let nextTimer = await this.#waker.look(UNRECORDED);
     const recorded = await this.#whileLookedAfter(this.#record());
     if (recorded.entries > 0) onRecorded();
     this.#recordedAt = recorded.entries > 0 ? performance.now() : 0;
     const sweeps = [...inherited.sweeps, ...recorded.after.sweeps];
     const burials = [...inherited.burials, ...recorded.after.burials];
     const round = { ...recorded, rung: this.#bell.takeRing(), after: { ...recorded.after, sweeps, burials } };
-    const nexts = [await this.#beside.look(round), await this.#after.look(round), nextTimer];
-    // What came meanwhile, and is not to wait, has rung.
-    return recorded.upToDate ? Math.min(...nexts, performance.now() + SWEEP_MS) : AT_ONCE;
+    const nexts = [await this.#beside.look(round), await this.#after.look(round)];
+    if (!recorded.upToDate) return AT_ONCE;
+    // Of an entry that came since the waker looked, and is on record by now, nobody will look for the timer.
+    if (recorded.entries > 0) nextTimer = await this.#waker.look(UNRECORDED);
+    // What came since it was read, and is not to wait, has rung.
+    return Math.min(...nexts, nextTimer, performance.now() + SWEEP_MS);
   }
 
   async #record(): Promise<Recorded> {
