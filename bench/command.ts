@@ -64,19 +64,27 @@ function planOf(flags: Flags): Plan {
 }
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+/** A terminal sends Ctrl-C to all processes of the command, and `npm` and `tsx` pass it on: what comes this soon is the same one. */
+const ECHO_MS = 1_000;
 
-/** `rejects` at the first signal, so that the rig is stopped in order. */
+/** `rejects` at the first signal, so that the rig is stopped in order; a second one ends the process at once. */
 export function listenForSignals(): { rejects: Promise<never>; dispose: () => void } {
-  let interrupt: (signal: NodeJS.Signals) => void = () => {};
+  let interrupt: (error: Error) => void = () => {};
+  let firstAt: number | undefined;
   const rejects = new Promise<never>((_resolve, reject) => {
-    interrupt = (signal) => reject(new Error(`interrupted by ${signal}`));
+    interrupt = reject;
   });
   rejects.catch(() => {});
-  for (const signal of SIGNALS) process.once(signal, interrupt);
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (firstAt !== undefined && performance.now() - firstAt > ECHO_MS) process.exit(1);
+    firstAt ??= performance.now();
+    interrupt(new Error(`interrupted by ${signal}`));
+  };
+  for (const signal of SIGNALS) process.on(signal, onSignal);
   return {
     rejects,
     dispose: () => {
-      for (const signal of SIGNALS) process.off(signal, interrupt);
+      for (const signal of SIGNALS) process.off(signal, onSignal);
     },
   };
 }

@@ -1,6 +1,7 @@
 /** The comparison with other engines, as far as it needs none of them: arrivals, order, tables, chart, and how a peer is told. */
 import { join, relative } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { listenForSignals } from "../../../bench/command.ts";
 import { poissonArrivals, seeded } from "../../../bench/peers/arrivals.ts";
 import { chartSvg } from "../../../bench/peers/chart.ts";
 import { comparePeers } from "../../../bench/peers/command.ts";
@@ -184,4 +185,19 @@ test("an unknown peer is refused before anything is installed or started", async
   const output = { write: (text: string) => (said += text) };
   expect(await comparePeers(["--only", "bullmq,celery"], output, output)).not.toBe(0);
   expect(said).toContain("There is no celery: give some of bullmq,dbos,restate.");
+});
+
+test("the echo of a Ctrl-C, which npm and tsx pass on, is still heard after the first, and ends nothing by itself", async () => {
+  const before = process.listenerCount("SIGINT");
+  const { rejects, dispose } = listenForSignals();
+  try {
+    process.emit("SIGINT", "SIGINT");
+    await expect(rejects).rejects.toThrow("interrupted by SIGINT");
+    // Without a listener the next one would kill the process, and leave its servers behind.
+    expect(process.listenerCount("SIGINT")).toBe(before + 1);
+    process.emit("SIGINT", "SIGINT");
+  } finally {
+    dispose();
+  }
+  expect(process.listenerCount("SIGINT")).toBe(before);
 });
