@@ -45,7 +45,8 @@ export function decodeKept(kept: string): { queue: string; token: Token } | unde
 /** The kept form of an execution's token. */
 export function encodeKept(queue: string, token: Omit<ExecutionToken, "kind">): string {
   const { runId, generation, digest, node, scope, attempt, delivery, nonce } = token;
-  return [queue, TOKEN.execution, runId, generation, digest, node, scope, attempt, delivery, nonce].join("|");
+  const execution = `${runId}|${generation}|${digest}|${node}|${scope}|${attempt}|${delivery}|${nonce}`;
+  return `${queue}|${TOKEN.execution}|${execution}`;
 }
 
 /** Reads a token as scripts write it; undefined when it is not one. */

@@ -85,13 +85,12 @@ export function takeInputs(
   slot.since = origin?.since ?? performance.now();
   slot.follows = origin && stateOfFormerItem(origin, slot);
   slot.inputs = token.inputs.map(given);
-  const needs = token.needs.map(([node, at]) => [node, given(at)] as const);
-  if (needs.length > 0) slot.needs = new Map(needs);
+  if (token.needs.length > 0) slot.needs = new Map(token.needs.map(([node, at]) => [node, given(at)]));
   const isWhole =
     !token.wide &&
     slot.place === undefined &&
     !slot.inputs.some(isBlob) &&
-    !needs.some(([, at]) => isBlob(at));
+    (slot.needs.size === 0 || ![...slot.needs.values()].some(isBlob));
   return isWhole ? undefined : readInputs(slot, token.wide === true, reader);
 }
 
