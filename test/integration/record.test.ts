@@ -239,6 +239,33 @@ describe("what is on record already", () => {
     expect(await refusals()).toEqual([]);
   });
 
+  test("an execution that waited has the same record, whether that was in the same batch or before", async () => {
+    const [together, apart] = (await journal.accept(DOCUMENT, 2)) as [string, string];
+    const waiting = (id: string) =>
+      event(
+        "p",
+        { id, g: 1, q: 2, node: 0, scope: "", attempt: 1, delivery: 1, park: "c", activated: [] },
+        "d",
+        json({ worker: "v", started_at: 3, ended_at: 5, from: [] }),
+        ...["o", ""],
+      );
+    await journal.append([started(together), started(apart), waiting(apart)]);
+    await journal.drain();
+    await journal.append([waiting(together), completed(together, 3, 0, {}), completed(apart, 3, 0, {})]);
+    await journal.append([together, apart].map((id) => completed(id, 4, 1, { zero: "C" })));
+    expect(await journal.drain()).toEqual([2]);
+    const rows = (id: string) =>
+      query(
+        "select to_jsonb(e) - 'run_id' as row from hitzero.node_executions e where run_id = $1 order by node_id",
+        [id],
+      );
+    expect(await rows(together)).toEqual(await rows(apart));
+    expect(await rows(together)).toMatchObject([
+      { row: { node_id: "a", status: "COMPLETED", duration_ms: 17 } },
+      { row: { node_id: "b", duration_ms: 10 } },
+    ]);
+  });
+
   test("an execution that is over stays as it is", async () => {
     const [runId] = (await journal.accept(DOCUMENT, 1)) as [string];
     await journal.append([started(runId)]);

@@ -34,9 +34,8 @@ export class BatchRows {
 
   execution(record: ExecutionRecord): void {
     const key = executionKey(record.runId, record.nodeId, record.scope);
-    // Where the journal speaks of it twice, nothing is taken for granted.
-    const isFirst = record.isFirst === true && !this.#executions.has(key);
-    this.#executions.set(key, isFirst ? record : { ...record, isFirst });
+    const earlier = this.#executions.get(key);
+    this.#executions.set(key, earlier === undefined ? record : { ...record, ...keptOf(earlier, record) });
   }
 
   event(
@@ -89,6 +88,16 @@ export class BatchRows {
     this.batch.below.push(next);
     return next;
   }
+}
+
+/** What is left of the earlier word on an execution, as it is where that is on record already (`recordExecutions`). */
+function keptOf(earlier: ExecutionRecord, record: ExecutionRecord): Partial<ExecutionRecord> {
+  const childRunId = record.childRunId ?? earlier.childRunId;
+  return {
+    startedAt: earlier.status === "WAITING" ? earlier.startedAt : record.startedAt,
+    ...(childRunId === undefined ? {} : { childRunId }),
+    isFirst: false,
+  };
 }
 
 /** Names an execution among those of all runs. */
