@@ -12,6 +12,8 @@ import type { Connections } from "./connections.ts";
 
 /** The record is looked at so often at least, whatever is announced. */
 const LOOK_MS = 1_000;
+/** What is on record is announced within this time, or never. */
+const ANNOUNCED_MS = 1_000;
 
 const stateChange: z.ZodType<StateChange> = z.looseObject({
   instance_id: z.string(),
@@ -31,14 +33,21 @@ export async function waitForRun(
   options: { onChange?: (change: StateChange) => void; signal?: AbortSignal },
 ): Promise<RunRow> {
   const bell = new Bell();
+  let heardEnd = false;
   const listener = await hear(redis, runId, (change) => {
     options.onChange?.(change);
-    if (change.node_id === undefined) bell.ring();
+    if (change.node_id !== undefined) return;
+    heardEnd ||= isFinalRunStatus(change.new_state as RunRow["status"]);
+    bell.ring();
   });
   try {
-    for (;;) {
+    for (let waited = false; ; waited = true) {
       const run = await getRun(record, runId);
-      if (isFinalRunStatus(run.status) || options.signal?.aborted) return run;
+      const isOver = isFinalRunStatus(run.status);
+      // Changes are announced after their commit: who listens hears of the last ones, too.
+      if (isOver && waited && options.onChange && listener && !heardEnd)
+        await bell.rungWithin(ANNOUNCED_MS, options.signal);
+      if (isOver || options.signal?.aborted) return run;
       await bell.rungWithin(LOOK_MS, options.signal);
     }
   } finally {
