@@ -44,6 +44,7 @@ const COMMANDS: Record<string, [args: string[], code: string]> = {
   "dead-letter discard": [[RUN, "a"], "SERVER_UNREACHABLE"],
   doctor: [["more"], "USAGE"],
   "clear-redis": [[], "SERVER_UNREACHABLE"],
+  bench: [[], "SERVER_UNREACHABLE"],
   completion: [["tcsh"], "USAGE"],
 };
 

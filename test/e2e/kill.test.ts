@@ -112,7 +112,7 @@ test("Redis holds nothing of them but tombstones", async () => {
       for (const kind of ["workers", "listings", "last_words"]) kinds.delete(kind);
       return [...kinds].sort();
     };
-    const expected = ["gone", "ir", "journal", "meta", "queues", "ready", "suspects"];
+    const expected = ["gone", "ir", "journal", "meta", "nudge", "queues", "ready", "suspects"];
     await until(async () => (await left()).join() === expected.join(), "all runs are cleared away").catch(
       async () => expect(await left()).toEqual(expected),
     );

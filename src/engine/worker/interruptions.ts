@@ -35,14 +35,14 @@ export async function lookAround(running: ReadonlySet<Slot>, { partition }: Lane
 }
 
 const REASONS = {
-  halted: [RUN_HALTED, "the run was halted"],
-  withdrawn: ["WITHDRAWN", "this execution is no longer wanted"],
-  lost: [LEASE_LOST, "this execution may be another worker's by now"],
-  stops: [WORKER_STOPS, "the worker stops; this execution is handed out again"],
+  halted: { code: RUN_HALTED, message: "the run was halted" },
+  withdrawn: { code: "WITHDRAWN", message: "this execution is no longer wanted" },
+  lost: { code: LEASE_LOST, message: "this execution may be another worker's by now" },
+  stops: { code: WORKER_STOPS, message: "the worker stops; this execution is handed out again" },
 } as const;
 
 /** Tells its handler to stop. */
 export function callOff({ lost }: Slot, why: keyof typeof REASONS): void {
-  const [code, message] = REASONS[why];
+  const { code, message } = REASONS[why];
   lost.abort(new HitzeroError(code, message));
 }
