@@ -13,6 +13,7 @@
 --@include lib/writes.lua
 --@include lib/letters.lua
 --@include lib/fields.lua
+--@include lib/state.lua
 --@include lib/run.lua
 --@include lib/emit.lua
 --@include lib/permits.lua

@@ -19,6 +19,7 @@
 --@include lib/letters.lua
 --@include lib/fields.lua
 --@include lib/rules.lua
+--@include lib/state.lua
 
 local meta = read_meta(KEYS[1])
 local call = { layout = ARGV[1], installation = ARGV[2], epoch = ARGV[3], timeline = ARGV[4], call = ARGV[5], now = tonumber(ARGV[6]) }
@@ -59,25 +60,6 @@ local function open(position, generation, field)
   if run and run.generation == generation and not run.status then return run end
 end
 
-local function get(run, field)
-  local value = run.cache[field]
-  if value == nil then
-    value = redis.call('HGET', run.key, field)
-    run.cache[field] = value
-  end
-  return value
-end
-
-local function get_all(run, fields)
-  local missing = {}
-  for _, field in ipairs(fields) do
-    if run.cache[field] == nil then missing[#missing + 1] = field end
-  end
-  if #missing == 0 then return end
-  local values = redis.call('HMGET', run.key, unpack(missing))
-  for index, field in ipairs(missing) do run.cache[field] = values[index] end
-end
-
 local known = {}
 local function read_ir(position, field)
   local name = position .. field
@@ -110,7 +92,7 @@ local function sources_of(run, ir, target, arrived)
     if edge[3] then return nil end
     fields[index] = FIELD.arrival .. edge[1]
   end
-  get_all(run, fields)
+  get_many(run, fields)
   for index, edge in ipairs(incoming) do
     if (arrived[fields[index]] or run.cache[fields[index]]) == ARRIVAL.taken then sources[#sources + 1] = edge[2] end
   end
@@ -123,7 +105,7 @@ local function inputs_of(run, sources, own)
   for source in string.gmatch(sources, '%d+') do
     if source ~= own then fields[#fields + 1] = FIELD.output .. source end
   end
-  get_all(run, fields)
+  get_many(run, fields)
   for source in string.gmatch(sources, '%d+') do
     inputs[#inputs + 1] = source == own and '-' or run.cache[FIELD.output .. source] or ''
   end
@@ -147,7 +129,7 @@ local function finish(base, position)
     if #edge > 6 and (edge[7] > 0 or edge[9] > 0 or edge[11] == 1) then return false end
     if edge[4] > 1 then joins[#joins + 1] = FIELD.execution .. edge[2] joins[#joins + 1] = FIELD.arrivals .. edge[2] end
   end
-  if #joins > 0 then get_all(run, joins) end
+  if #joins > 0 then get_many(run, joins) end
   local arrived, fired, seen = {}, {}, {}
   for index, edge in ipairs(edges) do
     local letter = sub(arrivals, index, index)

@@ -12,6 +12,7 @@ import type { HandedToken } from "../../src/redis/replies.ts";
 import { isPlainClaim, isPlainFinish, step } from "../../src/redis/step.ts";
 import { applyCommand } from "../../src/redis/upkeep.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
+import { TRIGGER_RULES } from "../../src/workflow/file/schema.ts";
 import type { IR, TriggerRule } from "../../src/workflow/ir/ir.ts";
 import { Dice } from "../simulation/dice.ts";
 import { irOf } from "../support/ir.ts";
@@ -20,16 +21,7 @@ import { advance, finished, type Game, INSTALLATION, start, type Waiting, WORKER
 
 const seed = Number(process.env.HITZERO_SIMULATION_SEED ?? 2026);
 const GAMES = 60;
-const RULES: TriggerRule[] = [
-  "none_failed_min_one_success",
-  "all_success",
-  "all_done",
-  "one_success",
-  "one_failed",
-  "all_failed",
-  "none_failed",
-  { quorum: 2 },
-];
+const RULES: readonly TriggerRule[] = [...TRIGGER_RULES, { quorum: 2 }];
 
 let connection: RedisConnection;
 beforeAll(async () => {
