@@ -140,8 +140,9 @@ local function settle_part(step, run, top, work)
   if not one_of(run, 'o' .. node, top[3]) then work[#work] = nil end
 end
 
--- Work that keeps no run from its end: it tidies what goes with the run's keys, or begins items of a map, which counts itself.
-local TIDYING = { [MODE.items] = true, [MODE.results] = true, [MODE.scope] = true }
+-- Work that keeps no run from its end: it tidies what goes with the run's keys, begins items of a map, which counts itself, or withdraws
+-- executions, each of which counts while it is not over.
+local TIDYING = { [MODE.items] = true, [MODE.results] = true, [MODE.scope] = true, [MODE.withdrawals] = true }
 
 -- A settle token holds the counters of the scopes that its work is in.
 local function count_rest(run, work, delta)

@@ -101,6 +101,16 @@ describe("keeps no run from its end, where it only tidies:", () => {
     expect(await journal(game)).toEqual(told);
   });
 
+  test("nor does whom a last step withdraws, when all of them are over", async () => {
+    const run = await play({ nodes: [fn("a"), fn("b"), fn("c", "echo", {}, { cancels: ["a", "b"] })] });
+    const { game } = run;
+    await settleRests(game);
+    await run.takesUp();
+    for (const key of ["a", "b", "c"]) await endsAtLast(run, key);
+    expect(await state(game, "s")).toBe("C");
+    expect(await applyCommand(game.partition, game.runId, "cancel", 1)).toBe("final");
+  });
+
   test("what undoes an item stays while the item is cleared", async () => {
     const undo = { compensate_with: { function_name: "echo" } };
     const run = await play({

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { compareRecord, type RecordedNode, type RunRecord, reasonText } from "./compare.ts";
 import { ALL_FEATURES } from "./generated_work.ts";
 import { type SimulatedCase, simulatedCase } from "./generator.ts";
-import type { SimulatedNode, SimulatedWorkflow } from "./model.ts";
+import type { SimulatedWorkflow } from "./model.ts";
 import { type Played, play } from "./play.ts";
 
 const picks = fc.array(fc.nat(99), { minLength: 1, maxLength: 14 });
@@ -292,18 +292,6 @@ describe("compareRecord of halted runs", () => {
     expect(of(6)).toEqual([]);
     for (const order of [4, null])
       expect(of(order)).toContain("the run is recorded as cancelled after it was over");
-  });
-
-  it("takes one that came while a last step looked whom it withdraws", () => {
-    const withdrawing = (id: string): SimulatedWorkflow => ({
-      ...fork,
-      nodes: fork.nodes.map((one) => (one.id === id ? { ...one, cancels: ["A"] } : one)) as SimulatedNode[],
-    });
-    const all = [A, node("C", "COMPLETED", 3), node("B", "COMPLETED", 4), node("D", "COMPLETED", 5)];
-    expect(found(cancelled(6, all), withdrawing("D"))).toEqual([]);
-    expect(found(cancelled(6, all), withdrawing("B"))[0]).toBe(
-      "the run is recorded as cancelled after it was over",
-    );
   });
 
   it("takes a run that never started, where nothing happened", () => {

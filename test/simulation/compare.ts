@@ -100,7 +100,7 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
     for (; moments[0] && isDue(moments[0], orderOf(node), cancelAt); moments.shift())
       found.push(...compareMoment(game, moments[0]));
     if (orderOf(node) > cancelAt) {
-      found.push(...cancel(replay));
+      found.push(...cancel(game, record));
       cancelAt = Number.POSITIVE_INFINITY;
     }
     forgetUnbegun(replay);
@@ -114,7 +114,7 @@ function replayAll(replay: Replay): { found: string[]; complete: boolean } {
   }
   for (; moments[0] && isDue(moments[0], Number.POSITIVE_INFINITY, cancelAt); moments.shift())
     found.push(...compareMoment(game, moments[0]));
-  if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(replay));
+  if (cancelAt < Number.POSITIVE_INFINITY) found.push(...cancel(game, record));
   forgetUnbegun(replay);
   return { found, complete: true };
 }
@@ -157,25 +157,16 @@ function compareUnstarted(record: RunRecord): string[] {
 
 /**
  * A run is not over while it is paused, while items that a map left behind are still to be withdrawn, or while its last step is settled,
- * of which calls that came later than the cancel skipped executions, or in which others are withdrawn: the rest of a step is part of it
- * (ADR 10).
+ * of which calls that came later than the cancel skipped executions: the rest of a step is part of it (ADR 10).
  */
-function cancel(replay: Replay): string[] {
-  const { game, record } = replay;
+function cancel(game: Game, record: RunRecord): string[] {
   const at = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   const later = record.nodes.filter(({ resolved_order }) => resolved_order !== null && resolved_order > at);
   const leavesItems = later.some(({ scope, reason }) => scope !== "" && reason?.startsWith("withdrawn: "));
   const skips = later.some(({ status }) => status === "SKIPPED");
-  return game.cancel(record.cancelled_in_pause || leavesItems || skips || looksWhomToWithdraw(replay, at))
+  return game.cancel(record.cancelled_in_pause || leavesItems || skips)
     ? []
     : ["the run is recorded as cancelled after it was over"];
-}
-
-/** The last step before that moment is of a node that withdraws others: whom, may still be looked for, though all of them are over. */
-function looksWhomToWithdraw({ workflow, record }: Replay, at: number): boolean {
-  const before = record.nodes.filter((node) => node.status === "COMPLETED" && orderOf(node) < at);
-  const last = before.toSorted((a, b) => orderOf(a) - orderOf(b)).at(-1);
-  return allNodes(workflow).some(({ id, cancels }) => id === last?.node_id && cancels !== undefined);
 }
 
 /** Faults that make a replay pointless: nodes missing outside bodies, unknown, twice, or in no final status. */
