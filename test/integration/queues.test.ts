@@ -1,5 +1,11 @@
 /** Runs whose nodes lie in several queues: each worker reads some of them, and none hangs on what another reads. */
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createLog } from "../../src/base/log.ts";
+import { pause } from "../../src/base/wait.ts";
+import { Worker } from "../../src/engine/worker/worker.ts";
+import { handlersOf } from "../../src/handlers/load.ts";
+import { PartitionKeys } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { edges, fn } from "../support/flow.ts";
 import { until, withinLimit } from "../support/until.ts";
@@ -76,5 +82,44 @@ describe("a worker of one queue, and none of the others", () => {
     await until(async () => (await completed()) === 129, "all but the unread one are completed");
     await engine.client.cancel(runId);
     expect((await engine.client.wait(runId, { signal: withinLimit() })).status).toBe("CANCELLED");
+  });
+});
+
+describe("a token that lies in its stream twice, as after a claim that put it aside and whose answer was lost", () => {
+  beforeAll(async () => {
+    engine = await startEngine({ handlers, queues: [["other"]] });
+  });
+  afterAll(() => engine?.stop());
+
+  test("is performed once by the worker that claims both entries", async () => {
+    const performed: string[] = [];
+    const { client, settings } = engine;
+    const workflow = await client.register({ name: "twice", nodes: [fn("a", "perform")], edges: [] });
+    const runId = (await client.submit(workflow, { input: {} })).runIds[0] as string;
+    const redis = new Redis(settings.redisUrl);
+    const stream = new PartitionKeys(settings.namespace, 0).ready("default");
+    await until(async () => (await redis.xlen(stream)) === 1, "its token is ready");
+    const [[, fields]] = (await redis.xrange(stream, "-", "+")) as [[string, string[]]];
+    await redis.xadd(stream, "*", ...fields);
+    const worker = new Worker({
+      ...settings,
+      handlers: handlersOf({
+        perform: async () => {
+          performed.push("a");
+          await pause(50);
+          return 1;
+        },
+      }),
+      queues: ["default"],
+      concurrency: 4,
+      leaseMs: 10_000,
+      log: createLog("silent" as never),
+    });
+    await worker.start();
+    expect((await client.wait(runId, { signal: withinLimit() })).status).toBe("COMPLETED");
+    await worker.stop();
+    expect(await redis.xlen(stream)).toBe(0);
+    redis.disconnect();
+    expect(performed).toEqual(["a"]);
   });
 });

@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { LIMIT_MS, withinLimit } from "../support/until.ts";
-import { type EngineRecord, readRecords } from "./engine_record.ts";
+import type { EngineRecord } from "./engine_record.ts";
 import { LOST_STEPS } from "./faults.ts";
 import { simulatedCase } from "./generator.ts";
 import { RoughEngine } from "./rough_engine.ts";
@@ -36,7 +36,7 @@ test(`lost steps and lost replies cost no delivery, and no handler is called twi
     runIds.push((await subjects.submit(simulated)).runId);
   await engine.client.waitAll(runIds, { signal: withinLimit() });
   await subjects.end();
-  const records = await readRecords(engine.database, runIds);
+  const records = await subjects.records(runIds);
   for (const runId of runIds) {
     const { record, events, faults } = records.get(runId) as EngineRecord;
     expect([record.status, faults]).toEqual([expect.stringMatching("COMPLETED|FAILED"), []]);

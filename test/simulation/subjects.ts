@@ -131,10 +131,7 @@ export class Subjects {
     subjects: readonly T[],
     watch?: Watch,
   ): Promise<{ subject: T; record: EngineRecord; found: string[] }[]> {
-    const runIds = subjects.map(({ runId }) => runId);
-    // Those that nobody waits for any more are cancelled, which may be later than the end of their parent.
-    await until(() => this.#areChildrenOver(runIds), "child runs are over").catch(() => {});
-    const records = await readRecords(this.#database, runIds);
+    const records = await this.records(subjects.map(({ runId }) => runId));
     return subjects.map((subject) => {
       const { workflow, input, behaviours, runId } = subject;
       this.#answers.delete(runId);
@@ -147,6 +144,13 @@ export class Subjects {
       ];
       return { subject, record, found };
     });
+  }
+
+  /** The records of these runs, which are over. */
+  async records(runIds: readonly string[]): Promise<Map<string, EngineRecord>> {
+    // Children that nobody waits for any more are cancelled, which may be later than the end of their parent.
+    await until(() => this.#areChildrenOver(runIds), "child runs are over").catch(() => {});
+    return readRecords(this.#database, runIds);
   }
 
   async #areChildrenOver(runIds: readonly string[]): Promise<boolean> {

@@ -46,6 +46,8 @@ export class Executions {
   readonly #lanes: ReadonlyMap<number, Lane>;
   /** All that takes room. */
   readonly #taken = new Set<Slot | Rest>();
+  /** Tokens that were claimed and are held: two entries may be of one token. */
+  readonly #claimed = new Set<string>();
   /** Where the entries lie that are being taken up: after a lost reply they are read again. */
   readonly #lies = new Set<string>();
   readonly #ready: Slot[] = [];
@@ -124,6 +126,12 @@ export class Executions {
         const slot = claims[token.claim as number];
         const isOwn = slot?.runId === token.id && slot.nodeIndex === token.node && slot.scope === token.scope;
         assert(isOwn, "a claim is answered by its own token");
+        // A token that was put aside, by a claim whose answer was lost, lies in its stream once more.
+        if (this.#claimed.has(slot.kept)) {
+          this.#drop(slot, "over");
+          continue;
+        }
+        this.#claimed.add(slot.kept);
         slot.become("receiving");
         this.#receive(lane, slot, token, payloads, undefined);
         continue;
@@ -309,7 +317,10 @@ export class Executions {
   }
 
   #drop(slot: Slot | Rest, state: "over" | "left"): void {
-    if (slot instanceof Slot) slot.become(state);
+    if (slot instanceof Slot) {
+      if (slot.claim !== undefined && slot.isHeld) this.#claimed.delete(slot.kept);
+      slot.become(state);
+    }
     this.#takenUp(slot);
     this.#taken.delete(slot);
   }
