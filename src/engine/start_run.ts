@@ -5,6 +5,7 @@ import type { CallLimits } from "../redis/call_limits.ts";
 import type { StartItem } from "../redis/calls.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { StartWord } from "../redis/replies.ts";
+import { callStart } from "../redis/scripts/start.ts";
 import type { IR, IRNode } from "../workflow/ir/ir.ts";
 import { PART_BYTES, START_DEADLINE_MS } from "./limits.ts";
 
@@ -87,7 +88,7 @@ async function startTogether(
   runs: readonly StartItem[],
 ): Promise<StartWord[]> {
   const call = (some: readonly StartItem[]) =>
-    partition.start({ epoch, deadline: partition.connection.now() + START_DEADLINE_MS, runs: some });
+    callStart(partition, { epoch, deadline: partition.connection.now() + START_DEADLINE_MS, runs: some });
   const words = await call(runs);
   const lacking = runs.filter((_run, index) => words[index] === "ir_missing");
   if (lacking.length === 0) return [...words];

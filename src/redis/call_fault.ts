@@ -1,7 +1,7 @@
 /** Calls that fail again when they are repeated, as something that they carry, or meet, is at fault: what is it? */
 import { HitzeroError } from "../base/errors.ts";
 import { isAway } from "./connection.ts";
-import { isScriptFault } from "./scripts.ts";
+import { isScriptFault } from "./load_scripts.ts";
 
 /** Codes of the operating system, and SQLSTATEs. */
 const FOREIGN_CODE = /^(?:E[A-Z]+|[0-9A-Z]{5})$/;
@@ -33,3 +33,8 @@ export async function callInHalves<T>(
     await callInHalves(items.slice(half), call, onRefused);
   }
 }
+
+/** Told of a run that a script refuses to carry on, and by which call; undefined: it is not known which run it was. */
+export type OnRefused = (runId: string | undefined, call: string, error: unknown) => Promise<void>;
+
+export const isNobodys: OnRefused = (_runId, _call, error) => Promise.reject(error);

@@ -1,6 +1,12 @@
 /** The names of all keys. Everything of a partition shares one hash tag, so that one script sees all it needs. */
 import type { QueuedFunction } from "../workflow/ir/function_of.ts";
 
+/** Layout of keys and fields. A release with another layout is refused by the fence. */
+export const LAYOUT = "4";
+
+/** Consumer group of the ready streams (created by `open`). */
+export const GROUP = "workers";
+
 /** Settle tokens lie in a queue of their own, which each worker reads whatever its others are. No node's queue is named so. */
 export const SETTLE_QUEUE = "~settle";
 

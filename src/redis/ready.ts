@@ -2,8 +2,10 @@
 
 import type { StreamPosition } from "./calls.ts";
 import { isAway, LONGEST_BLOCK_MS, RedisAwayError, type RedisConnection } from "./connection.ts";
+import { FenceError } from "./fence_error.ts";
 import type { StreamPlace } from "./keys.ts";
-import { FenceError, GROUP, type Partition } from "./partition.ts";
+import { GROUP } from "./keys.ts";
+import type { Partition } from "./partition.ts";
 
 /** A stream of tokens for workers of a queue; with a function, for those of them that offer it. */
 export interface ReadyStream extends StreamPlace {

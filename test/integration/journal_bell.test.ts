@@ -1,9 +1,9 @@
 /** For whom a reader wakes, and how long entries lie that nobody rings for. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { JournalBell } from "../../src/engine/reader/journal_bell.ts";
+import { nudgeReader } from "../../src/redis/announcements.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { Partition } from "../../src/redis/partition.ts";
-import { nudgeReader } from "../../src/redis/upkeep.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 import { until } from "../support/until.ts";
 

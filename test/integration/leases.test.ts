@@ -7,7 +7,7 @@ import { NonRetryableError, RetryAfterError } from "../../src/handlers/errors.ts
 import { handlersOf } from "../../src/handlers/load.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { readReady } from "../../src/redis/ready.ts";
-import { reclaimExpired } from "../../src/redis/upkeep.ts";
+import { reclaimExpired } from "../../src/redis/scripts/reclaim.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { until } from "../support/until.ts";
 

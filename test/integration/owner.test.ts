@@ -1,4 +1,5 @@
 /** A Redis belongs to one database: processes of another one touch nothing there. */
+
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Log } from "../../src/base/log.ts";
 import { Client } from "../../src/engine/client/client.ts";
@@ -8,7 +9,9 @@ import { Database } from "../../src/postgres/database.ts";
 import { migrate } from "../../src/postgres/migrate.ts";
 import { readInstallation } from "../../src/postgres/partitions.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { GROUP, Partition } from "../../src/redis/partition.ts";
+import { GROUP } from "../../src/redis/keys.ts";
+import { Partition } from "../../src/redis/partition.ts";
+import { openFence } from "../../src/redis/scripts/open.ts";
 import { runHere } from "../e2e/here.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
@@ -96,7 +99,7 @@ test("a Redis that turns out to be another database's is left alone, and the rec
 test("clear-redis shows whose the keys are, spares those of unfinished runs, and removes the others", async () => {
   const namespace = testNamespace();
   const mine = await readInstallation(engine.database);
-  await new Partition(connection, namespace, 0, mine).open({ epoch: "1", create: true });
+  await openFence(new Partition(connection, namespace, 0, mine), { epoch: "1", create: true });
   await connection.redis.set(`{${namespace}x:0}:run:1`, "of another namespace");
   const clear = async (databaseUrl: string, ...flags: string[]) => {
     const env = {

@@ -1,11 +1,14 @@
 /** The atomic step on a real Redis: calls, replies and state. */
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { compileDocument } from "../../src/cli/shell/documents.ts";
 import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import type { FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { fatesOf } from "../../src/redis/fates.ts";
 import { Partition } from "../../src/redis/partition.ts";
-import { fatesOf } from "../../src/redis/upkeep.ts";
+import { forget } from "../../src/redis/scripts/forget.ts";
+import { openFence } from "../../src/redis/scripts/open.ts";
 import type { IR } from "../../src/workflow/ir/ir.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl, startPrivateRedis } from "../support/redis.ts";
@@ -67,7 +70,7 @@ describe("start", () => {
   test("a late start does not run a finished run again", async () => {
     const game = await startGame(irOf("a", []));
     await play(game);
-    await game.partition.forget(0, [{ runId: game.runId, blobs: [] }]);
+    await forget(game.partition, 0, [{ runId: game.runId, blobs: [] }]);
     expect(await connection.redis.exists(game.partition.keys.run(game.runId))).toBe(0);
     expect(await start(game)).toBe("gone");
     expect(await tokens(game)).toEqual([]);
@@ -104,13 +107,13 @@ describe("the fence", () => {
   test("open reopens for a new timeline only when the old one is as expected", async () => {
     const game = await startGame(irOf("a", []));
     await connection.redis.hset(game.partition.keys.meta, "timeline", "before");
-    const again = (expected: string) => game.partition.open({ epoch: "1", create: false, expected });
+    const again = (expected: string) => openFence(game.partition, { epoch: "1", create: false, expected });
     expect(await again("another")).toBe("timeline");
     expect(await again("before")).toBe("opened");
-    expect(await game.partition.open({ epoch: "1", create: true })).toBe("exists");
+    expect(await openFence(game.partition, { epoch: "1", create: true })).toBe("exists");
     const { connection: server, keys } = game.partition;
     const others = new Partition(server, keys.namespace, 0, "another database");
-    expect(await others.open({ epoch: "2", create: true })).toBe("installation");
+    expect(await openFence(others, { epoch: "2", create: true })).toBe("installation");
   });
 
   test.each([
@@ -129,7 +132,7 @@ describe("the fence", () => {
   test("an answer for a run that is over and cleared away is gone", async () => {
     const game = await startGame(irOf("a", []));
     const [token] = await tokens(game);
-    await game.partition.forget(0, [{ runId: game.runId, blobs: [] }]);
+    await forget(game.partition, 0, [{ runId: game.runId, blobs: [] }]);
     expect(words(await advance(game, [finished(game, token as Waiting)]))).toEqual(["gone"]);
   });
 });
@@ -435,7 +438,7 @@ describe("the journal", () => {
     await game.partition.storeBlob(game.runId, "big", '"x"', 60_000);
     await advance(game, [finished(game, token as Waiting, { output: "bbig", blob: "big" })]);
     expect(await connection.redis.pttl(game.partition.keys.blob(game.runId, "big"))).toBe(-1);
-    await game.partition.forget(0, [{ runId: game.runId, blobs: ["big"] }]);
+    await forget(game.partition, 0, [{ runId: game.runId, blobs: ["big"] }]);
     expect(await connection.redis.exists(game.partition.keys.blob(game.runId, "big"))).toBe(0);
   });
 });

@@ -1,7 +1,8 @@
 /** Leases and due times are judged by Redis's clock, whatever a process takes for it. */
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { fireTimers, reclaimExpired } from "../../src/redis/upkeep.ts";
+import { fireTimers } from "../../src/redis/scripts/fire.ts";
+import { reclaimExpired } from "../../src/redis/scripts/reclaim.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";

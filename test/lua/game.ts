@@ -1,4 +1,5 @@
 /** One run played by hand through the scripts: its tokens, and the calls that workers and the reader make. */
+
 import { expect } from "vitest";
 import { claimTraits, traitsOf } from "../../src/engine/worker/node_facts.ts";
 import { CALL_LIMITS, type CallLimits } from "../../src/redis/call_limits.ts";
@@ -13,11 +14,15 @@ import type {
 } from "../../src/redis/calls.ts";
 import type { RedisConnection } from "../../src/redis/connection.ts";
 import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
+import { newNonce } from "../../src/redis/nonce.ts";
 import { PARKING, queuesOf } from "../../src/redis/pack.ts";
-import { newNonce, Partition } from "../../src/redis/partition.ts";
+import { Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import type { StartWord } from "../../src/redis/replies.ts";
-import { type Listing, renewLeases } from "../../src/redis/workers.ts";
+import { callAdvance } from "../../src/redis/scripts/advance.ts";
+import { openFence } from "../../src/redis/scripts/open.ts";
+import { type Listing, renewLeases } from "../../src/redis/scripts/renew.ts";
+import { callStart } from "../../src/redis/scripts/start.ts";
 import { decodeJournalEntry, type JournalEvent, type Step } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken, type SettleToken } from "../../src/token/token.ts";
 import type { IR, IRNode } from "../../src/workflow/ir/ir.ts";
@@ -45,7 +50,7 @@ export async function beginGame(
 ): Promise<Game> {
   const all = { ...CALL_LIMITS, ...limits };
   const partition = new Partition(connection, testNamespace(), 0, INSTALLATION, all);
-  await partition.open({ epoch: "1", create: true });
+  await openFence(partition, { epoch: "1", create: true });
   await partition.ensureQueues(queuesOf(ir));
   const game = { partition, runId: crypto.randomUUID(), ir, digest: newNonce() };
   await partition.loadIR(game.digest, ir);
@@ -60,7 +65,7 @@ export async function start(
   { deadline = game.partition.connection.now() + 5_000, ...more }: Partial<StartItem & StartCall> = {},
 ): Promise<StartWord | undefined> {
   const run = { runId: game.runId, generation: 1, digest: game.digest, input, ir: game.ir, ...more };
-  const [word] = await game.partition.start({ epoch: "1", deadline, runs: [run] });
+  const [word] = await callStart(game.partition, { epoch: "1", deadline, runs: [run] });
   return word;
 }
 
@@ -117,7 +122,7 @@ export function advance(
   items: readonly (FinishedItem | SettleItem)[],
   { claims = [], ...more }: Partial<Omit<AdvanceCall, "claims">> & { claims?: readonly ClaimItem[] } = {},
 ) {
-  return partition.advance({
+  return callAdvance(partition, {
     worker: WORKER,
     leaseMs: 30_000,
     take: items.length,

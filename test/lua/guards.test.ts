@@ -1,19 +1,19 @@
 /** Permits, milestones, withdrawal, maps and compensation in the scripts, each call by hand. */
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createLog } from "../../src/base/log.ts";
 import { storeOutput } from "../../src/engine/worker/token_inputs.ts";
 import type { FinishedItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import {
-  applyCommand,
-  compensateNext,
-  fatesOf,
-  fireTimers,
-  giveSignal,
-  reclaimExpired,
-  reviveRun,
-  sweepRun,
-} from "../../src/redis/upkeep.ts";
+import { fatesOf } from "../../src/redis/fates.ts";
+import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { compensateNext } from "../../src/redis/scripts/compensate.ts";
+import { fireTimers } from "../../src/redis/scripts/fire.ts";
+import { reclaimExpired } from "../../src/redis/scripts/reclaim.ts";
+import { reviveRun } from "../../src/redis/scripts/revive.ts";
+import { giveSignal } from "../../src/redis/scripts/signal.ts";
+import { storeItems } from "../../src/redis/scripts/store.ts";
+import { sweepRun } from "../../src/redis/scripts/sweep.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
@@ -334,7 +334,7 @@ describe("items of a map", () => {
     const { partition, runId } = run.game;
     const token = run.token("each");
     const store = (value: string, more: object) =>
-      partition.storeItems({ ...token, runId, ...more }, "i0.0", value, 60_000);
+      storeItems(partition, { ...token, runId, ...more }, "i0.0", value, 60_000);
     await store("[1]", {});
     await store("[2]", { delivery: token.delivery + 1 });
     await store("[3]", { nonce: "other" });

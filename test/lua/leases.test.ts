@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { readReady } from "../../src/redis/ready.ts";
-import { applyCommand, reclaimExpired, reportDeath, sweepRun } from "../../src/redis/upkeep.ts";
+import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { reclaimExpired, reportDeath } from "../../src/redis/scripts/reclaim.ts";
+import { sweepRun } from "../../src/redis/scripts/sweep.ts";
 import { grantLeases, workersInReach } from "../../src/redis/workers.ts";
 import { decodeToken, type ExecutionToken, encodeKept } from "../../src/token/token.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";

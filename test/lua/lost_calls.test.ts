@@ -1,9 +1,12 @@
 /** A script call that is lost, or whose reply is, on the connection of a reader: it is made again, for the same server only. */
+
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { CALL_LIMITS } from "../../src/redis/call_limits.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { Partition } from "../../src/redis/partition.ts";
-import { applyCommand } from "../../src/redis/upkeep.ts";
+import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { forget } from "../../src/redis/scripts/forget.ts";
+import { openFence } from "../../src/redis/scripts/open.ts";
 import { type Link, startLink } from "../support/link.ts";
 import { type PrivateRedis, redisUrl, startPrivateRedis, testNamespace } from "../support/redis.ts";
 import { until } from "../support/until.ts";
@@ -37,7 +40,7 @@ afterEach(async () => {
 
 async function opened(connection: RedisConnection, tries?: number): Promise<Partition> {
   const partition = new Partition(connection, namespace, 0, INSTALLATION, CALL_LIMITS, tries);
-  await partition.open({ epoch: "1", create: true });
+  await openFence(partition, { epoch: "1", create: true });
   return partition;
 }
 
@@ -96,6 +99,6 @@ test("the tombstone of a run that was cancelled before it started stands until i
   const tombstone = partition.keys.tombstone(runId);
   expect(await applyCommand(partition, runId, "cancel", 1)).toBe("applied");
   expect(await direct.redis.pttl(tombstone)).toBe(-1);
-  await partition.forget(1, [{ runId, blobs: [] }]);
+  await forget(partition, 1, [{ runId, blobs: [] }]);
   expect(await direct.redis.pttl(tombstone)).toBeGreaterThan(0);
 });

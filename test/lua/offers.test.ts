@@ -3,15 +3,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import { CALL_LIMITS } from "../../src/redis/call_limits.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import {
-  countUnoffered,
-  listFunctionStreams,
-  readWaiting,
-  tidyStreams,
-} from "../../src/redis/function_streams.ts";
+import { listFunctionStreams, readWaiting } from "../../src/redis/function_streams.ts";
 import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { readReady } from "../../src/redis/ready.ts";
-import { applyCommand, requeueUnclaimed, reviveRun } from "../../src/redis/upkeep.ts";
+import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { countUnoffered } from "../../src/redis/scripts/count_unoffered.ts";
+import { requeueUnclaimed } from "../../src/redis/scripts/requeue.ts";
+import { reviveRun } from "../../src/redis/scripts/revive.ts";
+import { tidyStreams } from "../../src/redis/scripts/tidy.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { functionOf } from "../../src/workflow/ir/function_of.ts";

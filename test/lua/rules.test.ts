@@ -1,9 +1,14 @@
 /** The script's trigger rules and the pure table agree, over all counts of arrivals, in several orders. */
+
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { newNonce, Partition } from "../../src/redis/partition.ts";
+import { newNonce } from "../../src/redis/nonce.ts";
+import { Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
+import { callAdvance } from "../../src/redis/scripts/advance.ts";
+import { openFence } from "../../src/redis/scripts/open.ts";
+import { callStart } from "../../src/redis/scripts/start.ts";
 import { type ArrivalCounts, decide, skippedArrival } from "../../src/token/rules.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import type { TriggerRule } from "../../src/workflow/ir/ir.ts";
@@ -29,7 +34,7 @@ let partition: Partition;
 beforeAll(async () => {
   connection = await RedisConnection.open(redisUrl());
   partition = new Partition(connection, testNamespace(), 0, INSTALLATION);
-  await partition.open({ epoch: "1", create: true });
+  await openFence(partition, { epoch: "1", create: true });
   await partition.ensureQueues(["default"]);
 });
 afterAll(() => connection.close());
@@ -45,7 +50,7 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
   const runId = crypto.randomUUID();
   const digest = newNonce();
   await partition.loadIR(digest, ir);
-  await partition.start({
+  await callStart(partition, {
     epoch: "1",
     deadline: connection.now() + 5_000,
     runs: [{ runId, generation: 1, digest, input: "{}", ir }],
@@ -60,7 +65,7 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
   const states = [];
   for (const [index, letter] of arrivals.entries()) {
     const token = mine.find(({ node }) => node === index) as ExecutionToken;
-    await partition.advance({
+    await callAdvance(partition, {
       worker: "w",
       leaseMs: 1_000,
       take: 0,

@@ -1,7 +1,8 @@
 /** Signals in the scripts, each call by hand: the line of those that wait, and what comes early or late. */
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { fireTimers, giveSignal } from "../../src/redis/upkeep.ts";
+import { fireTimers } from "../../src/redis/scripts/fire.ts";
+import { giveSignal } from "../../src/redis/scripts/signal.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";

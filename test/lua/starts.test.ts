@@ -1,11 +1,14 @@
 /** Starting many runs in one call, on a real Redis: each has its own word, and what one is refused for touches no other. */
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { callsOf, startRuns } from "../../src/engine/start_run.ts";
 import type { CallLimits } from "../../src/redis/call_limits.ts";
 import type { StartItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { newNonce } from "../../src/redis/nonce.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
-import { newNonce } from "../../src/redis/partition.ts";
+import { forget } from "../../src/redis/scripts/forget.ts";
+import { callStart } from "../../src/redis/scripts/start.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import type { IR } from "../../src/workflow/ir/ir.ts";
 import { irOf } from "../support/ir.ts";
@@ -49,7 +52,7 @@ describe("one call", () => {
     await tokens(game);
     const before = (await journal(game)).length;
     const runs = newRuns(game, 100);
-    const words = await game.partition.start({ epoch: "1", deadline: deadline(), runs });
+    const words = await callStart(game.partition, { epoch: "1", deadline: deadline(), runs });
     expect(words).toEqual(runs.map(() => "started"));
     const expected = runs.flatMap(({ runId }) => [`${runId} a`, `${runId} b`]);
     expect(await queued(game)).toEqual(expected);
@@ -66,15 +69,15 @@ describe("one call", () => {
     const game = await beginOne();
     const [token] = await tokens(game);
     const over = newRuns(game, 1)[0] as StartItem;
-    await game.partition.start({ epoch: "1", deadline: deadline(), runs: [over] });
+    await callStart(game.partition, { epoch: "1", deadline: deadline(), runs: [over] });
     const [its] = await tokens(game);
     await advance(game, [finished(game, its as never)]);
-    await game.partition.forget(0, [{ runId: over.runId, blobs: [] }]);
+    await forget(game.partition, 0, [{ runId: over.runId, blobs: [] }]);
     const [first, second] = newRuns(game, 2) as [StartItem, StartItem];
     const under = { ...(newRuns(game, 1)[0] as StartItem), runId: game.runId };
     const unknown = newRuns({ ...game, digest: newNonce() }, 1)[0] as StartItem;
     const runs = [first, over, under, unknown, second, first];
-    expect(await game.partition.start({ epoch: "1", deadline: deadline(), runs })).toEqual([
+    expect(await callStart(game.partition, { epoch: "1", deadline: deadline(), runs })).toEqual([
       "started",
       "gone",
       "exists",
@@ -92,7 +95,7 @@ describe("one call", () => {
     const entries = await journal(game);
     const runs = newRuns(game, 3);
     const late = { epoch: "1", deadline: connection.now() - 1_000, runs };
-    expect(await game.partition.start(late)).toEqual(["late", "late", "late"]);
+    expect(await callStart(game.partition, late)).toEqual(["late", "late", "late"]);
     expect(await journal(game)).toEqual(entries);
   });
 
@@ -102,7 +105,7 @@ describe("one call", () => {
     expect(await settleRests(game)).toBe(1);
     await tokens(game);
     const runs = newRuns(game, 3);
-    await game.partition.start({ epoch: "1", deadline: deadline(), runs });
+    await callStart(game.partition, { epoch: "1", deadline: deadline(), runs });
     expect(await queued(game)).toEqual(
       runs.flatMap(({ runId }) => ["a", "b", "c"].map((id) => `${runId} ${id}`)),
     );
@@ -118,7 +121,7 @@ describe("one call", () => {
     await game.partition.loadIR(slowDigest, slow);
     const [plain] = newRuns(game, 1) as [StartItem];
     const [limited] = newRuns({ ir: slow, digest: slowDigest }, 1) as [StartItem];
-    await game.partition.start({ epoch: "1", deadline: deadline(), runs: [limited, plain] });
+    await callStart(game.partition, { epoch: "1", deadline: deadline(), runs: [limited, plain] });
     expect(await game.partition.readFields(limited.runId, ["c", "m", "d"])).toEqual(["2", "1", slowDigest]);
     expect(await game.partition.readFields(plain.runId, ["c", "m", "d"])).toEqual(["1", null, game.digest]);
     const timers = await connection.redis.zrange(game.partition.keys.timers, 0, -1);

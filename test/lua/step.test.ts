@@ -2,15 +2,19 @@
  * The small step does what the general one does. Random runs are played by both, call by call, on two partitions: state, journal, tokens,
  * leases and replies must be the same, whatever mixture of plain and other executions comes. HITZERO_SIMULATION_SEED chooses which.
  */
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import type { ClaimItem, FinishedItem } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { GROUP } from "../../src/redis/keys.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
-import { GROUP, Partition } from "../../src/redis/partition.ts";
+import { Partition } from "../../src/redis/partition.ts";
 import type { HandedToken } from "../../src/redis/replies.ts";
-import { isPlainClaim, isPlainFinish, step } from "../../src/redis/step.ts";
-import { applyCommand } from "../../src/redis/upkeep.ts";
+import { callAdvance } from "../../src/redis/scripts/advance.ts";
+import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { openFence } from "../../src/redis/scripts/open.ts";
+import { isPlainClaim, isPlainFinish, step } from "../../src/redis/scripts/step.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import { TRIGGER_RULES } from "../../src/workflow/file/schema.ts";
 import type { IR, TriggerRule } from "../../src/workflow/ir/ir.ts";
@@ -70,7 +74,7 @@ async function begin(ir: IR): Promise<Pair> {
   const ids = { runId: crypto.randomUUID(), digest: "digest", ir };
   const open = async (): Promise<Game> => {
     const partition = new Partition(connection, testNamespace(), 0, INSTALLATION);
-    await partition.open({ epoch: "1", create: true });
+    await openFence(partition, { epoch: "1", create: true });
     await partition.ensureQueues(queuesOf(ir));
     await partition.loadIR(ids.digest, ir);
     return { ...ids, partition };
@@ -166,7 +170,7 @@ async function play(
   const taken = (list: typeof byGeneral) => list.filter((_entry, index) => answer.claims[index] === "run");
   counts.plain += quick.length + taken(bySmall).length;
   counts.slow += items.length - quick.length + wanted[1].length - taken(bySmall).length;
-  const reference = await general.partition.advance({
+  const reference = await callAdvance(general.partition, {
     ...more,
     worker: WORKER,
     take,
@@ -186,7 +190,7 @@ async function play(
     pair.nextCall();
     const [first, second] = await Promise.all(
       pair.games.map((game, index) =>
-        game.partition.advance({
+        callAdvance(game.partition, {
           ...more,
           worker: WORKER,
           take: rest.length,

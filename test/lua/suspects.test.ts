@@ -2,22 +2,16 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import {
-  countUnoffered,
-  listFunctionStreams,
-  listReadyStreams,
-  readWaiting,
-  tidyStreams,
-} from "../../src/redis/function_streams.ts";
+import { listFunctionStreams, listReadyStreams, readWaiting } from "../../src/redis/function_streams.ts";
 import type { FunctionStream, StreamPlace } from "../../src/redis/keys.ts";
 import { readReady } from "../../src/redis/ready.ts";
-import {
-  applyCommand,
-  reclaimExpired,
-  requeueUnclaimed,
-  reviveRun,
-  sweepRun,
-} from "../../src/redis/upkeep.ts";
+import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { countUnoffered } from "../../src/redis/scripts/count_unoffered.ts";
+import { reclaimExpired } from "../../src/redis/scripts/reclaim.ts";
+import { requeueUnclaimed } from "../../src/redis/scripts/requeue.ts";
+import { reviveRun } from "../../src/redis/scripts/revive.ts";
+import { sweepRun } from "../../src/redis/scripts/sweep.ts";
+import { tidyStreams } from "../../src/redis/scripts/tidy.ts";
 import { decodeToken, type ExecutionToken, encodeKept } from "../../src/token/token.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";

@@ -2,25 +2,29 @@
  * No script breaks in the middle: it decides, then writes. Each kind of call is made by hand, and before it many forms of it that lack a
  * key or a value, or meet a value of the wrong kind in the run's state: such a call either does what it is to do or changes nothing.
  */
+
 import { readdirSync, readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { countUnoffered, tidyStreams } from "../../src/redis/function_streams.ts";
-import { runScript, type ScriptName } from "../../src/redis/scripts.ts";
-import { step } from "../../src/redis/step.ts";
-import {
-  applyCommand,
-  compensateNext,
-  fireTimers,
-  giveSignal,
-  reclaimExpired,
-  requeueUnclaimed,
-  reviveRun,
-  sweepRun,
-  wakeParent,
-} from "../../src/redis/upkeep.ts";
+import { runScript, type ScriptName } from "../../src/redis/load_scripts.ts";
+import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { compensateNext } from "../../src/redis/scripts/compensate.ts";
+import { countUnoffered } from "../../src/redis/scripts/count_unoffered.ts";
+import { fireTimers } from "../../src/redis/scripts/fire.ts";
+import { forget } from "../../src/redis/scripts/forget.ts";
+import { noteRunning } from "../../src/redis/scripts/note_running.ts";
+import { reclaimExpired } from "../../src/redis/scripts/reclaim.ts";
+import { requeueUnclaimed } from "../../src/redis/scripts/requeue.ts";
+import { reviveRun } from "../../src/redis/scripts/revive.ts";
+import { giveSignal } from "../../src/redis/scripts/signal.ts";
+import { callStart } from "../../src/redis/scripts/start.ts";
+import { step } from "../../src/redis/scripts/step.ts";
+import { storeItems } from "../../src/redis/scripts/store.ts";
+import { sweepRun } from "../../src/redis/scripts/sweep.ts";
+import { tidyStreams } from "../../src/redis/scripts/tidy.ts";
+import { wakeParent } from "../../src/redis/scripts/wake.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
@@ -244,7 +248,7 @@ async function playAll(): Promise<void> {
   await run.ends("x");
   const held = await connection.redis.zrange(partition.keys.leases, 0, -1);
   await list(run.game, { held, leaseMs: 10 });
-  await partition.noteRunning("worker-1", [{ ...run.token("b"), startedAt: 1 }]);
+  await noteRunning(partition, "worker-1", [{ ...run.token("b"), startedAt: 1 }]);
   await connection.redis.zadd(partition.keys.leases, ...held.flatMap((kept) => [1, kept]));
   await reclaimExpired(partition);
   await run.came();
@@ -269,7 +273,7 @@ async function playAll(): Promise<void> {
   await sweepRun(partition, game);
   await finishAll(run);
   await compensateNext(partition, runId, game.ir);
-  await partition.forget(1, [{ runId, blobs: ["large"] }]);
+  await forget(partition, 1, [{ runId, blobs: ["large"] }]);
 
   const mapped = await begin({
     nodes: [
@@ -289,7 +293,7 @@ async function playAll(): Promise<void> {
   });
   await mapped.takesUp();
   const m = mapped.token("m");
-  await mapped.game.partition.storeItems(m, "items", "[1]", 1_000);
+  await storeItems(mapped.game.partition, m, "items", "[1]", 1_000);
   await mapped.ends("m", {
     outcome: "W",
     arrivals: "",
@@ -336,7 +340,7 @@ async function playAll(): Promise<void> {
     ...more,
   }));
   const deadline = connection.now() + 60_000;
-  expect(await its.start({ epoch: "1", deadline, runs: together })).toEqual(["started", "started"]);
+  expect(await callStart(its, { epoch: "1", deadline, runs: together })).toEqual(["started", "started"]);
   await looped.takesUp();
   await looped.ends("work@again:1");
   await looped.takesUp();

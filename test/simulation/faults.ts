@@ -11,7 +11,7 @@ import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command, Redis } from "ioredis";
 import { RedisConnection } from "../../src/redis/connection.ts";
-import { sourceOf } from "../../src/redis/scripts.ts";
+import { sourceOf } from "../../src/redis/load_scripts.ts";
 import type { Dice } from "./dice.ts";
 
 /** A process of the engine as the faults know it: the connections that were opened in its name. */

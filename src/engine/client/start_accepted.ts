@@ -1,6 +1,6 @@
 /** Starting runs once they are accepted. What does not start now is left to the supervisor: the submit does not fail over it. */
 import { RedisAwayError } from "../../redis/connection.ts";
-import { FenceError } from "../../redis/partition.ts";
+import { FenceError } from "../../redis/fence_error.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
 import { startRuns } from "../start_run.ts";
 import type { Connections } from "./connections.ts";

@@ -9,7 +9,8 @@ import {
 } from "../../postgres/commands.ts";
 import type { Database } from "../../postgres/database.ts";
 import type { Partition } from "../../redis/partition.ts";
-import { applyCommand, giveSignal } from "../../redis/upkeep.ts";
+import { applyCommand } from "../../redis/scripts/command.ts";
+import { giveSignal } from "../../redis/scripts/signal.ts";
 import { isFinalRunStatus } from "../../token/lifecycle.ts";
 import { isSignalled } from "../nodes/signals.ts";
 import type { KnownRuns } from "./known_runs.ts";

@@ -1,9 +1,13 @@
 /** Opening a partition: what Redis holds is compared with the record first. */
+
 import type { Log } from "../../base/log.ts";
 import { storable } from "../../base/text.ts";
 import type { Database } from "../../postgres/database.ts";
 import { beginEpoch, countStartedRuns, noteOpening, type PartitionRow } from "../../postgres/partitions.ts";
-import { FenceError, LAYOUT, type Meta, type Partition } from "../../redis/partition.ts";
+import { FenceError } from "../../redis/fence_error.ts";
+import { LAYOUT } from "../../redis/keys.ts";
+import type { Meta, Partition } from "../../redis/partition.ts";
+import { openFence } from "../../redis/scripts/open.ts";
 import { grantLeases } from "../../redis/workers.ts";
 import { HistoryLostError } from "./history_lost.ts";
 
@@ -25,7 +29,7 @@ export async function openPartition(
     if (loss === undefined) {
       if (meta.timeline !== timeline) {
         await grantLeases(partition);
-        const word = await partition.open({
+        const word = await openFence(partition, {
           epoch: meta.epoch,
           create: false,
           expected: meta.timeline ?? "",
@@ -42,7 +46,7 @@ export async function openPartition(
     await refuseLoss(database, row, loss);
   } else if (row.epoch > 0) await refuseLoss(database, row, "it does not hold the partition's current epoch");
   const next = await beginEpoch(database, row);
-  await partition.open({ epoch: String(next.epoch), create: true });
+  await openFence(partition, { epoch: String(next.epoch), create: true });
   await noteOpening(database, next, { timeline });
   return next;
 }

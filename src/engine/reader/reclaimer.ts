@@ -1,9 +1,12 @@
 import type { Log } from "../../base/log.ts";
 import type { Database } from "../../postgres/database.ts";
 import { readServices } from "../../postgres/registry.ts";
-import { listReadyStreams, tidyStreams } from "../../redis/function_streams.ts";
+import type { OnRefused } from "../../redis/call_fault.ts";
+import { listReadyStreams } from "../../redis/function_streams.ts";
 import type { Partition } from "../../redis/partition.ts";
-import { type OnRefused, reclaimExpired, requeueUnclaimed } from "../../redis/upkeep.ts";
+import { reclaimExpired } from "../../redis/scripts/reclaim.ts";
+import { requeueUnclaimed } from "../../redis/scripts/requeue.ts";
+import { tidyStreams } from "../../redis/scripts/tidy.ts";
 import { GONE_UNCLAIMED } from "../limits.ts";
 import { Rhythm, type Round, type Service, WHEN_IT_COMES } from "./service.ts";
 

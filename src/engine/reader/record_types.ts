@@ -2,7 +2,8 @@
 import type { EventRecord } from "../../postgres/packed_events.ts";
 import type { BlobRecord, ChildRecord, CommandBelow, DeadLetterRecord } from "../../postgres/record.ts";
 import type { ExecutionRecord } from "../../postgres/record_executions.ts";
-import type { Burial, Withdrawn } from "../../redis/upkeep.ts";
+import type { Withdrawn } from "../../redis/announcements.ts";
+import type { Burial } from "../../redis/scripts/sweep.ts";
 import type { Step } from "../../token/journal.ts";
 import type { NodeStatus, RunStatus } from "../../token/lifecycle.ts";
 import type { IR } from "../../workflow/ir/ir.ts";

@@ -3,12 +3,17 @@
  * record goes. It follows the commit; a crash between the two is mended by the next reader, which repeats it (`take_over.ts`). And runs
  * that cannot be carried on, as the scripts refuse a call about them: they end as FAILED.
  */
+
 import type { Log } from "../../base/log.ts";
 import { presentable, storable } from "../../base/text.ts";
 import type { Database } from "../../postgres/database.ts";
 import { type EndedChild, readEndedChildren } from "../../postgres/record.ts";
+import { announceHalt, nudgeReader } from "../../redis/announcements.ts";
 import type { Partition } from "../../redis/partition.ts";
-import { announceHalt, compensateNext, dropTimeLimits, nudgeReader, wakeParent } from "../../redis/upkeep.ts";
+import { compensateNext } from "../../redis/scripts/compensate.ts";
+import { dropTimeLimits } from "../../redis/scripts/fire.ts";
+import { forget } from "../../redis/scripts/forget.ts";
+import { wakeParent } from "../../redis/scripts/wake.ts";
 import type { ChildEnd } from "../nodes/waiting.ts";
 import { faultText, isOwnFault } from "../own_fault.ts";
 import { announceChanges } from "./announce.ts";
@@ -45,7 +50,8 @@ export class RunEnds {
     for (const runId of runIds) this.#runs.forget(runId);
     const timed = finished.flatMap((run) => (run.timed ? [{ runId: run.runId, generation: 1 }] : []));
     await dropTimeLimits(this.#partition, timed);
-    await this.#partition.forget(
+    await forget(
+      this.#partition,
       seq,
       [...blobs].map(([runId, names]) => ({ runId, blobs: names })),
     );

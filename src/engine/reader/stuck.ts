@@ -1,8 +1,11 @@
 import type { Log } from "../../base/log.ts";
 import type { Database } from "../../postgres/database.ts";
 import { listQuiet } from "../../postgres/runs.ts";
+import type { KnownRun } from "../../redis/known_run.ts";
 import type { Partition } from "../../redis/partition.ts";
-import { applyCommand, compensateNext, hasRest, type KnownRun, reviveRun } from "../../redis/upkeep.ts";
+import { applyCommand } from "../../redis/scripts/command.ts";
+import { compensateNext } from "../../redis/scripts/compensate.ts";
+import { hasRest, reviveRun } from "../../redis/scripts/revive.ts";
 import type { KnownRuns } from "./known_runs.ts";
 import type { RunEnds } from "./run_ends.ts";
 import { Rhythm, type Round, type Service, WHEN_IT_COMES } from "./service.ts";

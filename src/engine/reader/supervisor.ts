@@ -18,7 +18,8 @@ import {
   takeLease,
 } from "../../postgres/partitions.ts";
 import { RedisConnection } from "../../redis/connection.ts";
-import { newNonce, Partition } from "../../redis/partition.ts";
+import { newNonce } from "../../redis/nonce.ts";
+import { Partition } from "../../redis/partition.ts";
 import { refuseMissingRights } from "../../redis/rights.ts";
 import { Heart, Lifecycle } from "../lifecycle.ts";
 import {

@@ -1,5 +1,6 @@
+import { announceHalt, announceWithdrawn } from "../../redis/announcements.ts";
 import type { Partition } from "../../redis/partition.ts";
-import { announceHalt, announceWithdrawn, type Burial, openBurials, sweepRun } from "../../redis/upkeep.ts";
+import { type Burial, openBurials, sweepRun } from "../../redis/scripts/sweep.ts";
 import type { Consequences } from "./consequences.ts";
 import type { KnownRuns } from "./known_runs.ts";
 import type { RunEnds } from "./run_ends.ts";

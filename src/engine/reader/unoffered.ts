@@ -5,21 +5,20 @@
  * Owns nothing: the count is the function stream's, in Redis. It goes on only while some worker of the queue lives and none offers the function,
  * and only while a reader looks on, so it never counts too much.
  */
+
 import { HitzeroError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Database } from "../../postgres/database.ts";
 import { readServices } from "../../postgres/registry.ts";
 import type { AdvanceCall } from "../../redis/calls.ts";
 import { RedisAwayError } from "../../redis/connection.ts";
-import {
-  countUnoffered,
-  listFunctionStreams,
-  readWaiting,
-  type WaitingEntry,
-} from "../../redis/function_streams.ts";
+import { FenceError } from "../../redis/fence_error.ts";
+import { listFunctionStreams, readWaiting, type WaitingEntry } from "../../redis/function_streams.ts";
 import type { FunctionStream } from "../../redis/keys.ts";
-import { FenceError, type Partition } from "../../redis/partition.ts";
+import type { Partition } from "../../redis/partition.ts";
 import { isPostponed } from "../../redis/replies.ts";
+import { callAdvance } from "../../redis/scripts/advance.ts";
+import { countUnoffered } from "../../redis/scripts/count_unoffered.ts";
 import { decodeToken, type ExecutionToken } from "../../token/token.ts";
 import type { QueuedFunction } from "../../workflow/ir/function_of.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
@@ -148,7 +147,7 @@ export class UnofferedClock implements Service {
       ...items,
     };
     for (;;) {
-      const answer = await this.#partition.advance(call);
+      const answer = await callAdvance(this.#partition, call);
       const words = [...answer.reply.finished, ...answer.reply.claims].map(({ word }) => word);
       if (!words.some(isPostponed)) return answer;
       if (words.includes("ir_missing")) await this.#partition.loadIR(digest, ir);

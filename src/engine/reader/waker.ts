@@ -1,5 +1,7 @@
+import type { OnRefused } from "../../redis/call_fault.ts";
 import type { Partition } from "../../redis/partition.ts";
-import { applyCommand, fireTimers, type OnRefused } from "../../redis/upkeep.ts";
+import { applyCommand } from "../../redis/scripts/command.ts";
+import { fireTimers } from "../../redis/scripts/fire.ts";
 import type { RunEnds } from "./run_ends.ts";
 import { type Service, WHEN_IT_COMES } from "./service.ts";
 

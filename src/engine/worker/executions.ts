@@ -4,12 +4,14 @@
  * Owns: its slots. Invariants: at most `concurrency` of them run at once; a token is claimed before its handler runs and given up only by
  * `advance`; the room of a finished execution stays taken until its step is answered, because the answer may hand over the next token.
  */
+
 import { assert } from "../../base/assert.ts";
 import { HitzeroError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { ClaimItem, SettleItem } from "../../redis/calls.ts";
 import type { HandedToken } from "../../redis/replies.ts";
 import { isPostponed } from "../../redis/replies.ts";
+import { noteRunning } from "../../redis/scripts/note_running.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
 import { MOMENT_MS } from "../limits.ts";
 import type { ItemReader } from "../nodes/map_items.ts";
@@ -207,7 +209,7 @@ export class Executions {
         startedAt: slot.startedAt,
       }));
       // Only a note: when it is lost, the outcome is recorded all the same.
-      lane.partition.noteRunning(around.workerId, notes).catch(() => {});
+      noteRunning(lane.partition, around.workerId, notes).catch(() => {});
     }
   }
 

@@ -3,7 +3,7 @@
  * namespace. Said once, with what to do; and once more when it is over. A partition that is closed until its reader opens it is no such reason.
  */
 import type { Log } from "../../base/log.ts";
-import { FenceError } from "../../redis/partition.ts";
+import { FenceError } from "../../redis/fence_error.ts";
 
 export class FencedOut {
   readonly #log: Log;

@@ -1,7 +1,7 @@
 /** From a performed execution to the step that `advance` applies. */
 
 import type { FinishedItem, Need, Park } from "../../redis/calls.ts";
-import { newNonce } from "../../redis/partition.ts";
+import { newNonce } from "../../redis/nonce.ts";
 import type { ExecutionDetail } from "../../token/journal.ts";
 import { ARRIVAL, OUTCOME, OUTPUT } from "../../token/letters.ts";
 import type { IRBody, IRNode } from "../../workflow/ir/ir.ts";

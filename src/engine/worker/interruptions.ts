@@ -3,7 +3,8 @@
  * handlers are told so by their signals; what they come to then says the reason.
  */
 import { HitzeroError } from "../../base/errors.ts";
-import { fatesOf, type Withdrawn } from "../../redis/upkeep.ts";
+import type { Withdrawn } from "../../redis/announcements.ts";
+import { fatesOf } from "../../redis/fates.ts";
 import { LEASE_LOST, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
 import type { Lane } from "./lane.ts";
 import type { Slot } from "./slot.ts";

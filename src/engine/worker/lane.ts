@@ -11,9 +11,10 @@ import { pause } from "../../base/wait.ts";
 import { isCallFault } from "../../redis/call_fault.ts";
 import type { ClaimItem, FinishedItem, SettleItem } from "../../redis/calls.ts";
 import { RedisAwayError } from "../../redis/connection.ts";
-import { FenceError, type Partition } from "../../redis/partition.ts";
+import { FenceError } from "../../redis/fence_error.ts";
+import type { Partition } from "../../redis/partition.ts";
 import { type AdvanceReply, isPostponed } from "../../redis/replies.ts";
-import { applyCall } from "../../redis/step.ts";
+import { applyCall } from "../../redis/scripts/step.ts";
 import { LAST_TRIES, type Limits } from "../limits.ts";
 import { type Rest, Slot } from "./slot.ts";
 

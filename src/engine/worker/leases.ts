@@ -7,7 +7,7 @@
 import type { Log } from "../../base/log.ts";
 import { Patience } from "../../base/patience.ts";
 import type { Partition } from "../../redis/partition.ts";
-import { renewLeases } from "../../redis/workers.ts";
+import { renewLeases } from "../../redis/scripts/renew.ts";
 import type { Executions } from "./executions.ts";
 import type { FencedOut } from "./fenced_out.ts";
 import { callOff, lookAround } from "./interruptions.ts";

@@ -1,10 +1,12 @@
 /** What a token's execution needs, from the reply that brought it; large values come from their blobs. */
+
 import { assert } from "../../base/assert.ts";
 import type { Log } from "../../base/log.ts";
 import { pause } from "../../base/wait.ts";
 import type { FinishedItem } from "../../redis/calls.ts";
 import type { Partition } from "../../redis/partition.ts";
 import type { HandedToken } from "../../redis/replies.ts";
+import { storeItems } from "../../redis/scripts/store.ts";
 import { ARRIVAL, OUTCOME, OUTPUT } from "../../token/letters.ts";
 import type { IREdge } from "../../workflow/ir/ir.ts";
 import { itemIndexOf } from "../../workflow/ir/scopes.ts";
@@ -132,7 +134,7 @@ export async function storeOutput(
   while (!abandoned.aborted) {
     try {
       // What waits stores items; those may be added to later, under the same name.
-      if (step.outcome === OUTCOME.waiting) await partition.storeItems(step, name, value, BLOB_TTL_MS);
+      if (step.outcome === OUTCOME.waiting) await storeItems(partition, step, name, value, BLOB_TTL_MS);
       else await partition.storeBlob(runId, name, value, BLOB_TTL_MS);
       return true;
     } catch (error) {

@@ -3,7 +3,7 @@ import { HitzeroError } from "../../../src/base/errors.ts";
 import { isDoubtful, isOwnFault } from "../../../src/engine/own_fault.ts";
 import { postgresFault } from "../../../src/postgres/connection_errors.ts";
 import { RedisAwayError } from "../../../src/redis/connection.ts";
-import { FenceError } from "../../../src/redis/partition.ts";
+import { FenceError } from "../../../src/redis/fence_error.ts";
 
 const sqlState = (code: string) => Object.assign(new Error("refused"), { code });
 const postgres = (code: string) => postgresFault(sqlState(code), "postgres://h/d");

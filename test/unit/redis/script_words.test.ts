@@ -2,8 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { CALL_LIMITS } from "../../../src/redis/call_limits.ts";
-import { SETTLE_QUEUE } from "../../../src/redis/keys.ts";
-import { GROUP } from "../../../src/redis/partition.ts";
+import { GROUP, SETTLE_QUEUE } from "../../../src/redis/keys.ts";
 import { commandReply, wakeReply } from "../../../src/redis/replies.ts";
 import { DEFAULTS } from "../../../src/workflow/file/defaults.ts";
 import { TRIGGER_RULES } from "../../../src/workflow/file/schema.ts";

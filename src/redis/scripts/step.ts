@@ -1,14 +1,16 @@
 /**
  * The small step (lua/step.lua): plain executions, which are most, for a fraction of what the general one costs. Arguments and reply are lists
- * by position. What it answers `slow` goes to `Partition.advance`, on the same state; so does what is known not to be plain.
+ * by position. What it answers `slow` goes to the general one (`advance.ts`), on the same state; so does what is known not to be plain.
  */
-import { ARRIVAL, OUTCOME, TOKEN } from "../token/letters.ts";
-import type { IR, IREdge, IRNode } from "../workflow/ir/ir.ts";
-import type { AdvanceCall, ClaimEntry, ClaimItem, FinishedEntry, FinishedItem } from "./calls.ts";
-import { KeyList } from "./key_list.ts";
-import { queuesOf } from "./pack.ts";
-import type { Partition } from "./partition.ts";
-import type { AdvanceReply, HandedToken } from "./replies.ts";
+
+import { ARRIVAL, OUTCOME, TOKEN } from "../../token/letters.ts";
+import type { IR, IREdge, IRNode } from "../../workflow/ir/ir.ts";
+import type { AdvanceCall, ClaimEntry, ClaimItem, FinishedEntry, FinishedItem } from "../calls.ts";
+import { KeyList } from "../key_list.ts";
+import { queuesOf } from "../pack.ts";
+import type { Partition } from "../partition.ts";
+import type { AdvanceReply, HandedToken } from "../replies.ts";
+import { callAdvance } from "./advance.ts";
 
 const isNone = (list: readonly unknown[] | undefined) => list === undefined || list.length === 0;
 
@@ -234,7 +236,7 @@ export async function applyCall(
     addTokens(plain, answer.tokens, answer.payloads);
   }
   for (const part of partsOf(other, most)) {
-    const answer = await partition.advance(taken(part));
+    const answer = await callAdvance(partition, taken(part));
     for (const [at, index] of part.finished.entries())
       reply.finished[index] = answer.reply.finished[at] as (typeof reply.finished)[number];
     for (const [at, index] of part.claims.entries())
