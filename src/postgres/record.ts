@@ -2,6 +2,7 @@
 
 import type { RunStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
+import type { ExecutionPlace } from "./runs.ts";
 
 /** A run that an execution wants, and waits for. */
 export interface ChildRecord {
@@ -16,11 +17,11 @@ export interface ChildRecord {
   input: string;
 }
 
-/** What child runs are told: those of these parents, and those named. */
+/** What child runs are told: all those of these parents, and that of each of these executions. */
 export interface CommandBelow {
   kind: "cancel" | "pause" | "resume";
   parents: string[];
-  children: string[];
+  children: ExecutionPlace[];
 }
 
 /** A child run that is over, with the execution that waits for it. */
@@ -147,15 +148,29 @@ export async function recordChildren(client: Queryable, children: readonly Child
   );
 }
 
-/** Gives these commands, in order, to the child runs among those meant that are not over. */
+/** Gives these commands, in order, to the child runs among those meant that are not over. Their ids are on record with what waits for them. */
 export async function commandChildren(client: Queryable, commands: readonly CommandBelow[]): Promise<void> {
   for (const { kind, parents, children } of commands) {
     await client.query(
-      `insert into hitzero.commands (command_id, run_id, partition, kind)
-       select gen_random_uuid(), run_id, partition, $3 from hitzero.runs
-       where parent_node_id is not null and (parent_run_id = any ($1::uuid[]) or run_id = any ($2::uuid[]))
-         and status in ('PENDING', 'RUNNING', 'PAUSED')`,
-      [parents, children, kind],
+      `with meant as (
+         select run_id from hitzero.runs where parent_run_id = any ($1::uuid[])
+         union
+         select e.child_run_id from unnest($2::uuid[], $3::text[], $4::text[]) as of (run_id, node_id, scope)
+         cross join lateral (
+           select e.child_run_id from hitzero.node_executions e
+           where e.run_id = of.run_id and e.node_id = of.node_id and e.scope = of.scope limit 1) e)
+       insert into hitzero.commands (command_id, run_id, partition, kind)
+       select gen_random_uuid(), r.run_id, r.partition, $5 from meant
+       cross join lateral (
+         select * from hitzero.runs r where r.run_id = meant.run_id and r.parent_node_id is not null
+           and r.status in ('PENDING', 'RUNNING', 'PAUSED') limit 1) r`,
+      [
+        parents,
+        children.map(({ runId }) => runId),
+        children.map(({ nodeId }) => nodeId),
+        children.map(({ scope }) => scope),
+        kind,
+      ],
     );
   }
 }

@@ -60,13 +60,24 @@ export async function listResults(database: Queryable, runIds: readonly string[]
   return rows;
 }
 
-/** Runs above this one; 0: it was submitted by itself. */
-export async function runDepth(database: Queryable, runId: string): Promise<number> {
-  const { rows } = await database.query<{ depth: number }>(
-    "select depth from hitzero.runs where run_id = $1",
-    [runId],
+/** One execution among those of all runs. */
+export interface ExecutionPlace {
+  runId: string;
+  nodeId: string;
+  scope: string;
+}
+
+/** Of an execution that wants a child run: the runs above its own (0: it was submitted by itself), and the child that it has already. */
+export async function readLineage(
+  database: Queryable,
+  { runId, nodeId, scope }: ExecutionPlace,
+): Promise<{ depth: number; childRunId: string | null }> {
+  const { rows } = await database.query<{ depth: number; child_run_id: string | null }>(
+    `select r.depth, e.child_run_id from hitzero.runs r
+     left join hitzero.node_executions e on e.run_id = r.run_id and e.node_id = $2 and e.scope = $3 where r.run_id = $1`,
+    [runId, nodeId, scope],
   );
-  return rows[0]?.depth ?? 0;
+  return { depth: rows[0]?.depth ?? 0, childRunId: rows[0]?.child_run_id ?? null };
 }
 
 export interface RunFilter {

@@ -1,4 +1,5 @@
 /** Waits, signals and sub-workflows through the whole engine. */
+import { v5 as uuidv5 } from "uuid";
 import { describe, expect, test } from "vitest";
 import type { RunRow } from "../../src/index.ts";
 import { recordChildren } from "../../src/postgres/record.ts";
@@ -326,6 +327,52 @@ describe("sub-workflows", () => {
     expect((await flow.ended(runId)).run.status).toBe("COMPLETED");
     await until(() => flow.log.length === 2, "the lost one, too");
     expect(flow.log.sort()).toEqual(["only", "second"]);
+  });
+
+  test("belong to their root run's time by their ids", async () => {
+    await flow.client.register({ name: "leaf", nodes: [fn("inner")] });
+    await flow.client.register({ name: "branch", nodes: [sub("leaf")] });
+    const { run: row } = await flow.run({ nodes: [sub("branch")] });
+    const [branch] = await childrenOf(row.run_id);
+    const [leaf] = await childrenOf(branch?.run_id as string);
+    const time = row.run_id.slice(0, 13);
+    expect([branch?.run_id.slice(0, 15), leaf?.run_id.slice(0, 15)]).toEqual([`${time}-7`, `${time}-7`]);
+  });
+
+  test("keep the ids that an earlier release gave them: performed again, withdrawn", async () => {
+    const { workflowName, version, digest } = await flow.client.register({
+      name: "gated",
+      nodes: [fn("inner", "gate")],
+    });
+    const runId = await flow.submit({
+      nodes: [
+        fn("hold", "gate"),
+        sub("gated"),
+        { id: "stop", type: "signal", config: { name: "stop" }, cancels: ["sub"] },
+      ],
+      edges: edges("hold -> sub"),
+    });
+    await until(() => flow.gates.has("hold"), "it began");
+    const { database } = flow.engine;
+    const known = uuidv5("sub/", runId);
+    const parent = { parentRunId: runId, parentNodeId: "sub", parentScope: "" };
+    await recordChildren(database, [
+      { runId: known, ...parent, workflow: workflowName, version, digest, input: "{}" },
+    ]);
+    await database.query(
+      `insert into hitzero.node_executions (run_id, node_id, attempt, status, child_run_id) values ($1, 'sub', 1, 'RETRYING', $2)`,
+      [runId, known],
+    );
+    flow.gates.get("hold")?.();
+    await until(() => flow.gates.has("inner"), "the child runs");
+    await flow.client.signal(runId, { name: "stop" });
+    expect((await flow.ended(runId)).statuses).toEqual({
+      hold: "COMPLETED",
+      sub: "CANCELLED",
+      stop: "COMPLETED",
+    });
+    expect((await flow.client.wait(known, { signal: withinLimit() })).status).toBe("CANCELLED");
+    expect((await childrenOf(runId)).map(({ run_id }) => run_id)).toEqual([known]);
   });
 
   test("that are cancelled by themselves fail their node; recursion is bounded", async () => {

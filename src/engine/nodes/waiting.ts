@@ -7,6 +7,7 @@ import { HitzeroError } from "../../base/errors.ts";
 import { encodeJson } from "../../base/json.ts";
 import { budgetOf, countedText, renderJson, variablesOf } from "../../handlers/execution.ts";
 import type { Execution } from "../../handlers/types.ts";
+import type { ExecutionPlace } from "../../postgres/runs.ts";
 import type { Park } from "../../redis/calls.ts";
 import type { ExecutionDetail } from "../../token/journal.ts";
 import { PARK, WOKEN } from "../../token/letters.ts";
@@ -28,8 +29,8 @@ export interface WaitingServices {
     name: string,
     version?: number,
   ): Promise<{ workflowName: string; version: number; digest: string }>;
-  /** Runs above this one. */
-  depthOf(runId: string): Promise<number>;
+  /** Runs above that of the execution, and the child run that it has on record. */
+  lineageOf(execution: ExecutionPlace): Promise<{ depth: number; childRunId: string | null }>;
 }
 
 export interface Parked {
@@ -102,7 +103,8 @@ async function childOf(execution: Execution, services: WaitingServices) {
     version?: number | string;
     input?: unknown;
   };
-  if ((await services.depthOf(runId)) >= MAX_RUN_DEPTH) {
+  const { depth, childRunId: known } = await services.lineageOf({ runId, nodeId: node.id, scope });
+  if (depth >= MAX_RUN_DEPTH) {
     throw new HitzeroError("RECURSION_LIMIT", `node ${node.id} would start a run ${MAX_RUN_DEPTH + 1} deep`, {
       hint: `Sub-workflows may be nested ${MAX_RUN_DEPTH} deep; does a workflow call itself without end?`,
     });
@@ -115,7 +117,7 @@ async function childOf(execution: Execution, services: WaitingServices) {
     what: `the input of node ${node.id}`,
   };
   return {
-    run_id: childRunId(runId, node.id, scope),
+    run_id: known ?? childRunId(runId, node.id, scope),
     workflow: found.workflowName,
     version: found.version,
     digest: found.digest,

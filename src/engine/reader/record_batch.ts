@@ -15,7 +15,6 @@ import {
 import { ARRIVAL, type Letter, OUTCOME, OUTPUT, STATUS } from "../../token/letters.ts";
 import type { IR, IRNode } from "../../workflow/ir/ir.ts";
 import { MOMENT_MS } from "../limits.ts";
-import { childRunId } from "../nodes/child_runs.ts";
 import { BatchRows } from "./batch_rows.ts";
 import { NO_EDGE_TAKEN } from "./final_output.ts";
 import type { RecordBatch } from "./record_types.ts";
@@ -318,7 +317,7 @@ class EntryReader {
       ...(buries ? { buries } : {}),
     });
     this.#rows.change(runId, [id, scope], "CANCELLED", entry.at, reason);
-    if (type === "subworkflow") this.#rows.below("cancel").children.push(childRunId(runId, id, scope));
+    if (type === "subworkflow") this.#rows.below("cancel").children.push({ runId, nodeId: id, scope });
     if (buries) this.#rows.batch.burials.push({ runId, burial: [index, scope] });
     if (by !== undefined) this.#rows.batch.withdrawn.push({ runId, node: index, scope });
   }

@@ -1,7 +1,7 @@
 /** What executions that wait need of the servers; a server that is away is waited for. */
 import type { LazyAbort } from "../../base/lazy_abort.ts";
 import type { Database } from "../../postgres/database.ts";
-import { runDepth } from "../../postgres/runs.ts";
+import { readLineage } from "../../postgres/runs.ts";
 import { findVersion } from "../../postgres/workflows.ts";
 import type { Partition } from "../../redis/partition.ts";
 import type { Limits } from "../limits.ts";
@@ -25,6 +25,6 @@ export function servicesOf(
     readFields: (runId, fields) => patiently(() => partition.readFields(runId, fields)),
     readBlob: (runId, name) => readStoredBlob(partition, runId, name, end()),
     findWorkflow: (name, version) => patiently(() => findVersion(database, name, version)),
-    depthOf: (runId) => patiently(() => runDepth(database, runId)),
+    lineageOf: (execution) => patiently(() => readLineage(database, execution)),
   };
 }
