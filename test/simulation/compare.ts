@@ -162,7 +162,7 @@ function compareUnstarted(record: RunRecord): string[] {
 function cancel(game: Game, record: RunRecord): string[] {
   const at = record.cancelled_at ?? Number.POSITIVE_INFINITY;
   const later = record.nodes.filter(({ resolved_order }) => resolved_order !== null && resolved_order > at);
-  const leavesItems = later.some(({ scope, reason }) => scope !== "" && reason?.startsWith("withdrawn: "));
+  const leavesItems = later.some(({ scope, status }) => scope !== "" && status === "CANCELLED");
   const skips = later.some(({ status }) => status === "SKIPPED");
   return game.cancel(record.cancelled_in_pause || leavesItems || skips)
     ? []

@@ -128,8 +128,8 @@ export interface Game {
   skipUnless(key: string): boolean;
   /** It is halted, and what is outstanding may be withdrawn. */
   isHalting(): boolean;
-  /** Halts the game. False, and no change, if it is over, unless its end was held back by a pause. */
-  cancel(paused?: boolean): boolean;
+  /** Halts the game. False, and no change, if it is over, unless something held back its end (`unfinished`): a pause, items to withdraw. */
+  cancel(unfinished?: boolean): boolean;
   /** An outstanding execution of a halted game is withdrawn or given up. The behaviour bounds its attempts. */
   withdraw(key: string, behaviour?: Behaviour): NodeResult;
   /** Items of maps that are under way in a halted game and of which `begun` says nothing were never begun. */

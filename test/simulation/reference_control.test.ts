@@ -287,6 +287,20 @@ describe("compensation", () => {
     expect(game.result().status).toBe("CANCELLED");
   });
 
+  it("is of a cancelled run, too, when the cancel comes before items are withdrawn that a failed map left behind", () => {
+    const failing = () => {
+      const game = createGame(of, {});
+      game.resolve("A", echo);
+      game.resolve("B", fail);
+      expect(game.enabled()).toEqual(["A.compensate"]);
+      return game;
+    };
+    const [late, early] = [failing(), failing()];
+    expect([late.cancel(), early.cancel(true)]).toEqual([true, true]);
+    for (const game of [late, early]) game.resolve("A.compensate", echo);
+    expect([late.result().status, early.result().status]).toEqual(["FAILED", "CANCELLED"]);
+  });
+
   it("happens at the scope of the original", () => {
     const loop: SimulatedNode = { id: "L", type: "loop", loop_back_to: "A", max_iterations: 2 };
     const result = run(workflow([undo("A"), loop], ["A>L"]));

@@ -186,10 +186,12 @@ export class TokenGame implements Game {
     return this.#halted !== null && !this.#compensating;
   }
 
-  cancel(paused = false): boolean {
-    if (this.#executions.active.size === 0 && !paused) return false;
-    if (this.#compensating) return true;
+  cancel(unfinished = false): boolean {
+    if (this.#executions.active.size === 0 && !unfinished) return false;
+    if (this.#compensating && !unfinished) return true;
     this.#halted ??= "cancel";
+    // What is to be undone is known already: it begins after this.
+    if (this.#compensating) return true;
     this.#tidy();
     return true;
   }
