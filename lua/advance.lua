@@ -23,6 +23,7 @@
 --@include lib/clock.lua
 --@include lib/writes.lua
 --@include lib/letters.lua
+--@include lib/fields.lua
 --@include lib/state.lua
 --@include lib/run.lua
 --@include lib/emit.lua
@@ -95,7 +96,7 @@ local function hand_out(token, needs, after, after_node)
     input = after and 0 or run.input_payload, wide = token.sources.wide or nil,
     woken = token.woken and payload(token.woken) or nil, losses = token.losses,
   }
-  leased[#leased + 1] = kept_token(token)
+  leased[#leased + 1] = lease_of(token.run, token)
 end
 
 -- A finished execution that was applied before: its worker may not have heard of the tokens it was handed (`node`, `node@scope`, and
@@ -136,7 +137,7 @@ local function put_off(item, run, field, rest, kind, attempt, more)
   give_back_permits(step, run, item.guarded, item.node)
   forget_losses(run, item)
   put_active(run, field, call.call, 1, attempt, '', sources)
-  released[#released + 1] = kept_item(run, item)
+  released[#released + 1] = lease_of(run, item)
   if item.blobs then for _, blob in ipairs(item.blobs) do persisted[#persisted + 1] = blob end end
   local woken = false
   if item.park then
@@ -189,7 +190,7 @@ local function finish(item, run, position)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   if kind == EXECUTION.completed or kind == EXECUTION.failed or kind == EXECUTION.cancelled then
-    released[#released + 1] = kept_item(run, item)
+    released[#released + 1] = lease_of(run, item)
     return owed(item, run, position, rest)
   end
   if kind ~= EXECUTION.active then return 'stale' end
@@ -199,7 +200,7 @@ local function finish(item, run, position)
   if outcome == OUTCOME.cancelled and not stopping then return 'stale' end
   if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
   if item.scope ~= '' and not is_alive(run, item.scope, item.node) then
-    released[#released + 1] = kept_item(run, item)
+    released[#released + 1] = lease_of(run, item)
     return 'stale'
   end
   if outcome == OUTCOME.retrying or outcome == OUTCOME.waiting then
@@ -209,7 +210,7 @@ local function finish(item, run, position)
   end
 
   if outcome == OUTCOME.cancelled and item.waits and wait_for_items(run, item.node, item.scope) then
-    released[#released + 1] = kept_item(run, item)
+    released[#released + 1] = lease_of(run, item)
     return 'done'
   end
 
@@ -265,7 +266,7 @@ local function finish(item, run, position)
   for _, token in ipairs(step.handed) do
     hand_out(token, item.needs and item.needs[integer(token.node)], position - 1, item.node)
   end
-  released[#released + 1] = kept_item(run, item)
+  released[#released + 1] = lease_of(run, item)
   if item.blob then persisted[#persisted + 1] = item.blob end
   journal_step(EVENT.finished, journal_record(step, run, first_event, { node = item.node, scope = item.scope, attempt = item.attempt,
     delivery = item.delivery, outcome = outcome, arrivals = item.again and 'again' or item.arrivals }),

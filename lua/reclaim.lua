@@ -2,7 +2,7 @@
 -- Tokens whose lease ran out are handed out again, with the next delivery number. The attempt stays: losing a worker uses none up.
 -- A worker that lives, but whose loop is blocked, keeps what it holds. What several were lost with goes to the suspects of its queue.
 -- KEYS  1 meta · 2 journal · 3 leases · 4 workers · 5 listings · 6 last words · then runs, their parked lists, IRs, ready streams and those of suspects
--- ARGV  1 JSON {layout, epoch, timeline, call, now, queues, expired [{kept, run, ir, parked, id, g, queue, node, scope, attempt, delivery, nonce}],
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, queues, expired [{lease, run, ir, parked, id, g, queue, node, scope, attempt, delivery, nonce}],
 --         died {worker, words}?: this worker's process ended while it held these, and nothing else}
 -- reply {word: ok, reclaimed} | refused
 -- Journal: l, one for each token handed out again.
@@ -10,6 +10,7 @@
 --@include lib/clock.lua
 --@include lib/writes.lua
 --@include lib/letters.lua
+--@include lib/fields.lua
 --@include lib/state.lua
 --@include lib/run.lua
 --@include lib/emit.lua
@@ -44,10 +45,10 @@ local function reclaim(item, run, score)
   else
     local alive_until = is_blocked(workers, worker, now, score)
     if alive_until then
-      spared[#spared + 1] = { item.kept, alive_until }
+      spared[#spared + 1] = { item.lease, alive_until }
       return
     end
-    loss = loss_of(workers, worker, now, item.kept)
+    loss = loss_of(workers, worker, now, item.lease)
   end
   local losses = loss and add_loss(run, item.node, item.scope, loss) or read_losses(run, item.node, item.scope)
   put_active(run, field, nonce, delivery + 1, attempt, '', sources)
@@ -64,9 +65,9 @@ local function reclaim(item, run, score)
 end
 
 for _, item in ipairs(call.expired) do
-  local score = redis.call('ZSCORE', KEYS[3], item.kept)
+  local score = redis.call('ZSCORE', KEYS[3], item.lease)
   if score and (call.died or tonumber(score) <= now) then
-    ended[#ended + 1] = item.kept
+    ended[#ended + 1] = item.lease
     local run = runs[item.run]
     if not run then
       run = open_run(KEYS[item.run], KEYS[item.ir], item.id)

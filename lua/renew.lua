@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A worker lists the tokens that it holds: their leases are renewed. One whose lease is no more was handed out again.
 -- KEYS  1 meta · 2 leases · 3 workers · 4 listings · 5 last words · then the streams of suspects that it reads
--- ARGV  1 JSON {layout, epoch, timeline, worker, lease_ms, held [kept token], listing {age_ms, flags, alone}}: with the last part of a
+-- ARGV  1 JSON {layout, epoch, timeline, worker, lease_ms, held [lease], listing {age_ms, flags, alone}}: with the last part of a
 --         list, which began so long ago, or calls of which the worker does not know yet what they handed to it
 -- reply {word: ok, lost [position from 0], suspects: how many wait} | refused
 --@include lib/fence.lua
@@ -17,9 +17,9 @@ local word = refusal(meta, call)
 if word then return refuse(word) end
 local now = clock()
 local lost, lease_until = {}, integer(now + call.lease_ms)
-for position, kept in ipairs(call.held) do
-  if redis.call('ZSCORE', KEYS[2], kept) then
-    write('ZADD', KEYS[2], lease_until, kept)
+for position, lease in ipairs(call.held) do
+  if redis.call('ZSCORE', KEYS[2], lease) then
+    write('ZADD', KEYS[2], lease_until, lease)
   else
     lost[#lost + 1] = position - 1
   end

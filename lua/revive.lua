@@ -8,6 +8,7 @@
 --@include lib/fence.lua
 --@include lib/writes.lua
 --@include lib/letters.lua
+--@include lib/fields.lua
 --@include lib/state.lua
 --@include lib/run.lua
 --@include lib/emit.lua
@@ -47,8 +48,8 @@ local function in_reach(node, scope, state)
   if waits == PARK.items then return false end -- as far as its items are
   local token = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = state.attempt,
     delivery = state.delivery, nonce = state.nonce }
+  if state.worker ~= '' then return redis.call('ZSCORE', KEYS[3], lease_of(run, token)) end
   local kept, text = kept_token(token), encode_token(token)
-  if state.worker ~= '' then return redis.call('ZSCORE', KEYS[3], kept) end
   local suspects = stream_of(call, suspects_of(node.queue))
   return redis.call('ZSCORE', KEYS[4], kept) or is_in(stream_of(call, node.queue), text)
     or node.function_stream and is_in(KEYS[node.function_stream], text) or suspects and is_in(suspects, text)

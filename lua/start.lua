@@ -69,8 +69,8 @@ end
 -- As `begin_any`, without what such a run does not need.
 local function begin_plain(item, plain)
   local generation, count = integer(item.generation), integer(#plain.fields)
-  local fields = { RUN.digest, item.digest, RUN.generation, generation, RUN.input, ARGV[item.input], RUN.counter, count,
-    RUN.events, '1', RUN.status, STATUS.running }
+  local counts = table.concat({ generation, count, '1', item.permits > 0 and '1' or '' }, ',')
+  local fields = { RUN.digest, item.digest, RUN.counts, counts, RUN.input, ARGV[item.input], RUN.status, STATUS.running }
   if item.permits > 0 then
     for _, value in ipairs({ RUN.permits, integer(item.permits), RUN.holding, '0' }) do fields[#fields + 1] = value end
   end
@@ -90,13 +90,12 @@ local function begin_any(item, of)
   local run = open_run(KEYS[item.run], KEYS[item.ir], item.id)
   run.adjacency = of.adjacency
   run.digest, run.generation, run.events, run.status, run.permits = item.digest, integer(item.generation), 1, STATUS.running, item.permits
-  put(run, 'd', item.digest)
-  put(run, 'g', run.generation)
-  put(run, 'i', ARGV[item.input])
-  if run.permits > 0 then put(run, 'm', integer(run.permits)) end
+  put(run, RUN.digest, item.digest)
+  put(run, RUN.input, ARGV[item.input])
+  if run.permits > 0 then put(run, RUN.permits, integer(run.permits)) end
   if item.paused then
     run.paused, run.events = true, 2
-    put(run, 'p', '1')
+    put(run, RUN.paused, '1')
   end
   local step = new_step(call)
   call.limit = per_run

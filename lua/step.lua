@@ -1,18 +1,19 @@
 #!lua flags=allow-oom
--- The atomic step of plain executions (DESIGN 2), as `advance` would do it: completed, outside of bodies, of runs that are neither paused nor
--- halted, with nothing about them that the general step is needed for. Whatever is otherwise is answered `slow`, with nothing written of it:
--- its worker sends it to `advance`, on the same state. So this script knows one way only, and is short.
+-- The atomic step of plain executions (DESIGN 2), as `advance` would do it: completed at once, outside of bodies, of runs that nothing is
+-- special about (counts, run.lua). Whatever is otherwise is answered `s`, with nothing written of it: its worker sends it to `advance`, on the
+-- same state. So this script knows one way only, and is short. It makes few texts and few tables, as these are what a script costs.
 -- KEYS  1 meta · 2 journal · 3 leases · 4 nudge · then, at the positions that the call names: streams, runs, IRs
 -- ARGV  1 layout · 2 installation · 3 epoch · 4 timeline · 5 call · 6 now · 7 worker · 8 lease_ms · 9 take · 10 most edges · 11 parts (limits.part)
---       12 number of queues · 13 number of finished · 14 number of claims; then
+--       12 number of queues · 13 of IRs · 14 of finished · 15 of claims; then
 --       of each queue: name, position of its ready stream, 1 if the worker reads it
---       of each finished: run, ir (positions), token (`n|id|generation|digest|`), generation, node, attempt, nonce, queue, arrivals (letters), keep,
---         hand, record (JSON without its end), detail, output, output for the journal
---       of each claim: run (position), token, generation, node, attempt, nonce, queue, stream (position), entry
--- reply a list: ok, a word for each finished (done | slow), a word for each claim (run | slow); then of each token: position of the finished item
---       that it follows, from 1, or minus that of the claim · node · attempt · nonce · sources · number of inputs, and each (- its predecessor's
---       own; empty: none) · the run's input (empty: the worker has it). Or refused.
--- Journal: as of advance, f.
+--       of each IR: position, digest
+--       of each finished: run, IR (positions), generation, `id|generation|`, node, `nonce:1:`, lease, what is to be done (1 or 0 each: its output is
+--         kept, its successors may be handed over; then a letter for each edge), record (of EVENT.plain, without its head), output
+--       of each claim: run (position), generation, node, `nonce:1:`, lease, stream (position), entry
+-- reply a list: ok, a letter for each finished (d done, s slow) and each claim (r run, s slow), number of tokens that are handed over; then of each of
+--       these: position of the finished item that it follows, node, and `=` when it has its predecessor's output and no other, or its sources, and the
+--       output of each (- its predecessor's own; empty: none). Of each claim that runs: its sources, the output of each, and the run's input. Or refused.
+-- Journal: as of advance, k.
 --@include lib/fence.lua
 --@include lib/clock.lua
 --@include lib/writes.lua
@@ -22,55 +23,60 @@
 --@include lib/state.lua
 
 local meta = read_meta(KEYS[1])
-local call = { layout = ARGV[1], installation = ARGV[2], epoch = ARGV[3], timeline = ARGV[4], call = ARGV[5], now = tonumber(ARGV[6]) }
+local call = { layout = ARGV[1], installation = ARGV[2], epoch = ARGV[3], timeline = ARGV[4], call = ARGV[5], now = ARGV[6] }
 local word = refusal(meta, call)
 if word then return refuse(word) end
 
--- Numbers are written as Lua does it: none has more than 14 digits.
-local match, sub, concat = string.match, string.sub, table.concat
+local redis_call, match, gmatch, sub, concat = redis.call, string.match, string.gmatch, string.sub, table.concat
 
+-- Numbers become text as Lua does it: none has more than 14 digits.
 local nonce, worker, take, edges_left, part = call.call, ARGV[7], tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local queues, finished, claims, at = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), 15
-local stream, reads = {}, {}
+local queues, irs, finished, claims, at = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15]), 16
+local new_hand_out = nonce .. ':1:'
+local stream, reads, digests = {}, {}, {}
 for _ = 1, queues do
   stream[ARGV[at]], reads[ARGV[at]] = KEYS[tonumber(ARGV[at + 1])], ARGV[at + 2] == '1'
   at = at + 3
 end
+for _ = 1, irs do
+  digests[ARGV[at]] = ARGV[at + 1]
+  at = at + 2
+end
 
-local runs, order = {}, {}
-local reply, tokens, queued, acknowledged = { 'ok' }, {}, {}, {}
+local runs, order, words, reply, queued, handed_over = {}, {}, {}, { 'ok', '', '' }, {}, 0
 local journal = { 'XADD', KEYS[2], '', 'call', nonce, 'at', ARGV[6] }
 local HEAD = #journal
 local released, leased = { 'ZREM', KEYS[3] }, { 'ZADD', KEYS[3] }
-local lease_until = clock() + tonumber(ARGV[8])
+local lease_until = string.format('%.0f', clock() + tonumber(ARGV[8]))
 
--- The run, with the state of one of its executions; nil: it is not one of those that this script knows.
-local function open(position, generation, field)
+-- The run, and the state of one of its executions, `field`; nil: it is not one of those that this script knows.
+local function open(position, generation, field, with_input)
   local run = runs[position]
   if run == nil then
-    local main = redis.call('HMGET', KEYS[position], RUN.generation, RUN.counter, RUN.events, RUN.status, RUN.halted, RUN.paused,
-      RUN.permits, RUN.compensating, RUN.rests, RUN.unhandled, field)
-    local plain = main[1] and main[4] == STATUS.running and not main[5] and main[6] ~= '1' and (not main[7] or main[7] == '0')
-      and not main[8] and not main[9]
-    run = plain and { key = KEYS[position], generation = main[1], counter = tonumber(main[2]), events = tonumber(main[3]),
-      unhandled = main[10], cache = { [field] = main[11] }, changes = {} } or false
+    local key = KEYS[tonumber(position)]
+    local main = with_input and redis_call('HMGET', key, RUN.counts, field, RUN.input) or redis_call('HMGET', key, RUN.counts, field)
+    local its_generation, counter, events, special = match(main[1] or '', '^(%d+),(%d+),(%d+),(.*)$')
+    run = special == '' and { key = key, generation = its_generation, counter = tonumber(counter), events = tonumber(events),
+      cache = { [field] = main[2], [RUN.input] = main[3] }, sets = { 'HSET', key, RUN.counts, '' } }
     runs[position] = run
     if run then order[#order + 1] = run end
   end
-  if run and run.generation == generation and not run.status then return run end
+  if run and run.generation == generation and not run.status then return run, get(run, field) end
 end
 
 local known = {}
 local function read_ir(position, field)
   local name = position .. field
-  if known[name] == nil then
-    local packed = redis.call('HGET', KEYS[position], field)
-    known[name] = packed and cjson.decode(packed) or false
+  local edges = known[name]
+  if edges == nil then
+    local packed = redis_call('HGET', KEYS[tonumber(position)], field)
+    edges = packed and cjson.decode(packed)
+    known[name] = edges
   end
-  return known[name]
+  return edges
 end
 
--- What an arrival at a join comes to. `arrived` has what this item brought before. Answers the new counts, or false: it is not plain.
+-- What an arrival at a join comes to. `arrived` has what this item brought before. Answers the new counts, or nil: it is not plain.
 local function join(run, edge, letter, arrived)
   local target = edge[2]
   if get(run, FIELD.execution .. target) then return nil end -- it fired early: the arrival is absorbed
@@ -99,164 +105,171 @@ local function sources_of(run, ir, target, arrived)
   return concat(sources, ',')
 end
 
--- What the outputs of these sources are, for the reply.
-local function inputs_of(run, sources, own)
-  local fields, inputs = {}, {}
-  for source in string.gmatch(sources, '%d+') do
-    if source ~= own then fields[#fields + 1] = FIELD.output .. source end
+-- Adds the outputs of these sources to the reply.
+local function tell_outputs(run, sources, own)
+  local outputs = {}
+  for source in gmatch(sources, '%d+') do outputs[#outputs + 1] = FIELD.output .. source end
+  get_many(run, outputs)
+  local own_output = own and FIELD.output .. own
+  for _, field in ipairs(outputs) do reply[#reply + 1] = field == own_output and ANSWER.own or run.cache[field] or '' end
+end
+
+-- What the item on hand sets off, until it is known that all of it is plain.
+local fired, sources_fired = {}, {}
+local NONE = {}
+
+-- Finds out what the arrivals of an execution come to. Answers how many targets fire and what joins count; nil: it is not plain.
+local function look_ahead(run, ir, node, edges, flags)
+  local arrived, count = NONE, 0
+  for index, edge in ipairs(edges) do
+    if edge[7] and (edge[7] > 0 or edge[9] > 0 or edge[11] == 1) then return nil end
+    local letter, fan_in, target = sub(flags, index + 2, index + 2), edge[4], edge[2]
+    local verdict, sources
+    if fan_in > 1 then
+      if arrived == NONE then arrived = {} end
+      verdict = join(run, edge, letter, arrived)
+      if verdict == 'fire' then
+        sources = sources_of(run, ir, target, arrived)
+        if not sources then return nil end
+      end
+    elseif letter == ARRIVAL.taken then
+      verdict, sources = decide(edge[5], 1, 1, 0, 0), node
+    else
+      verdict, sources = decide(edge[5], 1, 0, 1, 0), ''
+    end
+    if verdict then
+      if verdict ~= 'fire' then return nil end -- a skip, and what follows from it
+      if not stream[edge[6]] then return nil end
+      for other = 1, count do
+        if fired[other][2] == target then return nil end -- two edges lead there
+      end
+      count = count + 1
+      fired[count], sources_fired[count] = edge, sources
+    end
   end
-  get_many(run, fields)
-  for source in string.gmatch(sources, '%d+') do
-    inputs[#inputs + 1] = source == own and '-' or run.cache[FIELD.output .. source] or ''
-  end
-  return inputs
+  return count, arrived
 end
 
 -- One finished execution. Everything is found out before anything of it is noted.
 local function finish(base, position)
-  local node, attempt, item_nonce, queue, arrivals = ARGV[base + 4], ARGV[base + 5], ARGV[base + 6], ARGV[base + 7], ARGV[base + 8]
-  local ir, token, field = tonumber(ARGV[base + 1]), ARGV[base + 2], FIELD.execution .. node
-  local run = open(tonumber(ARGV[base]), ARGV[base + 3], field)
-  if not run then return false end
-  local prefix = concat({ EXECUTION.active, item_nonce, '1', attempt, '' }, ':')
-  local state = get(run, field)
-  if not state or sub(state, 1, #prefix) ~= prefix then return false end
+  local ir, node, hand_out, lease, flags = ARGV[base + 1], ARGV[base + 4], ARGV[base + 5], ARGV[base + 6], ARGV[base + 7]
+  local field = FIELD.execution .. node
+  local run, state = open(ARGV[base], ARGV[base + 2], field)
+  local active = EXECUTION.active .. ':' .. hand_out .. '1:'
+  if not state or sub(state, 1, #active) ~= active then return false end
   local edges = read_ir(ir, ADJACENCY.out .. node)
   if not edges or #edges >= part or #edges > edges_left then return false end
-
-  local joins = {}
-  for _, edge in ipairs(edges) do
-    if #edge > 6 and (edge[7] > 0 or edge[9] > 0 or edge[11] == 1) then return false end
-    if edge[4] > 1 then joins[#joins + 1] = FIELD.execution .. edge[2] joins[#joins + 1] = FIELD.arrivals .. edge[2] end
-  end
-  if #joins > 0 then get_many(run, joins) end
-  local arrived, fired, seen = {}, {}, {}
-  for index, edge in ipairs(edges) do
-    local letter = sub(arrivals, index, index)
-    local verdict, sources
-    if edge[4] > 1 then
-      verdict = join(run, edge, letter, arrived)
-      if verdict == 'fire' then
-        sources = sources_of(run, ir, edge[2], arrived)
-        if not sources then return false end
-      end
-    else
-      local taken = letter == ARRIVAL.taken and 1 or 0
-      verdict = decide(edge[5], 1, taken, 1 - taken, 0)
-      sources = taken == 1 and node or ''
-    end
-    if verdict and verdict ~= 'fire' then return false end -- a skip, and what follows from it
-    if verdict and seen[edge[2]] then return false end -- two edges lead there
-    if verdict then
-      if not stream[edge[6]] then return false end
-      seen[edge[2]] = true
-      fired[#fired + 1] = { node = edge[2], queue = edge[6], sources = sources, guarded = edge[10] == 1 }
-    end
-  end
-  local ends = run.counter - 1 + #fired == 0
-  if ends and run.unhandled then return false end
+  local count, arrived = look_ahead(run, ir, node, edges, flags)
+  if not count then return false end
 
   -- From here on nothing is otherwise any more.
   edges_left = edges_left - #edges
-  local changes, cache = run.changes, run.cache
-  local function put(name, value)
-    cache[name], changes[name] = value, value
+  local cache, sets, head = run.cache, run.sets, ARGV[base + 3]
+  local size = #sets
+  if sub(flags, 1, 1) == '1' then
+    local output = FIELD.output .. node
+    cache[output] = ARGV[base + 9]
+    sets[size + 1], sets[size + 2] = output, ARGV[base + 9]
+    size = size + 2
   end
-  local first_event = run.events + 1
-  run.events, run.counter = first_event, run.counter - 1 + #fired
-  for name, value in pairs(arrived) do put(name, value) end
-  if ARGV[base + 9] == '1' then put(FIELD.output .. node, ARGV[base + 13]) end
-  local activated, handed = {}, {}
-  for index, target in ipairs(fired) do
-    local hands = ARGV[base + 10] == '1' and take > 0 and reads[target.queue] and not target.guarded
-    put(FIELD.execution .. target.node, concat({ EXECUTION.active, nonce, '1', '1', hands and worker or '', target.sources }, ':'))
-    activated[index] = '[' .. target.node .. ',""' .. (target.sources == '' and '' or ',[' .. target.sources .. ']') .. ']'
-    local kept = token .. target.node .. '||1|1|' .. nonce
+  for name, value in pairs(arrived) do
+    cache[name] = value
+    sets[size + 1], sets[size + 2] = name, value
+    size = size + 2
+  end
+  local activated, handed, may_hand = '', '', sub(flags, 2, 2) == '1'
+  for index = 1, count do
+    local edge, sources = fired[index], sources_fired[index]
+    local target, queue = edge[2] .. '', edge[6]
+    local hands = may_hand and take > 0 and reads[queue] and edge[10] ~= 1
+    local name = FIELD.execution .. target
+    local value = EXECUTION.active .. ':' .. new_hand_out .. '1:' .. (hands and worker or '') .. ':' .. sources
+    cache[name] = value
+    sets[size + 1], sets[size + 2] = name, value
+    size = size + 2
+    activated = activated .. (index == 1 and '' or ' ') .. target .. ':' .. sources
     if hands then
-      take = take - 1
-      handed[#handed + 1] = target.node .. (target.queue == queue and '' or '!' .. target.queue)
-      tokens[#tokens + 1] = { run, position, target.node, '1', nonce, target.sources, node }
-      leased[#leased + 1], leased[#leased + 2] = lease_until, target.queue .. '|' .. kept
+      take, handed_over = take - 1, handed_over + 1
+      handed = handed .. (handed == '' and '' or ',') .. target .. (sub(lease, 1, #queue + 1) == queue .. '|' and '' or '!' .. queue)
+      local told = #reply
+      reply[told + 1], reply[told + 2] = position .. '', target
+      if sources == node then reply[told + 3] = ANSWER.own_alone
+      else
+        reply[told + 3] = sources
+        tell_outputs(run, sources, node)
+      end
+      local last = #leased
+      leased[last + 1], leased[last + 2] = lease_until, queue .. '|' .. head .. target .. '||1|1|' .. nonce
     else
-      queued[#queued + 1] = { stream[target.queue], kept }
+      local last = #queued
+      queued[last + 1], queued[last + 2] = stream[queue], TOKEN.execution .. '|' .. head .. digests[ir] .. '|' .. target .. '||1|1|' .. nonce
     end
   end
-  put(field, concat({ EXECUTION.completed, item_nonce, '1', concat(handed, ',') }, ':'))
-  local record = ARGV[base + 11] .. ',"q":' .. first_event
-  if #activated > 0 then record = record .. ',"activated":[' .. concat(activated, ',') .. ']' end
-  if ends then
-    run.events, run.status = run.events + 1, STATUS.completed
-    record = record .. ',"zero":"' .. STATUS.completed .. '"'
+  local ended = EXECUTION.completed .. ':' .. hand_out .. handed
+  cache[field] = ended
+  sets[size + 1], sets[size + 2] = field, ended
+  local first_event, counter, zero = run.events + 1, run.counter - 1 + count, ''
+  run.events, run.counter = first_event, counter
+  if counter == 0 then
+    run.events, run.status, zero = first_event + 1, STATUS.completed, STATUS.completed
     ring()
   end
-  local detail, output = ARGV[base + 12], ARGV[base + 14]
   local last = #journal
-  journal[last + 1], journal[last + 2], journal[last + 3], journal[last + 4], journal[last + 5], journal[last + 6] =
-    EVENT.finished, record .. '}', 'd', detail, 'o', output
-  released[#released + 1] = queue .. '|' .. token .. node .. '||' .. attempt .. '|1|' .. item_nonce
+  journal[last + 1], journal[last + 2] = EVENT.plain, first_event .. '|' .. activated .. '|' .. zero .. '|' .. ARGV[base + 8]
+  journal[last + 3], journal[last + 4] = '', ARGV[base + 9]
+  released[#released + 1] = lease
   return true
 end
 
-local function claim(base, position)
-  local node, attempt, item_nonce = ARGV[base + 3], ARGV[base + 4], ARGV[base + 5]
-  local field = FIELD.execution .. node
-  local run = open(tonumber(ARGV[base]), ARGV[base + 2], field)
-  if not run then return false end
-  local state = get(run, field)
-  local prefix = concat({ EXECUTION.active, item_nonce, '1', attempt, '' }, ':')
-  if not state or sub(state, 1, #prefix) ~= prefix then return false end
-  local holder, sources = match(state, '^([^:]*):(.*)$', #prefix + 1)
-  if (holder ~= '' and holder ~= worker) or not match(sources, '^[%d,]*$') then return false end
-  if not match(ARGV[base + 8], '^%d+%-%d+$') then return false end
-  run.changes[field] = prefix .. worker .. ':' .. sources
-  run.cache[field] = run.changes[field]
-  tokens[#tokens + 1] = { run, -position, node, attempt, item_nonce, sources, false }
-  leased[#leased + 1] = lease_until
-  leased[#leased + 1] = ARGV[base + 6] .. '|' .. ARGV[base + 1] .. node .. '||' .. attempt .. '|1|' .. item_nonce
-  acknowledged[#acknowledged + 1] = { KEYS[tonumber(ARGV[base + 7])], ARGV[base + 8] }
+local function claim(base)
+  local field, hand_out = FIELD.execution .. ARGV[base + 2], ARGV[base + 3]
+  local run, state = open(ARGV[base], ARGV[base + 1], field, true)
+  local active = EXECUTION.active .. ':' .. hand_out .. '1:'
+  if not state or sub(state, 1, #active) ~= active then return false end
+  local holder, sources = match(state, '^([^:]*):([%d,]*)$', #active + 1)
+  if not holder or (holder ~= '' and holder ~= worker) then return false end
+  local entry = ARGV[base + 6]
+  if not match(entry, '^%d+%-%d+$') then return false end
+  local value, size, last = active .. worker .. ':' .. sources, #run.sets, #leased
+  run.cache[field] = value
+  run.sets[size + 1], run.sets[size + 2] = field, value
+  reply[#reply + 1] = sources
+  if sources ~= '' then tell_outputs(run, sources) end
+  reply[#reply + 1] = get(run, RUN.input)
+  leased[last + 1], leased[last + 2] = lease_until, ARGV[base + 4]
+  local key = KEYS[tonumber(ARGV[base + 5])]
+  note({ 'XACK', key, 'workers', entry })
+  note({ 'XDEL', key, entry })
   return true
 end
 
 for position = 1, finished do
-  reply[#reply + 1] = finish(at, position) and 'done' or 'slow'
-  at = at + 15
+  words[position] = finish(at, position) and ANSWER.done or ANSWER.slow
+  at = at + 10
 end
 for position = 1, claims do
-  reply[#reply + 1] = claim(at, position) and 'run' or 'slow'
-  at = at + 9
+  words[finished + position] = claim(at) and ANSWER.runs or ANSWER.slow
+  at = at + 7
 end
-for _, token in ipairs(tokens) do
-  local run, inputs = token[1], inputs_of(token[1], token[6], token[7])
-  local count = #reply
-  reply[count + 1], reply[count + 2], reply[count + 3], reply[count + 4] = token[2] .. '', token[3] .. '', token[4], token[5]
-  reply[count + 5], reply[count + 6] = token[6], #inputs .. ''
-  for index, input in ipairs(inputs) do reply[count + 6 + index] = input end
-  reply[#reply + 1] = token[7] and '' or get(run, RUN.input)
-end
+reply[2], reply[3] = concat(words), handed_over .. ''
 
 if #journal > HEAD then
   local seq = meta.seq + 1
   journal[3] = seq .. '-0'
   note(journal)
-  note({ 'HSET', KEYS[1], 'seq', seq })
+  note({ 'HSET', KEYS[1], 'seq', seq .. '' })
   appended(seq, KEYS[4])
 end
 for _, run in ipairs(order) do
-  if next(run.changes) then
-    local sets = { 'HSET', run.key, RUN.counter, run.counter, RUN.events, run.events }
-    if run.status then sets[7], sets[8] = RUN.status, run.status end
-    for field, value in pairs(run.changes) do
-      sets[#sets + 1] = field
-      sets[#sets + 1] = value
-    end
+  local sets = run.sets
+  local size = #sets
+  if size > 4 then
+    sets[4] = run.generation .. ',' .. run.counter .. ',' .. run.events .. (run.status and ',1' or ',')
+    if run.status then sets[size + 1], sets[size + 2] = RUN.status, run.status end
     note(sets)
   end
 end
-for _, one in ipairs(queued) do note({ 'XADD', one[1], '*', 't', one[2] }) end
-for _, one in ipairs(acknowledged) do
-  note({ 'XACK', one[1], 'workers', one[2] })
-  note({ 'XDEL', one[1], one[2] })
-end
+for index = 1, #queued, 2 do note({ 'XADD', queued[index], '*', 't', queued[index + 1] }) end
 if #released > 2 then note(released) end
 if #leased > 2 then note(leased) end
 return commit_list(reply)

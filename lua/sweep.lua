@@ -10,6 +10,7 @@
 --@include lib/fence.lua
 --@include lib/writes.lua
 --@include lib/letters.lua
+--@include lib/fields.lua
 --@include lib/state.lua
 --@include lib/run.lua
 --@include lib/emit.lua

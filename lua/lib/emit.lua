@@ -13,8 +13,13 @@ local function encode_token(token)
     integer(token.attempt), integer(token.delivery), token.nonce }, '|')
 end
 
--- A token that lies in no stream (leased, or waiting for a timer) is kept with its queue before it.
+-- A token that lies in no stream, but waits (for its time, or for permits), is kept with its queue before it.
 local function kept_token(token) return token.queue .. '|' .. encode_token(token) end
+
+-- What the lease of an execution is named by.
+local function lease_of(run, of)
+  return table.concat({ of.queue, run.id, run.generation, integer(of.node), of.scope, integer(of.attempt), integer(of.delivery), of.nonce }, '|')
+end
 
 -- The kept token of an item that a worker sent.
 local function kept_item(run, item)

@@ -2,7 +2,7 @@
 -- src/redis/run_state.ts; a test compares the two.
 
 -- Of the run itself.
-local RUN = { digest = 'd', generation = 'g', counter = 'c', events = 'q', status = 's', halted = 'x', paused = 'p', permits = 'm', holding = 'h',
+local RUN = { digest = 'd', counts = 'c', status = 's', halted = 'x', paused = 'p', permits = 'm', holding = 'h', last_command = 'k',
   compensating = 'z', rests = 'V', unhandled = 'u', input = 'i' }
 -- Of one of its nodes (arrivals: counted at a join) and edges; the number follows, then `@` and the scope.
 local FIELD = { execution = 'n', output = 'o', arrivals = 'a', arrival = 'e' }

@@ -3,7 +3,7 @@ local function decide(rule, fan_in, taken, not_taken, failed)
   local all_in = taken + not_taken + failed >= fan_in
   if rule == 'one_success' and taken > 0 then return 'fire' end
   if rule == 'one_failed' and failed > 0 then return 'fire' end
-  local quorum = tonumber(string.match(rule, '^q(%d+)$'))
+  local quorum = string.byte(rule) == 113 and tonumber(string.sub(rule, 2)) -- q and a number
   if quorum and taken >= quorum then return 'fire' end
   if not all_in then return nil end
   if rule == 'all_done' then return 'fire' end

@@ -1,7 +1,7 @@
 -- One run's state, read through a cache; what changed is written once, at the end.
 --
--- run (hash): d IR digest · g generation · c counter · q number of the last event · s status (R, C, F, X) · u first unhandled
---   failure (`node@scope`) · i input · x why it was halted (cancel, time_out, fail_fast, stuck) · p 1 while paused · k last command applied
+-- run (hash): d IR digest · c generation,counter,number of the last event,1 if anything is special about the run (`is_special`; else empty)
+--   · s status (R, C, F, X) · u first unhandled failure (`node@scope`) · i input · x why it was halted (cancel, time_out, fail_fast, stuck) · p 1 while paused · k last command applied
 --   m executions that may hold a worker at once · h those that do (only with m) · y<name> permits of a semaphore that are taken
 --   n<node><@scope>  the execution: `A:nonce:delivery:attempt:worker:source,source…` active (worker empty: queued, timed or waiting;
 --                    ~ put aside while the run is paused, % put aside until another gives its permit back;
@@ -74,13 +74,16 @@ local function cross(scope, edge)
 end
 
 local function open_run(key, ir_key, id)
-  local main = redis.call('HMGET', key, 'd', 'g', 'c', 'q', 's', 'u', 'x', 'p', 'm', 'h', 'k', 'z', 'V')
+  local main = redis.call('HMGET', key, RUN.digest, RUN.counts, RUN.status, RUN.unhandled, RUN.halted, RUN.paused, RUN.permits, RUN.holding,
+    RUN.last_command, RUN.compensating, RUN.rests)
+  local generation, counter, events = string.match(main[2] or '', '^(%d+),(%d+),(%d+),')
+  if main[1] and not generation then error('the counts of run ' .. id .. ' are ' .. tostring(main[2])) end
   return {
     key = key, ir_key = ir_key, id = id, exists = main[1] ~= false,
-    digest = main[1], generation = main[2], counter = tonumber(main[3] or '0'), events = tonumber(main[4] or '0'),
-    status = main[5], unhandled = main[6], halted = main[7], paused = main[8] == '1',
-    permits = tonumber(main[9] or '0'), holding = tonumber(main[10] or '0'), last_command = tonumber(main[11] or '0'),
-    compensating = main[12], rests_first = main[13], deltas = {}, cache = {}, writes = {}, opened = {}, closed = {}, aside_removed = {}, changed = false,
+    digest = main[1], generation = generation, counter = tonumber(counter or '0'), events = tonumber(events or '0'),
+    status = main[3], unhandled = main[4], halted = main[5], paused = main[6] == '1',
+    permits = tonumber(main[7] or '0'), holding = tonumber(main[8] or '0'), last_command = tonumber(main[9] or '0'),
+    compensating = main[10], rests_first = main[11], deltas = {}, cache = {}, writes = {}, opened = {}, closed = {}, aside_removed = {}, changed = false,
   }
 end
 
@@ -147,16 +150,20 @@ local function count(run, scope, delta)
   run.deltas[scope] = (run.deltas[scope] or 0) + delta
 end
 
+-- Is there anything about the run that the small step does not know of?
+local function is_special(run)
+  return run.status ~= STATUS.running or run.halted or run.paused or run.permits > 0 or run.unhandled or run.compensating or run.rests_first
+end
+
 local function write_run(run)
   if not run.changed then return end
   bodies.write(run)
-  put(run, 'c', integer(run.counter))
-  put(run, 'q', integer(run.events))
-  put(run, 's', run.status)
-  if run.unhandled then put(run, 'u', run.unhandled) end
-  if run.halted then put(run, 'x', run.halted) end
-  if run.compensating then put(run, 'z', run.compensating) end
-  if run.permits > 0 then put(run, 'h', integer(run.holding)) end
+  put(run, RUN.counts, table.concat({ run.generation, integer(run.counter), integer(run.events), is_special(run) and '1' or '' }, ','))
+  put(run, RUN.status, run.status)
+  if run.unhandled then put(run, RUN.unhandled, run.unhandled) end
+  if run.halted then put(run, RUN.halted, run.halted) end
+  if run.compensating then put(run, RUN.compensating, run.compensating) end
+  if run.permits > 0 then put(run, RUN.holding, integer(run.holding)) end
   local sets, deletes = {}, {}
   for field, value in pairs(run.writes) do
     if value == false then

@@ -1,5 +1,6 @@
 /** What the calls of a partition carry: the items of a step, a start, a note. The scripts' headers say what they do with it. */
 
+import type { ExecutionDetail } from "../token/journal.ts";
 import type { Letter, OUTCOME, PARK } from "../token/letters.ts";
 import type { IR } from "../workflow/ir/ir.ts";
 
@@ -80,8 +81,7 @@ export interface FinishedItem extends RunItem, RunTraits {
   forgets?: string | undefined;
   /** Ancestors' outputs that a target needs, by target. */
   needs: Record<string, Need[]>;
-  /** JSON of an ExecutionDetail. */
-  detail: string;
+  detail: ExecutionDetail;
   /** What dependents see: `j<JSON>` or `b<blob name>`. */
   output: string;
   /** Is `output` the execution's own (and not the error that dependents see)? */

@@ -2,7 +2,7 @@
 import type { QueuedFunction } from "../workflow/ir/function_of.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
-export const LAYOUT = "4";
+export const LAYOUT = "5";
 
 /** Consumer group of the ready streams (created by `open`). */
 export const GROUP = "workers";

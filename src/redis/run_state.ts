@@ -6,14 +6,13 @@
 /** Of the run itself. */
 export const RUN = {
   digest: "d",
-  generation: "g",
-  counter: "c",
-  events: "q",
+  counts: "c",
   status: "s",
   halted: "x",
   paused: "p",
   permits: "m",
   holding: "h",
+  last_command: "k",
   compensating: "z",
   rests: "V",
   unhandled: "u",

@@ -7,6 +7,7 @@
  *   c {commanded}                     · l {handed out again}
  *   r {to be tried again}, d detail, o · p {it waits}, d detail, o
  *   f {finished}, d detail, o output  · w {settled rest}, d, o
+ *   k {plain}, output: finished, as a text that its worker wrote (`encodePlain`) behind what the script adds; the output has no name
  */
 import { z } from "zod";
 import { assert } from "../base/assert.ts";
@@ -206,6 +207,7 @@ const EVENT_FIELDS: Readonly<Record<string, number | undefined>> = {
   [EVENT.retrying]: 6,
   [EVENT.parked]: 6,
   [EVENT.finished]: 6,
+  [EVENT.plain]: 4,
   [EVENT.settled]: 6,
 };
 
@@ -219,8 +221,73 @@ export function splitJournalEntry(id: string, fields: readonly string[]): RawEnt
   return { seq: Number(id.split("-")[0]), call: storable(fields[1] ?? ""), at: Number(fields[3]), events };
 }
 
+/** What a worker says of a plain execution: completed at its first attempt and first delivery, with its edges decided. */
+export interface PlainExecution {
+  runId: string;
+  generation: number;
+  node: number;
+  scope: string;
+  /** `=` and a letter for each edge. */
+  arrivals: string;
+  detail: Pick<ExecutionDetail, "worker" | "started_at" | "ended_at" | "from">;
+}
+
+/** The record of a plain execution, which script and reader pass on untouched: `run|generation|node|scope|arrivals|start|end|sources|worker`. */
+export function encodePlain(of: PlainExecution): string {
+  const { worker, started_at, ended_at, from } = of.detail;
+  const place = `${of.runId}|${of.generation}|${of.node}|${of.scope}|${of.arrivals}`;
+  return `${place}|${started_at}|${ended_at}|${from.length === 0 ? "" : from.join(",")}|${worker}`;
+}
+
+const NONE: [] = [];
+const numbersOf = (text: string): number[] => (text === "" ? NONE : text.split(",").map(Number));
+
+/** `node:source,source node:…`, in the scope of the execution that activated them. */
+function activatedOf(text: string, scope: string): Step["activated"] {
+  if (text === "") return NONE;
+  return text.split(" ").map((one) => {
+    const [node, sources] = one.split(":") as [string, string];
+    return sources === "" ? [Number(node), scope] : [Number(node), scope, numbersOf(sources)];
+  });
+}
+
+/** Parts of a plain event: what the script adds (first event, activated, zero), and what its worker said. */
+const PLAIN_PARTS = 12;
+
+function decodePlain(text: string, output: string): JournalEvent {
+  const parts = text.split("|");
+  assert(parts.length >= PLAIN_PARTS, "a plain execution is told in whole");
+  const [q, activated, zero, id, g, node, scope, arrivals, started, ended, from] = parts as string[];
+  const step = {
+    id: id as string,
+    g: Number(g),
+    q: Number(q),
+    skipped: NONE,
+    activated: activatedOf(activated as string, scope as string),
+    cancelled: NONE,
+    zero: zero === "" ? undefined : STATUS.completed,
+    node: Number(node),
+    scope: scope as string,
+    attempt: 1,
+    delivery: 1,
+    outcome: OUTCOME.completed,
+    arrivals: arrivals as string,
+  };
+  const detail = {
+    worker: parts.slice(PLAIN_PARTS - 1).join("|"),
+    started_at: Number(started),
+    ended_at: Number(ended),
+    from: numbersOf(from as string),
+  };
+  const isWhole = step.q > 0 && step.g > 0 && step.node >= 0 && detail.ended_at >= detail.started_at;
+  assert(isWhole, "a plain execution has numbers where they belong");
+  return { kind: "finished", step, detail, output };
+}
+
 /** @throws when it is not of the form of an event: a broken invariant */
 export function decodeJournalEvent([name, text, , detailText, , output]: RawEvent): JournalEvent {
+  // Of a plain one, its output follows at once.
+  if (name === EVENT.plain) return decodePlain(text as string, detailText as string);
   const body: unknown = JSON.parse(text as string);
   switch (name) {
     case EVENT.started:

@@ -45,5 +45,8 @@ export const EVENT = {
   retrying: "r",
   parked: "p",
   finished: "f",
+  plain: "k",
   settled: "w",
 } as const;
+/** What the small step answers of an item; in place of an output or of sources, that they are the predecessor's own, or that alone. */
+export const ANSWER = { done: "d", runs: "r", slow: "s", own: "-", own_alone: "=" } as const;

@@ -35,18 +35,36 @@ export interface SettleToken {
 
 export type Token = ExecutionToken | SettleToken;
 
-/** A token that lies in no stream is kept with its queue before it. */
+/** An execution that a worker holds, as its lease names it. */
+export type Leased = Omit<ExecutionToken, "kind" | "digest"> & { queue: string };
+
+/** A token that lies in no stream, but waits, is kept with its queue before it. */
 export function decodeKept(kept: string): { queue: string; token: Token } | undefined {
   const split = kept.indexOf("|");
   const token = decodeToken(kept.slice(split + 1));
   return split < 0 || !token ? undefined : { queue: kept.slice(0, split), token };
 }
 
-/** The kept form of an execution's token. */
-export function encodeKept(queue: string, token: Omit<ExecutionToken, "kind">): string {
-  const { runId, generation, digest, node, scope, attempt, delivery, nonce } = token;
-  const execution = `${runId}|${generation}|${digest}|${node}|${scope}|${attempt}|${delivery}|${nonce}`;
-  return `${queue}|${TOKEN.execution}|${execution}`;
+/** What the lease of an execution is named by: `queue|run|generation|node|scope|attempt|delivery|nonce`. */
+export function encodeLease(queue: string, of: Omit<Leased, "queue">): string {
+  const { runId, generation, node, scope, attempt, delivery, nonce } = of;
+  return `${queue}|${runId}|${generation}|${node}|${scope}|${attempt}|${delivery}|${nonce}`;
+}
+
+export function decodeLease(lease: string): Leased | undefined {
+  const parts = lease.split("|");
+  const [queue, runId, generation, node, scope, attempt, delivery, nonce] = parts as string[];
+  if (parts.length !== 8) return undefined;
+  return {
+    queue: queue as string,
+    runId: runId as string,
+    generation: Number(generation),
+    node: Number(node),
+    scope: scope as string,
+    attempt: Number(attempt),
+    delivery: Number(delivery),
+    nonce: nonce as string,
+  };
 }
 
 /** Reads a token as scripts write it; undefined when it is not one. */

@@ -112,7 +112,7 @@ describe("one event at fault", () => {
     await journal.partition.loadIR(ir.digest, ir.ir);
     await journal.connection.redis.hset(
       keys.run(parent),
-      ...["g", "1", "s", "R", "c", "1", "d", ir.digest, "p0", "c", "n0", "A:x:1:1::"],
+      ...["c", "1,1,1,", "s", "R", "d", ir.digest, "p0", "c", "n0", "A:x:1:1::"],
     );
     await journal.drain();
     expect((await runOf(bad)).status).toBe("FAILED");

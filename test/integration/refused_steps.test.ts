@@ -71,7 +71,7 @@ test("the execution at fault fails with STEP_REFUSED, which an edge may handle; 
 
 test("a run that cannot even fail ends, the others go on", async () => {
   const document = { name: "ends", nodes: [fn("a", "gate"), fn("b", "fine")], edges: edges("a -> b") };
-  const [bad, ...others] = await broken(document, "q", "many", 4);
+  const [bad, ...others] = await broken(document, "c", "many", 4);
   await endedAsRefused(bad as string);
   expect(await engine.client.waitAll(others)).toEqual({ COMPLETED: 3 });
 });
@@ -93,7 +93,7 @@ test("the reader's calls: what one run breaks does not stop timers, cancels and 
   await until(async () => (await waiting()) === 3, "all wait");
   const [swept, timed, other] = runIds as [string, string, string];
   // A command that breaks on the run's state; a timer of nobody that breaks the call for all that are due.
-  await connection.redis.hset(partition.keys.run(swept), "q", "many");
+  await connection.redis.hset(partition.keys.run(swept), "c", "many");
   await engine.client.cancel(swept);
   await endedAsRefused(swept);
   const members = await connection.redis.zrange(partition.keys.timers, 0, -1);
@@ -110,7 +110,7 @@ test("leases: of tokens that cannot be handed out again those at fault go, the r
   const ends = [gates.get(`${bad}/a`), gates.get(`${other}/a`)];
   gates.delete(`${other}/a`);
   await engine.workers[0]?.abandon();
-  await connection.redis.hset(partition.keys.run(bad), "q", "many");
+  await connection.redis.hset(partition.keys.run(bad), "c", "many");
   await connection.redis.zadd(partition.keys.leases, 1, "junk");
   await endedAsRefused(bad);
   expect(

@@ -19,6 +19,7 @@ import { PARKING, queuesOf } from "../../src/redis/pack.ts";
 import { Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import type { StartWord } from "../../src/redis/replies.ts";
+import { RUN } from "../../src/redis/run_state.ts";
 import { callAdvance } from "../../src/redis/scripts/advance.ts";
 import { openFence } from "../../src/redis/scripts/open.ts";
 import { type Listing, renewLeases } from "../../src/redis/scripts/renew.ts";
@@ -108,7 +109,7 @@ export function finished(game: Game, token: ExecutionToken, how: Partial<Finishe
     waits: PARKING.has(node.type),
     withdraws: node.cancels_at === "done",
     ...(node.compensation === undefined ? {} : { compensation: node.compensation }),
-    detail: JSON.stringify({ worker: WORKER, started_at: 1, ended_at: 2 }),
+    detail: { worker: WORKER, started_at: 1, ended_at: 2, from: [] },
     output: `j"${node.id}"`,
     outputInJournal: true,
     keep: true,
@@ -161,6 +162,9 @@ export const list = ({ partition }: Game, more: Partial<Listing> = {}) =>
     alone: "",
     ...more,
   });
+
+/** What the run's own counter says. */
+export const counter = async (game: Game) => Number((await state(game, RUN.counts))?.split(",")[1]);
 
 export const state = (game: Game, field: string) =>
   game.partition.connection.redis.hget(game.partition.keys.run(game.runId), field);

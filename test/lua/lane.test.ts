@@ -108,7 +108,7 @@ test("claims and finished items of a run whose state is broken are refused, thos
   const { partition, runId } = game;
   const other = crypto.randomUUID();
   await connection.redis.copy(partition.keys.run(runId), partition.keys.run(other));
-  await connection.redis.hset(partition.keys.run(runId), "q", "many");
+  await connection.redis.hset(partition.keys.run(runId), "c", "many");
   const { lane, answered, refused } = laneOf(game);
   const claimOf = (token: typeof b, run: string) => {
     const identity = { ...(token as Waiting), runId: run };

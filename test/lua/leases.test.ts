@@ -6,7 +6,7 @@ import { applyCommand } from "../../src/redis/scripts/command.ts";
 import { reclaimExpired, reportDeath } from "../../src/redis/scripts/reclaim.ts";
 import { sweepRun } from "../../src/redis/scripts/sweep.ts";
 import { grantLeases, workersInReach } from "../../src/redis/workers.ts";
-import { decodeToken, type ExecutionToken, encodeKept } from "../../src/token/token.ts";
+import { decodeToken, type ExecutionToken, encodeLease } from "../../src/token/token.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
@@ -51,7 +51,7 @@ describe("a worker whose loop is blocked, while its process lives", () => {
   test("keeps what it last listed", async () => {
     const run = await playOf("a");
     await run.claims("a");
-    const kept = encodeKept("default", run.token("a"));
+    const kept = encodeLease("default", run.token("a"));
     await list(run.game, { held: [kept], leaseMs: 1, since: performance.now() });
     await connection.redis.zadd(run.game.partition.keys.workers, "XX", Date.now() + LEASE_MS, WORKER);
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -73,7 +73,7 @@ describe("a worker whose loop is blocked, while its process lives", () => {
     expect((await handedOut(run)).reclaimed).toBe(0);
     const { workers, leases } = run.game.partition.keys;
     await connection.redis.zadd(workers, 1, WORKER);
-    await connection.redis.zadd(leases, 1, encodeKept("default", run.token("a")));
+    await connection.redis.zadd(leases, 1, encodeLease("default", run.token("a")));
     expect(await handedOut(run)).toEqual({ reclaimed: 1, came: ["a"] });
   });
 
@@ -93,7 +93,7 @@ test("what ran out while the partition was closed is nobody's loss: all have a f
   await list(run.game);
   const { workers, leases } = run.game.partition.keys;
   await connection.redis.zadd(workers, "XX", 1, WORKER);
-  await connection.redis.zadd(leases, "XX", 1, encodeKept("default", run.token("a")));
+  await connection.redis.zadd(leases, "XX", 1, encodeLease("default", run.token("a")));
   await grantLeases(run.game.partition);
   expect(await handedOut(run)).toEqual({ reclaimed: 0, came: [] });
   const terms = await Promise.all(
@@ -125,7 +125,7 @@ test("nothing is left of workers that are gone", async () => {
 });
 
 describe("losses", () => {
-  const kept = (token: ExecutionToken) => encodeKept("default", token);
+  const kept = (token: ExecutionToken) => encodeLease("default", token);
 
   /** The worker's process is gone, and with it the leases of what it held. */
   async function dies({ partition }: Game, ...held: ExecutionToken[]): Promise<number> {

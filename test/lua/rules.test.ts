@@ -84,7 +84,7 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
             limited: false,
             hand: false,
             needs: {},
-            detail: "{}",
+            detail: { worker: "", started_at: 1, ended_at: 2, from: [] },
             output: "jnull",
             outputInJournal: true,
             keep: true,

@@ -15,6 +15,7 @@ import { callAdvance } from "../../src/redis/scripts/advance.ts";
 import { applyCommand } from "../../src/redis/scripts/command.ts";
 import { openFence } from "../../src/redis/scripts/open.ts";
 import { isPlainClaim, isPlainFinish, step } from "../../src/redis/scripts/step.ts";
+import { decodeJournalEntry } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import { TRIGGER_RULES } from "../../src/workflow/file/schema.ts";
 import type { IR, TriggerRule } from "../../src/workflow/ir/ir.ts";
@@ -105,12 +106,8 @@ async function snapshot({ partition, runId, ir }: Game) {
   const { redis } = connection;
   const { keys } = partition;
   const state = await redis.hgetall(keys.run(runId));
-  const journal = (await redis.xrange(keys.journal("1"), "-", "+")).map(([id, fields]) => [
-    id,
-    ...fields.flatMap((value, index) =>
-      fields[index - 1] === "at" ? [] : [value.startsWith("{") ? JSON.parse(value) : value],
-    ),
-  ]);
+  const entries = await redis.xrange(keys.journal("1"), "-", "+");
+  const journal = entries.map(([id, fields]) => ({ ...decodeJournalEntry(id, fields), at: 0 }));
   const queues = [...new Set(ir.nodes.map(({ queue }) => queue))].sort();
   const ready = await Promise.all(
     queues.map(async (queue) =>
@@ -286,6 +283,6 @@ describe("the small step leaves to the general one, with nothing written,", () =
     const of = (change: Partial<Waiting>) => async (token: Waiting) => Object.assign(token, change);
     await untouched(await chain(), of({ nonce: "other" }));
     await untouched(await chain(), of({ generation: 2 }));
-    await untouched(await chain(), of({ attempt: 2 }));
+    await untouched(await chain(), of({ delivery: 2 }));
   });
 });

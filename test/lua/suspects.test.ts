@@ -12,7 +12,7 @@ import { requeueUnclaimed } from "../../src/redis/scripts/requeue.ts";
 import { reviveRun } from "../../src/redis/scripts/revive.ts";
 import { sweepRun } from "../../src/redis/scripts/sweep.ts";
 import { tidyStreams } from "../../src/redis/scripts/tidy.ts";
-import { decodeToken, type ExecutionToken, encodeKept } from "../../src/token/token.ts";
+import { decodeToken, type ExecutionToken, encodeLease } from "../../src/token/token.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
@@ -38,7 +38,7 @@ afterAll(() => connection.close());
 const SUSPECTS: StreamPlace = { queue: "default", suspects: true };
 const OF_FUNCTION: FunctionStream = { queue: "default", functionName: "new_step", suspects: true };
 
-const kept = (token: ExecutionToken) => encodeKept("default", token);
+const kept = (token: ExecutionToken) => encodeLease("default", token);
 const lengthOf = ({ partition }: Game, place: StreamPlace) =>
   connection.redis.xlen(partition.keys.stream(place));
 

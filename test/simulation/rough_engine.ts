@@ -14,7 +14,9 @@ import { readInstallation } from "../../src/postgres/partitions.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { Partition } from "../../src/redis/partition.ts";
-import { decodeKept } from "../../src/token/token.ts";
+import { RUN } from "../../src/redis/run_state.ts";
+import { TOKEN } from "../../src/token/letters.ts";
+import { decodeLease } from "../../src/token/token.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { type PrivateRedis, startPrivateRedis, testNamespace } from "../support/redis.ts";
 import { Dice } from "./dice.ts";
@@ -245,17 +247,18 @@ export class RoughEngine {
     const { redis } = this.partition.connection;
     const { leases } = this.partition.keys;
     let expired = 0;
-    for (const kept of await redis.zrange(leases, 0, -1)) {
-      const known = decodeKept(kept);
-      const token = known?.token;
-      if (token?.kind !== "execution" || token.delivery > DELIVERIES_TO_SPOIL) continue;
+    for (const lease of await redis.zrange(leases, 0, -1)) {
+      const leased = decodeLease(lease);
+      if (leased === undefined || leased.delivery > DELIVERIES_TO_SPOIL) continue;
       if (!this.#dice.chance(0.3)) continue;
-      const ready = this.partition.keys.ready(known?.queue as string);
+      const { queue, runId, generation, node, scope, attempt, delivery, nonce } = leased;
+      const [digest] = await this.partition.readFields(runId, [RUN.digest]);
+      const execution = [node, scope, attempt, delivery, nonce];
       this.#ghosts[this.#dice.between(0, GHOSTS_KEPT - 1)] = {
-        ready,
-        token: kept.slice(kept.indexOf("|") + 1),
+        ready: this.partition.keys.ready(queue),
+        token: [TOKEN.execution, runId, generation, digest, ...execution].join("|"),
       };
-      expired += Number(await redis.zadd(leases, "XX", "CH", 1, kept));
+      expired += Number(await redis.zadd(leases, "XX", "CH", 1, lease));
     }
     return expired;
   }

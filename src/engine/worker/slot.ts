@@ -7,7 +7,7 @@
 import { LazyAbort } from "../../base/lazy_abort.ts";
 import type { ClaimItem, FinishedItem, SettleItem } from "../../redis/calls.ts";
 import type { Losses } from "../../redis/replies.ts";
-import { type ExecutionToken, encodeKept } from "../../token/token.ts";
+import { type ExecutionToken, encodeLease } from "../../token/token.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
 import { itemIndexOf } from "../../workflow/ir/scopes.ts";
 import { factsOf, type NodeFacts, stateOf } from "./node_facts.ts";
@@ -119,12 +119,11 @@ export class Slot {
     return this.facts.node;
   }
 
-  /** Its token as leases name it. */
+  /** What its lease is named by. */
   get kept(): string {
-    this.#kept ??= encodeKept(this.node.queue, {
+    this.#kept ??= encodeLease(this.node.queue, {
       runId: this.runId,
       generation: this.generation,
-      digest: this.digest,
       node: this.nodeIndex,
       scope: this.scope,
       attempt: this.attempt,

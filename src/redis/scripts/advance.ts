@@ -99,7 +99,7 @@ function finishedPart(
     guarded: item.guarded || undefined,
     compensation: item.compensation,
     needs: Object.keys(item.needs).length > 0 ? item.needs : undefined,
-    detail: push(item.detail),
+    detail: push(JSON.stringify(item.detail)),
     output: push(item.output),
     journal_output: item.outputInJournal || undefined,
     keep: item.keep || undefined,

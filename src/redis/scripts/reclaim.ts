@@ -1,10 +1,11 @@
 /** Hands out again what is held by nobody any more (lua/reclaim.lua): its lease ran out, or its worker died. */
 import { assert } from "../../base/assert.ts";
-import { decodeKept } from "../../token/token.ts";
+import { decodeLease } from "../../token/token.ts";
 import { callInHalves, isNobodys, type OnRefused } from "../call_fault.ts";
 import { KeyList } from "../key_list.ts";
 import type { Partition } from "../partition.ts";
 import { reclaimReply } from "../replies.ts";
+import { RUN } from "../run_state.ts";
 import { streamsOf, suspectStreamsOf } from "../step_call.ts";
 import { forgetDeadWorkers, forgetWorker } from "../workers.ts";
 
@@ -41,9 +42,9 @@ async function reclaimSome(
     reclaimed += await reclaim(partition, part);
   };
   if (expired.length > 0) {
-    await callInHalves(expired, reclaimThese, async (kept, error) => {
-      await onRefused(decodeKept(kept)?.token.runId, `reclaim ${kept}`, error);
-      await partition.orAway(redis.zrem(partition.keys.leases, kept));
+    await callInHalves(expired, reclaimThese, async (lease, error) => {
+      await onRefused(decodeLease(lease)?.runId, `reclaim ${lease}`, error);
+      await partition.orAway(redis.zrem(partition.keys.leases, lease));
     });
   }
   return { expired: expired.length, reclaimed };
@@ -73,7 +74,7 @@ export async function reportDeath(partition: Partition, died: Death): Promise<vo
 }
 
 /** Hands these out again; returns how many there were. */
-async function reclaim(partition: Partition, held: readonly string[], died?: Death): Promise<number> {
+async function reclaim(partition: Partition, leases: readonly string[], died?: Death): Promise<number> {
   const list = new KeyList([
     partition.keys.meta,
     partition.keys.journal(partition.epoch),
@@ -82,25 +83,24 @@ async function reclaim(partition: Partition, held: readonly string[], died?: Dea
     partition.keys.listings,
     partition.keys.lastWords,
   ]);
-  const items = held.map((kept) => {
-    const known = decodeKept(kept);
-    assert(known?.token.kind === "execution", `${kept} is the lease of an execution`);
-    const { runId, digest, generation, node, scope, attempt, delivery, nonce } = known.token;
-    return {
-      kept,
-      run: list.position(partition.keys.run(runId)),
-      ir: list.position(partition.keys.ir(digest)),
-      parked: list.position(partition.keys.parked(runId)),
-      queue: known.queue,
-      id: runId,
-      g: generation,
-      node,
-      scope,
-      attempt,
-      delivery,
-      nonce,
-    };
-  });
+  const items = await Promise.all(
+    leases.map(async (lease) => {
+      const leased = decodeLease(lease);
+      assert(leased !== undefined, `${lease} is the lease of an execution`);
+      const { runId, generation, ...execution } = leased;
+      // Of a run that is gone nothing is read.
+      const [digest] = await partition.readFields(runId, [RUN.digest]);
+      return {
+        lease,
+        run: list.position(partition.keys.run(runId)),
+        ir: list.position(partition.keys.ir(digest ?? "")),
+        parked: list.position(partition.keys.parked(runId)),
+        id: runId,
+        g: generation,
+        ...execution,
+      };
+    }),
+  );
   const names = items.map(({ queue }) => queue);
   const queues = {
     ...streamsOf(list, partition.keys, names),

@@ -16,7 +16,7 @@ export interface Listing {
   since: number;
   /** It is told to stop: what it does not finish is nobody's fault. */
   leaves: boolean;
-  /** The kept token of the suspect that it performs, and nothing else. */
+  /** The lease of the suspect that it performs, and nothing else. */
   alone: string;
 }
 

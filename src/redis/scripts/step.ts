@@ -3,7 +3,9 @@
  * by position. What it answers `slow` goes to the general one (`advance.ts`), on the same state; so does what is known not to be plain.
  */
 
-import { ARRIVAL, OUTCOME, TOKEN } from "../../token/letters.ts";
+import { encodePlain } from "../../token/journal.ts";
+import { ANSWER, ARRIVAL, OUTCOME } from "../../token/letters.ts";
+import { encodeLease } from "../../token/token.ts";
 import type { IR, IREdge, IRNode } from "../../workflow/ir/ir.ts";
 import type { AdvanceCall, ClaimEntry, ClaimItem, FinishedEntry, FinishedItem } from "../calls.ts";
 import { KeyList } from "../key_list.ts";
@@ -40,9 +42,11 @@ function skips(ir: IR, { node, arrivals }: FinishedItem): boolean {
   );
 }
 
+const isFirst = ({ attempt, delivery }: FinishedItem | ClaimItem) => attempt === 1 && delivery === 1;
+
 /** May the small step know its way with this finished execution? */
 export function isPlainFinish({ item, ir }: FinishedEntry, wide: number): boolean {
-  if ("work" in item || item.outcome !== OUTCOME.completed || item.scope !== "" || item.delivery !== 1)
+  if ("work" in item || item.outcome !== OUTCOME.completed || item.scope !== "" || !isFirst(item))
     return false;
   if (item.limited || item.waits || item.withdraws || item.guarded || item.again || item.endsItem)
     return false;
@@ -53,7 +57,7 @@ export function isPlainFinish({ item, ir }: FinishedEntry, wide: number): boolea
 }
 
 export function isPlainClaim({ item }: ClaimEntry): boolean {
-  if (item.scope !== "" || item.delivery !== 1 || item.suspects || item.unoffered !== undefined) return false;
+  if (item.scope !== "" || !isFirst(item) || item.suspects || item.unoffered !== undefined) return false;
   return (
     !item.limited &&
     !item.waits &&
@@ -72,89 +76,103 @@ export interface StepReply {
   payloads: string[];
 }
 
-/** In place of an output: the predecessor's own, which its worker has. */
-const OWN = "-";
+/** Before the tokens: ok, the items' letters, how many were handed over. */
+const REPLY_HEAD = 3;
 
-const WORDS = new Set(["done", "run", "slow"]);
-
-const tokenOf = ({ runId, generation, digest }: FinishedItem | ClaimItem) =>
-  `${TOKEN.execution}|${runId}|${generation}|${digest}|`;
-
-/** What the journal says of it, as far as the worker knows: the script goes on with what comes of it. */
-function recordOf({ runId: id, generation: g, node, attempt, outcome, arrivals }: FinishedItem): string {
-  return JSON.stringify({ id, g, node, scope: "", attempt, delivery: 1, outcome, arrivals }).slice(0, -1);
-}
+const handOutOf = ({ nonce, delivery }: FinishedItem | ClaimItem) => `${nonce}:${delivery}:`;
+const leaseOf = (item: FinishedItem | ClaimItem) => encodeLease(item.queue, item);
+const isTrue = (is: boolean | undefined) => (is ? "1" : "0");
 
 /** @throws FenceError, RedisAwayError */
 export async function step(partition: Partition, call: AdvanceCall): Promise<StepReply> {
   const { keys, limits } = partition;
   const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.leases, keys.nudge]);
   const queues = new Set<string>();
-  for (const { ir } of call.finished) for (const queue of queuesOf(ir)) queues.add(queue);
+  const digests = new Set<string>();
+  for (const { ir, item } of call.finished) {
+    for (const queue of queuesOf(ir)) queues.add(queue);
+    digests.add(item.digest);
+  }
   const { layout, installation, epoch, timeline, call: nonce, now } = await partition.fence(partition.epoch);
-  const args: (string | number)[] = [layout, installation, epoch, timeline, nonce, now];
-  args.push(call.worker, call.leaseMs, call.take, limits.plainEdges, limits.part);
-  args.push(queues.size, call.finished.length, call.claims.length);
+  const args: string[] = [layout, installation, epoch, timeline, nonce, `${now}`];
+  args.push(call.worker, `${call.leaseMs}`, `${call.take}`, `${limits.plainEdges}`, `${limits.part}`);
+  args.push(`${queues.size}`, `${digests.size}`, `${call.finished.length}`, `${call.claims.length}`);
   for (const queue of queues)
-    args.push(queue, list.position(keys.ready(queue)), call.reads.includes(queue) ? 1 : 0);
+    args.push(queue, `${list.position(keys.ready(queue))}`, isTrue(call.reads.includes(queue)));
+  for (const digest of digests) args.push(`${list.position(keys.ir(digest))}`, digest);
   for (const { item } of call.finished as readonly { item: FinishedItem }[]) {
-    args.push(list.position(keys.run(item.runId)), list.position(keys.ir(item.digest)), tokenOf(item));
-    args.push(item.generation, item.node, item.attempt, item.nonce, item.queue, item.arrivals.slice(1));
-    args.push(item.keep ? 1 : 0, item.hand ? 1 : 0, recordOf(item), item.detail, item.output);
-    args.push(item.outputInJournal ? item.output : "");
+    const [run, ir] = [list.position(keys.run(item.runId)), list.position(keys.ir(item.digest))];
+    args.push(`${run}`, `${ir}`, `${item.generation}`, `${item.runId}|${item.generation}|`, `${item.node}`);
+    args.push(handOutOf(item), leaseOf(item), isTrue(item.keep) + isTrue(item.hand) + item.arrivals.slice(1));
+    args.push(encodePlain(item), item.output);
   }
   for (const { item } of call.claims) {
-    args.push(list.position(keys.run(item.runId)), tokenOf(item), item.generation, item.node, item.attempt);
-    args.push(item.nonce, item.queue, list.position(keys.stream(item)), item.entry);
+    const [run, stream] = [list.position(keys.run(item.runId)), list.position(keys.stream(item))];
+    args.push(`${run}`, `${item.generation}`, `${item.node}`, handOutOf(item), leaseOf(item));
+    args.push(`${stream}`, item.entry);
   }
-  const reply = await partition.callStep("step", list.keys, args.map(String));
+  const reply = await partition.callStep("step", list.keys, args);
   if (reply[0] !== "ok") partition.refuse(reply);
-  return readReply(reply, call);
+  return readReply(reply, call, nonce);
 }
 
-function readReply(reply: string[], call: AdvanceCall): StepReply {
-  const behindWords = 1 + call.finished.length + call.claims.length;
-  const words = reply.slice(1, behindWords);
-  if (!words.every((word) => WORDS.has(word))) throw new Error(`the small step answers ${words.join(", ")}`);
+/** A token of the small step: of a first attempt and delivery, outside of bodies. */
+function tokenOf(item: FinishedItem | ClaimItem, node: number, nonce: string): HandedToken {
+  return {
+    id: item.runId,
+    g: item.generation,
+    digest: item.digest,
+    node,
+    scope: "",
+    attempt: 1,
+    delivery: 1,
+    nonce,
+    after: undefined,
+    sources: [],
+    inputs: [],
+    needs: [],
+    input: 0,
+  };
+}
+
+/** Fills in the sources of a token, whose outputs lie behind `at`; answers the position behind these. */
+function readSources(token: HandedToken, reply: readonly string[], at: number): number {
+  const sources = reply[at] as string;
+  if (sources === "") return at + 1;
+  token.sources = sources.split(",").map(Number);
+  const behind = at + 1 + token.sources.length;
+  for (let index = at + 1; index < behind; index += 1)
+    token.inputs.push(reply[index] === ANSWER.own ? -1 : reply[index] === "" ? 0 : index);
+  return behind;
+}
+
+function readReply(reply: string[], call: AdvanceCall, nonce: string): StepReply {
+  const letters = reply[1] as string;
   const tokens: HandedToken[] = [];
-  for (let at = behindWords; at < reply.length; ) {
-    const [after, node, attempt, nonce, sources, count] = reply.slice(at, at + 6) as [
-      string,
-      string,
-      string,
-      string,
-      string,
-      string,
-    ];
-    const position = Number(after);
-    const { item } = (
-      position > 0 ? call.finished[position - 1] : call.claims[-position - 1]
-    ) as FinishedEntry;
-    const first = at + 6;
-    const behind = first + Number(count);
-    const inputs: number[] = [];
-    for (let index = first; index < behind; index += 1)
-      inputs.push(reply[index] === OWN ? -1 : reply[index] === "" ? 0 : index);
-    tokens.push({
-      id: item.runId,
-      g: item.generation,
-      digest: item.digest,
-      node: Number(node),
-      scope: "",
-      attempt: Number(attempt),
-      delivery: 1,
-      nonce,
-      after: position > 0 ? position - 1 : undefined,
-      sources: sources === "" ? [] : sources.split(",").map(Number),
-      inputs,
-      needs: [],
-      input: position > 0 ? 0 : behind,
-    });
-    at = behind + 1;
+  let at = REPLY_HEAD;
+  for (let handed = Number(reply[2]); handed > 0; handed -= 1) {
+    const after = Number(reply[at]) - 1;
+    const { item } = call.finished[after] as { item: FinishedItem };
+    const token = tokenOf(item, Number(reply[at + 1]), nonce);
+    token.after = after;
+    if (reply[at + 2] === ANSWER.own_alone) {
+      token.sources = [item.node];
+      token.inputs = [-1];
+      at += REPLY_HEAD;
+    } else at = readSources(token, reply, at + 2);
+    tokens.push(token);
+  }
+  const ends = call.finished.length;
+  for (const [index, { item }] of call.claims.entries()) {
+    if (letters[ends + index] !== ANSWER.runs) continue;
+    const token = tokenOf(item, item.node, item.nonce);
+    token.input = readSources(token, reply, at);
+    at = token.input + 1;
+    tokens.push(token);
   }
   return {
-    finished: words.slice(0, call.finished.length) as StepReply["finished"],
-    claims: words.slice(call.finished.length) as StepReply["claims"],
+    finished: call.finished.map((_entry, index) => (letters[index] === ANSWER.done ? "done" : "slow")),
+    claims: call.claims.map((_entry, index) => (letters[ends + index] === ANSWER.runs ? "run" : "slow")),
     tokens,
     payloads: reply,
   };
