@@ -11,6 +11,11 @@ export default {
   range: ({ params }) => Array.from({ length: params.size }, () => ({ count: 0 })),
   /** As many as all items of a list have together. */
   total: ({ data }) => ({ count: data.reduce((total, { count }) => total + count, 0) }),
+  /** One more than the predecessor, and text of which this many bytes are of the run's input. */
+  carry: ({ data, input, params }) => ({
+    count: (data.count ?? 0) + 1,
+    text: input.text.slice(0, params.bytes),
+  }),
   /** When this handler was entered: microseconds of a clock that all processes of the machine share. */
   stamp: () => ({ at_us: Number(process.hrtime.bigint() / 1_000n) }),
 };

@@ -3,6 +3,7 @@ import { type Latency, measureLatency } from "./latency.ts";
 import { Ledger } from "./ledger.ts";
 import { type LimitSizes, type Limits, measureLimits } from "./limits.ts";
 import { Meter } from "./meter.ts";
+import { measurePayload, type Payload, type PayloadSizes } from "./payload.ts";
 import { type Counted, checkRecord } from "./record_check.ts";
 import type { Rig } from "./rig.ts";
 import { measureSizes, type Sizes } from "./sizes.ts";
@@ -10,7 +11,7 @@ import { type Surroundings, surroundingsOf } from "./surroundings.ts";
 import { measureThroughput, type Throughput } from "./throughput.ts";
 import { chains, fans, maps, singles, TURNS } from "./workloads.ts";
 
-export const SCENARIOS = ["chain", "fan", "single", "map", "latency", "sizes", "limits"] as const;
+export const SCENARIOS = ["chain", "fan", "single", "map", "latency", "sizes", "payload", "limits"] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 export interface Plan {
@@ -28,6 +29,7 @@ export interface Plan {
   mapItems: number;
   latencyRuns: number;
   sizeRuns: number;
+  payload: PayloadSizes;
   limits: LimitSizes;
 }
 
@@ -41,6 +43,7 @@ export const FULL = {
   mapItems: 100_000,
   latencyRuns: 200,
   sizeRuns: 1_000,
+  payload: { nodes: 100, definitionBytes: 200_000, inputBytes: 100_000, outputBytes: 1_000 },
   limits: { items: 100_000, iterations: 100, itemsOfEach: 1_000, nodes: 10_000, timers: 50 },
 };
 
@@ -54,6 +57,7 @@ export const QUICK = {
   mapItems: 120,
   latencyRuns: 2,
   sizeRuns: 20,
+  payload: { nodes: 5, definitionBytes: 2_000, inputBytes: 1_000, outputBytes: 100 },
   limits: { items: 30, iterations: 2, itemsOfEach: 5, nodes: 20, timers: 2 },
 };
 
@@ -65,6 +69,8 @@ export interface Results {
   throughput: Throughput[];
   latency: Latency[];
   sizes: Sizes | null;
+  /** Bytes that single runs moved through Redis; empty: not measured. */
+  payload: Payload[];
   /** All rows so far, counted at the end. */
   total: Counted;
   limits: Limits | null;
@@ -76,6 +82,10 @@ export async function measure(rig: Rig, plan: Plan, onNotice: (line: string) => 
   const ledger = new Ledger();
   const wanted = (scenario: Scenario) => plan.scenarios.includes(scenario);
   const throughput = await measureAllThroughput(rig, plan, ledger, onNotice);
+  if (wanted("payload")) onNotice("payload");
+  const payload = wanted("payload")
+    ? await measurePayload(rig, await Meter.of(rig), ledger, plan.payload, plan.samples)
+    : [];
   const latency: Latency[] = [];
   if (wanted("latency")) {
     onNotice("latency, handed over");
@@ -94,6 +104,7 @@ export async function measure(rig: Rig, plan: Plan, onNotice: (line: string) => 
     throughput,
     latency,
     sizes,
+    payload,
     total,
     limits: await measureAllLimits(rig, plan, onNotice),
   };

@@ -109,6 +109,17 @@ function sizeTable({ sizes }: Results): string | undefined {
   );
 }
 
+function payloadTable({ payload }: Results): string | undefined {
+  if (payload.length === 0) return undefined;
+  const kilo = (bytes: number) => shown(bytes / 1_000);
+  const rows = payload.map((one) => [
+    `${one.nodes} nodes in a row, ${one.title}`,
+    ...[one.definition_bytes, one.input_bytes, one.redis_received.median].map(kilo),
+    ...[one.redis_sent.median, one.redis_both.median].map(kilo),
+  ]);
+  return table(["KB of one run", "definition", "input", "Redis received", "Redis sent", "both"], rows);
+}
+
 const OVER = ["over_1_ms", "over_2_ms", "over_5_ms", "over_10_ms"] as const;
 
 function limitTables({ limits }: Results): string | undefined {
@@ -173,6 +184,7 @@ export function reportText(results: Results): string {
     mapRatio(results),
     results.throughput.length > 0 ? byteTable(results) : undefined,
     sizeTable(results),
+    payloadTable(results),
     limitTables(results),
     conditions(results),
   ];

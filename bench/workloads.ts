@@ -225,6 +225,26 @@ export function signals(width: number): Workload {
   };
 }
 
+/** A chain whose definition is large, and whose nodes read the run's input and return so many bytes. */
+export function payloads(
+  name: string,
+  sizes: { nodes: number; definitionBytes: number; outputBytes: number },
+): object {
+  const { nodes, definitionBytes, outputBytes } = sizes;
+  const ids = Array.from({ length: nodes }, (_, index) => `n${index + 1}`);
+  const edges = ids.slice(1).map((to, index): Link => ({ from: ids[index] as string, to }));
+  const withNotes = (note: string) => ({
+    name,
+    nodes: ids.map((id) => ({
+      ...{ id, type: "function" },
+      config: { function_name: "carry", params: { bytes: outputBytes, note } },
+    })),
+    edges,
+  });
+  const bare = JSON.stringify(withNotes("")).length;
+  return withNotes("y".repeat(Math.max(0, Math.floor((definitionBytes - bare) / nodes))));
+}
+
 /** Queues that the nodes of a streamed chain take turns in: a worker for each passes every token through a stream. */
 export const TURNS = ["left", "right"] as const;
 

@@ -51,6 +51,15 @@ test("a quick benchmark finds every row on record and leaves nothing behind", {
     ["limit-signals-cancelled", "CANCELLED", nodes, 0],
   ]);
   expect(results.limits?.timers.waits).toBe(timers);
+  const { definitionBytes, inputBytes, outputBytes, nodes: length } = QUICK.payload;
+  expect(results.payload.map((one) => [one.nodes, one.output_bytes])).toEqual([
+    [length, outputBytes],
+    [length, inputBytes],
+  ]);
+  for (const one of results.payload) {
+    expect(Math.abs(one.definition_bytes - definitionBytes)).toBeLessThanOrEqual(length);
+    expect(one.redis_received.median).toBeGreaterThan(one.input_bytes);
+  }
   expect(results.sizes?.token_bytes).toBeGreaterThan(50);
   expect(readdirSync(folder)).toEqual([]);
   expect(processesIn(folder)).toEqual([]);
@@ -59,7 +68,7 @@ test("a quick benchmark finds every row on record and leaves nothing behind", {
 test("a wrong flag is refused before anything starts", async () => {
   const { code, stderr } = await run(["--scenario", "everything"]);
   expect(code).not.toBe(0);
-  expect(stderr).toContain("Allowed choices are chain, fan, single, map, latency, sizes, limits");
+  expect(stderr).toContain("Allowed choices are chain, fan, single, map, latency, sizes, payload, limits");
 });
 
 test("spreads and percentiles", () => {
@@ -84,6 +93,7 @@ function everything() {
     rows(1, QUICK.mapItems + 3, 1),
     rows(2 * 2 * QUICK.latencyRuns, 10),
     rows(QUICK.sizeRuns, 10),
+    rows(2, QUICK.payload.nodes),
   ];
   return parts.reduce((sum, part) => ({
     runs: sum.runs + part.runs,
