@@ -100,7 +100,7 @@ export async function untilAllFinal(rig: Rig, pollMs: number): Promise<void> {
 /** Stops at the first: what the benchmark asks is charged to what it measures. */
 async function isUnfinished(rig: Rig): Promise<boolean> {
   const { rows } = await rig.database.query<{ unfinished: boolean }>(
-    "select exists (select 1 from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')) as unfinished",
+    "select exists (select 1 from hitzero.open_runs) as unfinished",
   );
   return rows[0]?.unfinished === true;
 }

@@ -8,6 +8,7 @@
 import { HitzeroError } from "../base/errors.ts";
 import { pause } from "../base/wait.ts";
 import { type Database, isConflict, type Queryable } from "./database.ts";
+import { opened } from "./open_runs.ts";
 import type { WorkflowVersion } from "./workflows.ts";
 
 export interface NewRun {
@@ -122,12 +123,12 @@ async function insertRuns(client: Queryable, acceptances: readonly Acceptance[])
   if (acceptances.length === 0) return;
   const runs = acceptances.flatMap((acceptance, place) => acceptance.runs.map((run) => ({ ...run, place })));
   await client.query(
-    `insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, idempotency_key)
+    opened(`insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, idempotency_key)
      select new.run_id, new.partition, s.name, s.version, s.digest, s.input, s.tags::text[], s.key
      from unnest($1::uuid[], $2::int[], $3::int[]) as new (run_id, partition, place)
      join unnest($4::text[], $5::int[], $6::text[], $7::jsonb[], $8::text[], $9::text[]) with ordinality
        as s (name, version, digest, input, tags, key, place) on s.place = new.place + 1
-     on conflict (run_id) do nothing`,
+     on conflict (run_id) do nothing`),
     [
       runs.map(({ runId }) => runId),
       runs.map(({ partition }) => partition),

@@ -132,8 +132,8 @@ export async function listCommanded(
 ): Promise<{ run_id: string; halted: boolean }[]> {
   const { rows } = await database.query<{ run_id: string; halted: boolean }>(
     `select r.run_id, bool_or(p.kinds && '{run_cancelling,run_timed_out,halted}') as halted
-     from hitzero.runs r join hitzero.events_packed p using (run_id)
-     where r.partition = $1 and r.status in ('RUNNING', 'PAUSED')
+     from hitzero.open_runs r join hitzero.events_packed p using (run_id)
+     where r.partition = $1 and r.started_at is not null
        and p.${NOTED} and p.kinds && '{run_cancelling,run_timed_out,run_resumed,halted}'
      group by r.run_id order by random()`,
     [partition],
@@ -148,8 +148,8 @@ export async function listBurials(
 ): Promise<{ run_id: string; node_id: string; scope: string }[]> {
   const { rows } = await database.query<{ run_id: string; node_id: string; scope: string }>(
     `select r.run_id, ${EVENT.nodeId} as node_id, ${EVENT.scope} as scope
-     from hitzero.runs r join hitzero.events_packed p using (run_id) ${EACH_EVENT}
-     where r.partition = $1 and r.status in ('RUNNING', 'PAUSED') and p.${NOTED} and p.kinds @> '{buries}' and ${EVENT.data} ? 'buries'`,
+     from hitzero.open_runs r join hitzero.events_packed p using (run_id) ${EACH_EVENT}
+     where r.partition = $1 and r.started_at is not null and p.${NOTED} and p.kinds @> '{buries}' and ${EVENT.data} ? 'buries'`,
     [partition],
   );
   return rows;

@@ -123,7 +123,8 @@ export async function acceptRedrive(
     await getDeadLetter(client, id);
     await lockUndecided(client, id);
     const { rows } = await client.query<RedrivenRun & Row>(
-      `insert into hitzero.runs as new
+      `with opened as (insert into hitzero.open_runs (partition, run_id) values ($3, $2))
+       insert into hitzero.runs as new
          (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, parent_run_id)
        select $2, $3, workflow_name, workflow_version, ir_digest, input, tags, run_id from hitzero.runs where run_id = $1
        returning workflow_name as "workflowName", workflow_version as "workflowVersion", ir_digest as digest,

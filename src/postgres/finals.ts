@@ -9,6 +9,8 @@ import { rowsOf } from "./record.ts";
 export interface FinalRecord {
   runId: string;
   status: "COMPLETED" | "FAILED" | "CANCELLED";
+  /** With which it started, if that is not on record yet. */
+  startedAt?: number | undefined;
   completedAt: number;
   /** JSON text. */
   output: string | null;
@@ -16,25 +18,43 @@ export interface FinalRecord {
 }
 
 /**
- * Writes final statuses and totals. Final is final: a run that has one keeps it. Answers the runs that took theirs.
+ * Writes final statuses and totals of runs of one partition. Final is final: a run that has one keeps it. Answers the runs that took theirs.
  */
 export async function recordFinals(client: Queryable, finals: readonly FinalRecord[]): Promise<Set<string>> {
   if (finals.length === 0) return new Set();
-  const types = ["uuid", "text", "double precision", "jsonb", "jsonb"];
-  const taken = await client.query<{ run_id: string }>(
-    `update hitzero.runs r set status = new.status, completed_at = to_timestamp(new.at / 1000), output = new.output, error = new.error
-     from (values ${rowsOf(types, finals.length)}) as new (run_id, status, at, output, error)
-     where r.run_id = new.run_id
-       and (r.status = 'RUNNING' or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'))
-     returning r.run_id`,
-    finals.flatMap(({ runId, status, completedAt, output, error }) => [
-      ...[runId, status, completedAt, output],
-      error === null ? null : JSON.stringify(error),
-    ]),
-  );
+  const taken = await client.query<{ run_id: string }>(...takingFinals(finals));
   const runIds = taken.rows.map(({ run_id }) => run_id);
   await recordStatistics(client, runIds);
   return new Set(runIds);
+}
+
+const FINAL_TYPES = ["uuid", "text", "double precision", "double precision", "jsonb", "jsonb"];
+/** Characters of outputs that cross as one list: each is escaped within it. Larger ones cross as they are, and are planned each time. */
+const LISTED_OUTPUTS = 256 * 1024;
+
+/** The statement that gives these runs their final statuses and closes them, with its values. */
+function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unknown[]] {
+  const rows = finals.map(({ runId, status, startedAt, completedAt, output, error }) => [
+    ...[runId, status, startedAt ?? null, completedAt, output],
+    error === null ? null : JSON.stringify(error),
+  ]);
+  const isListed = finals.reduce((sum, { output }) => sum + (output?.length ?? 0), 0) <= LISTED_OUTPUTS;
+  const source = isListed
+    ? `unnest(${FINAL_TYPES.map((type, index) => `$${index + 1}::${type}[]`).join(", ")})`
+    : `(values ${rowsOf(FINAL_TYPES, finals.length)})`;
+  const sql = `with taken as (
+      update hitzero.runs r set status = new.status, completed_at = to_timestamp(new.at / 1000), output = new.output, error = new.error,
+        started_at = case when r.status = 'PENDING' then to_timestamp(new.started_at / 1000) else r.started_at end
+      from ${source} as new (run_id, status, started_at, at, output, error)
+      where r.run_id = new.run_id
+        and (r.status = 'RUNNING' or r.status = 'PENDING' and new.started_at is not null
+          or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'))
+      returning r.partition, r.run_id
+    ), gone as (
+      delete from hitzero.open_runs o
+      where o.partition = (select min(partition) from taken) and o.run_id = any (array(select run_id from taken)))
+    select run_id from taken`;
+  return [sql, isListed ? FINAL_TYPES.map((_type, index) => rows.map((row) => row[index])) : rows.flat()];
 }
 
 /** Writes the totals of runs that are over, run by run: a join over all of them makes a planner without statistics read the whole table. */

@@ -119,7 +119,7 @@ export interface WorkHealth {
 
 /** The functions as `functionOf` (workflow/ir/function_of.ts) knows them. */
 const NEEDS = `with versions as (
-    select distinct ir_digest from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')
+    select distinct ir_digest from hitzero.open_runs join hitzero.runs using (run_id)
   ), irs as (
     select distinct on (ir_digest) v.ir from hitzero.workflow_versions v join versions using (ir_digest)
   ), nodes as (
@@ -143,14 +143,14 @@ export async function readNeeds(
 
 const WAITING = `select
     (select count(*) from hitzero.dead_letters where resolution is null) as "openDeadLetters",
-    (select count(*) from hitzero.runs where status = 'PENDING' and submitted_at < now() - interval '1 minute') as unstarted,
-    (select (coalesce(extract(epoch from now() - min(submitted_at)), 0) * 1000)::bigint from hitzero.runs
-       where status = 'PENDING') as "unstartedMs",
+    (select count(*) from hitzero.open_runs where started_at is null and submitted_at < now() - interval '1 minute') as unstarted,
+    (select (coalesce(extract(epoch from now() - min(submitted_at)), 0) * 1000)::bigint from hitzero.open_runs
+       where started_at is null) as "unstartedMs",
     (select count(distinct run_id) from hitzero.refused_entries where at > now() - interval '1 day') as refused,
     (select coalesce('run ' || run_id || ': ', '') || reason from hitzero.refused_entries order by at desc limit 1) as "lastRefused",
-    (select count(*) from hitzero.runs where status = 'PAUSED') as paused,
-    (select count(*) from hitzero.runs r where status = 'RUNNING' and started_at < now() - interval '10 minutes'
-       and coalesce(${LAST_EVENT_AT} <= now() - interval '10 minutes', true)
+    (select count(*) from hitzero.open_runs join hitzero.runs using (run_id) where status = 'PAUSED') as paused,
+    (select count(*) from hitzero.open_runs o join hitzero.runs r using (run_id)
+       where o.started_at < now() - interval '10 minutes' and r.status = 'RUNNING' and coalesce(${LAST_EVENT_AT} <= now() - interval '10 minutes', true)
        and not exists (select 1 from hitzero.node_executions e where e.run_id = r.run_id
          and e.status in ('RUNNING', 'WAITING', 'RETRYING'))) as quiet`;
 

@@ -131,7 +131,7 @@ export async function noteOpening(
 /** Does the partition hold started runs without a final status? Then a lost Redis cannot simply begin anew. */
 export async function countStartedRuns(database: Queryable, partition: number): Promise<number> {
   const { rows } = await database.query<{ count: number }>(
-    "select count(*) from hitzero.runs where partition = $1 and status in ('RUNNING', 'PAUSED')",
+    "select count(*) from hitzero.open_runs where partition = $1 and started_at is not null",
     [partition],
   );
   return rows[0]?.count ?? 0;
@@ -139,9 +139,7 @@ export async function countStartedRuns(database: Queryable, partition: number): 
 
 /** Runs without a final status, of all partitions. */
 export async function countUnfinishedRuns(database: Queryable): Promise<number> {
-  const { rows } = await database.query<{ count: number }>(
-    "select count(*) from hitzero.runs where status in ('PENDING', 'RUNNING', 'PAUSED')",
-  );
+  const { rows } = await database.query<{ count: number }>("select count(*) from hitzero.open_runs");
   return rows[0]?.count ?? 0;
 }
 

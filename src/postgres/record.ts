@@ -2,6 +2,7 @@
 
 import type { RunStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
+import { opened } from "./open_runs.ts";
 import type { ExecutionPlace } from "./runs.ts";
 
 /** A run that an execution wants, and waits for. */
@@ -77,16 +78,22 @@ export async function recordBlobs(client: Queryable, records: readonly BlobRecor
   );
 }
 
+/** Runs of one partition. */
 export async function recordStarts(
   client: Queryable,
   starts: readonly { runId: string; at: number }[],
 ): Promise<void> {
   if (starts.length === 0) return;
   await client.query(
-    `update hitzero.runs r set status = 'RUNNING', started_at = to_timestamp(new.at / 1000)
-     from json_to_recordset($1::json) as new ("runId" uuid, at double precision)
-     where r.run_id = new."runId" and r.status = 'PENDING'`,
-    [JSON.stringify(starts)],
+    `with began as (
+       update hitzero.runs r set status = 'RUNNING', started_at = to_timestamp(new.at / 1000)
+       from unnest($1::uuid[], $2::double precision[]) as new (run_id, at)
+       where r.run_id = new.run_id and r.status = 'PENDING'
+       returning r.partition)
+     update hitzero.open_runs o set started_at = to_timestamp(new.at / 1000)
+     from unnest($1::uuid[], $2::double precision[]) as new (run_id, at)
+     where o.partition = (select min(partition) from began) and o.run_id = new.run_id and o.started_at is null`,
+    [starts.map(({ runId }) => runId), starts.map(({ at }) => at)],
   );
 }
 
@@ -137,13 +144,13 @@ export async function recordChildren(client: Queryable, children: readonly Child
     ({ input, ...plain }) => `${JSON.stringify(plain).slice(0, -1)},"input":${input}}`,
   );
   await client.query(
-    `insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, parent_run_id, parent_node_id,
+    opened(`insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, parent_run_id, parent_node_id,
        parent_scope, depth)
      select "runId", p.partition, workflow, version, digest, new.input, p.tags, p.run_id, "parentNodeId", "parentScope", p.depth + 1
      from json_to_recordset($1::json) as new ("runId" uuid, "parentRunId" uuid, "parentNodeId" text, "parentScope" text, workflow text,
        version int, digest text, input jsonb)
      join hitzero.runs p on p.run_id = new."parentRunId"
-     on conflict (run_id) do nothing`,
+     on conflict (run_id) do nothing`),
     [`[${rows.join(",")}]`],
   );
 }

@@ -60,7 +60,8 @@ export async function endRefusedRun(
       : "a step of the run cannot be applied";
   const error = { code, message: `${message}: ${reason}`, ...(nodeId === null ? {} : { node_id: nodeId }) };
   const { rows } = await client.query<EndedRun>(
-    `update hitzero.runs r set status = 'FAILED', completed_at = now(), error = $3::jsonb, output = null
+    `with gone as (delete from hitzero.open_runs where partition = $2 and run_id = $1)
+     update hitzero.runs r set status = 'FAILED', completed_at = now(), error = $3::jsonb, output = null
      from (select run_id, status from hitzero.runs where run_id = $1 and partition = $2 for update) known
      where r.run_id = known.run_id and known.status in ('PENDING', 'RUNNING', 'PAUSED')
      returning known.run_id, known.status`,

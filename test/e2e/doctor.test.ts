@@ -141,8 +141,10 @@ test("closed partitions, dead processes and runs that wait are told", async () =
     await client.query(`insert into hitzero.worker_registry (worker_id, kind, host, pid, version, heartbeat_at)
       values ('worker-gone', 'worker', 'elsewhere', 4711, '0.0.1', now() - interval '5 minutes')`);
     await client.query(
-      `insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, submitted_at)
-       values (gen_random_uuid(), 7, 'never', 1, 'none', now() - interval '2 hours')`,
+      `with run as (
+         insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, submitted_at)
+         values (gen_random_uuid(), 7, 'never', 1, 'none', now() - interval '2 hours') returning *)
+       insert into hitzero.open_runs (partition, run_id, submitted_at) select partition, run_id, submitted_at from run`,
     );
   });
   const { find, code } = await doctor();

@@ -41,7 +41,7 @@ test("timers fire and runs start while a batch is written", async () => {
   const late = await register("late", [note("started")]);
   const runId = crypto.randomUUID();
   const setAge = (age: string) =>
-    database.query("update hitzero.runs set submitted_at = now() - $2::interval where run_id = $1", [
+    database.query("update hitzero.open_runs set submitted_at = now() - $2::interval where run_id = $1", [
       runId,
       age,
     ]);

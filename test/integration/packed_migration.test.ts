@@ -73,7 +73,7 @@ test("is refused while a run is open, and changes nothing then", async () => {
   expect(await lines(SHOWN)).toEqual(before);
   expect(await lines("select name as line from hitzero.migrations where id = 7")).toEqual([]);
   await client.query("update hitzero.runs set status = 'CANCELLED' where status = 'PAUSED'");
-  expect((await migrate(database.url)).applied).toEqual(["007_packed_events"]);
+  expect((await migrate(database.url)).applied).toContain("007_packed_events");
   expect(await lines(SHOWN)).toEqual(before);
 });
 

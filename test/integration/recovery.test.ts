@@ -121,7 +121,7 @@ describe("Redis", () => {
     await acceptRuns(engine.database, [{ workflow: plain, runs, input: "{}", tags: [] }]);
     // Old enough for the reader, which finds it in each of its rounds.
     await engine.database.query(
-      "update hitzero.runs set submitted_at = submitted_at - interval '1 minute' where run_id = $1",
+      "update hitzero.open_runs set submitted_at = submitted_at - interval '1 minute' where run_id = $1",
       [accepted],
     );
     await engine.client.cancel(held);

@@ -316,7 +316,7 @@ describe("sub-workflows", () => {
       { runId: lost, ...parent, workflow: "lost", version, digest, input: "{}" },
     ]);
     await database.query(
-      "update hitzero.runs set submitted_at = now() - interval '1 minute' where run_id = $1",
+      "update hitzero.open_runs set submitted_at = now() - interval '1 minute' where run_id = $1",
       [lost],
     );
     await until(() => isPaused(lost), "the lost one begins");

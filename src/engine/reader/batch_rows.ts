@@ -29,7 +29,24 @@ export class BatchRows {
 
   finish(): RecordBatch {
     this.batch.executions = [...this.#executions.values()];
+    this.#startAndEndTogether();
     return this.batch;
+  }
+
+  /** A run that starts and ends in this batch is written once, unless it is paused between the two. */
+  #startAndEndTogether(): void {
+    const { starts, zeroHits, statuses } = this.batch;
+    if (starts.length === 0 || zeroHits.length === 0) return;
+    const startedAt = new Map(starts.map(({ runId, at }) => [runId, at]));
+    for (const { runId } of statuses) startedAt.delete(runId);
+    const together = new Set<string>();
+    for (const hit of zeroHits) {
+      const at = startedAt.get(hit.runId);
+      if (at === undefined) continue;
+      hit.startedAt = at;
+      together.add(hit.runId);
+    }
+    if (together.size > 0) this.batch.starts = starts.filter(({ runId }) => !together.has(runId));
   }
 
   execution(record: ExecutionRecord): void {

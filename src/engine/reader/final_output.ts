@@ -140,7 +140,8 @@ export async function* finalsOf(client: Queryable, hits: readonly ZeroHit[]): As
     for (const hit of part) {
       const input = hit.ir.output === undefined ? null : await readInput(client, hit.runId);
       const waitedFor = hit.halted === "stuck" ? await readUnrecorded(client, hit.runId, hit.ir) : [];
-      finals.push(finalOf(hit, byRun.get(hit.runId) ?? new Map(), input, waitedFor, bytesOf(hit)));
+      const final = finalOf(hit, byRun.get(hit.runId) ?? new Map(), input, waitedFor, bytesOf(hit));
+      finals.push({ ...final, startedAt: hit.startedAt });
     }
     yield finals;
   }

@@ -30,6 +30,8 @@ export interface ZeroHit {
   runId: string;
   ir: IR;
   status: "COMPLETED" | "FAILED" | "CANCELLED";
+  /** When it started, if it did in this batch. */
+  startedAt?: number;
   at: number;
   /** Why the run was halted, if it was. */
   halted?: NonNullable<Step["halted"]>;
@@ -42,6 +44,7 @@ export interface ZeroHit {
 export interface RecordBatch {
   executions: ExecutionRecord[];
   events: EventRecord[];
+  /** Of runs that are not over yet, or were paused since. */
   starts: { runId: string; at: number }[];
   zeroHits: ZeroHit[];
   /** Changes between RUNNING and PAUSED. */
