@@ -4,8 +4,14 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { resolve } from "node:path";
+import { pause } from "../src/base/wait.ts";
 
 const MAIN = resolve(import.meta.dirname, "../dist/cli/main.js");
+
+/** Of what a process said last: characters that are kept, lines that are told, and how long one waits for them after its end. */
+const WORDS_LENGTH = 4_000;
+const WORDS_LINES = 12;
+const WORDS_LIMIT_MS = 500;
 
 /** A worker that cannot drain waits for ever by itself. */
 const STOP_LIMIT_MS = 20_000;
@@ -46,16 +52,19 @@ export async function startNodeProcess(
     env: { ...withoutSettings(process.env), ...env },
     // Not reached by the terminal's Ctrl-C: the benchmark ends it in order.
     detached: true,
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
+  const lastWords = listen(child);
   let stopping = false;
   const ended = new Promise<void>((done) => {
     child.once("exit", () => done());
     child.once("error", () => done());
   });
-  const died = ended.then(() => {
+  const died = ended.then(async () => {
     if (stopping) return new Promise<never>(() => {});
-    throw new Error(`${name} ended while it was measured (${child.signalCode ?? child.exitCode})`);
+    const words = await lastWords();
+    const how = child.signalCode ?? child.exitCode;
+    throw new Error(`${name} ended while it was measured (${how})${words === "" ? "" : `: ${words}`}`);
   });
   died.catch(() => {});
   await Promise.race([ready(child), died]);
@@ -70,6 +79,21 @@ export async function startNodeProcess(
       await ended;
       clearTimeout(impatience);
     },
+  };
+}
+
+/** Passes on what a process says on its standard error; the function returns the end of it, once it ended. */
+function listen({ stderr }: ChildProcess): () => Promise<string> {
+  let words = "";
+  stderr?.on("data", (chunk: Buffer) => {
+    process.stderr.write(chunk);
+    words = (words + chunk.toString()).slice(-WORDS_LENGTH);
+  });
+  // A child of its own may keep the pipe open.
+  const closed = new Promise<void>((done) => stderr?.once("close", done));
+  return async () => {
+    await Promise.race([closed, pause(WORDS_LIMIT_MS)]);
+    return words.trim().split("\n").slice(-WORDS_LINES).join("\n");
   };
 }
 

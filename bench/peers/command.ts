@@ -1,5 +1,6 @@
 /** The command of `npm run bench:peers`: parses flags, installs the peers, measures, prints. */
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_CONCURRENCY } from "../../src/engine/limits.ts";
 import { requireBuild } from "../build.ts";
@@ -8,10 +9,11 @@ import { Meter } from "../meter.ts";
 import { Rig } from "../rig.ts";
 import { surroundingsOf } from "../surroundings.ts";
 import { chartSvg } from "./chart.ts";
-import { type ComparedThroughput, compareHops, compareThroughput, idleCpu } from "./compare.ts";
-import { type Engine, TITLES, WORKS, type Work } from "./engine.ts";
+import { compareHops, compareThroughput, idleCpu, type Progress, type SampleSize } from "./compare.ts";
+import { WORKS, type Work } from "./engine.ts";
 import { Hitzero } from "./hitzero.ts";
 import { installPeers } from "./install.ts";
+import { Lineup } from "./lineup.ts";
 import { measureOpenLoop } from "./open_loop.ts";
 import { PEERS, type PeerName, startPeers } from "./peers.ts";
 import { type Comparison, comparisonText } from "./report.ts";
@@ -22,31 +24,59 @@ type Scenario = (typeof SCENARIOS)[number];
 interface Flags {
   quick?: boolean;
   json?: boolean;
-  svg?: string;
+  out?: string;
   only: readonly PeerName[];
   scenario: readonly Scenario[];
   samples?: number;
+  seconds?: number;
   concurrency: number;
   dir?: string;
 }
 
-const FULL = {
+interface PeerPlan {
+  samples: number;
+  sizes: Record<Work, SampleSize>;
+  sampleSeconds: number | null;
+  latencyRuns: number;
+  openRuns: number;
+  openSeconds: number;
+  idleMs: number;
+}
+
+const FULL: PeerPlan = {
   samples: 5,
-  runs: { chain: 4_000, fan: 400, single: 10_000 } satisfies Record<Work, number>,
+  sizes: {
+    chain: { runs: 200, most: 20_000 },
+    fan: { runs: 20, most: 4_000 },
+    single: { runs: 500, most: 50_000 },
+  },
+  sampleSeconds: 4,
   latencyRuns: 200,
   openRuns: 4_000,
   openSeconds: 10,
   idleMs: 5_000,
 };
 /** Shows that everything works; the numbers mean little. */
-const QUICK = {
+const QUICK: PeerPlan = {
   samples: 2,
-  runs: { chain: 40, fan: 8, single: 100 } satisfies Record<Work, number>,
+  sizes: { chain: { runs: 40, most: 40 }, fan: { runs: 8, most: 8 }, single: { runs: 100, most: 100 } },
+  sampleSeconds: null,
   latencyRuns: 5,
   openRuns: 40,
   openSeconds: 1,
   idleMs: 500,
 };
+/** A peer failed: the results are those of the others. */
+const PEER_FAILED = 2;
+
+function planOf(flags: Flags): PeerPlan {
+  const plan = flags.quick ? QUICK : FULL;
+  return {
+    ...plan,
+    samples: flags.samples ?? plan.samples,
+    sampleSeconds: flags.seconds ?? plan.sampleSeconds,
+  };
+}
 
 /** Names separated by commas. */
 function peerNames(text: string): PeerName[] {
@@ -73,8 +103,9 @@ function parse(argv: readonly string[], stdout: Output, stderr: Output): Flags {
       wholeNumber(1_000),
       DEFAULT_CONCURRENCY,
     )
+    .option("--seconds <count>", `length of a sample (default ${FULL.sampleSeconds})`, wholeNumber(60))
     .option("--json", "print one JSON document instead of Markdown")
-    .option("--svg <file>", "also write a chart there")
+    .option("--out <folder>", "also write peers.md, peers.json and peers.svg there, after each scenario anew")
     .option(
       "--dir <folder>",
       "where the throw-away folder is made (default: the system's for temporary files)",
@@ -86,69 +117,77 @@ function parse(argv: readonly string[], stdout: Output, stderr: Output): Flags {
     .opts<Flags>();
 }
 
-/** Measures; the caller stops the rig. */
-async function compare(
-  rig: Rig,
-  flags: Flags,
-  engines: Engine[],
-  onNotice: (line: string) => void,
-): Promise<Comparison> {
-  const plan = flags.quick ? QUICK : FULL;
-  const samples = flags.samples ?? plan.samples;
+/** Writes what is known so far: who ends a long comparison keeps it. */
+async function write(folder: string, comparison: Comparison): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "peers.json"), `${JSON.stringify(comparison, null, 2)}\n`);
+  await writeFile(join(folder, "peers.md"), `${comparisonText(comparison)}\n`);
+  await writeFile(join(folder, "peers.svg"), chartSvg(comparison));
+}
+
+/** Measures; the caller stops the rig and the peers. */
+async function compare(rig: Rig, flags: Flags, lineup: Lineup, progress: Progress): Promise<Comparison> {
+  const plan = planOf(flags);
+  const { samples, sampleSeconds, latencyRuns } = plan;
   const wanted = (scenario: Scenario) => flags.scenario.includes(scenario);
   const surroundings = await surroundingsOf(rig);
   await rig.startWorkers();
   const hitzero = new Hitzero(rig);
-  engines.push(hitzero);
-  const missing = await startPeers(flags.only, rig, flags.concurrency, engines);
-  for (const { name, reason } of missing) onNotice(`${name} is left out: ${reason}`);
+  lineup.add(hitzero);
+  const missing = await startPeers(flags.only, rig, flags.concurrency, lineup);
+  for (const { name, reason } of missing) progress(`${name} is left out: ${reason}`);
   const meter = await Meter.of(rig);
-  const idle = await idleCpu(engines, meter, plan.idleMs);
-  const throughput: ComparedThroughput[] = [];
-  for (const work of WORKS.filter(wanted)) {
-    onNotice(`${plan.runs[work]} runs, ${TITLES[work]}: ${samples} times after a warm-up, engines in turn`);
-    throughput.push(...(await compareThroughput(engines, meter, work, plan.runs[work], samples)));
-  }
-  if (wanted("hop")) onNotice("hop, idle");
-  const hops = wanted("hop") ? await compareHops(engines, rig, plan.latencyRuns, samples) : [];
-  // Alone: the peers would only take from what it may have.
-  for (const engine of engines) await engine.stop();
-  const open = wanted("open")
-    ? await measureOpenLoop(rig, { runs: plan.openRuns, seconds: plan.openSeconds, samples }, onNotice)
-    : undefined;
-  await hitzero.checkAll(open?.submitted ?? { runs: 0, steps: 0 });
-  const { chain, fan, single } = plan.runs;
-  return {
+  const comparison: Comparison = {
     surroundings,
     plan: {
       ...{ samples, workers: 1, concurrency: flags.concurrency, quick: flags.quick === true },
-      ...{ chainRuns: chain, fanRuns: fan, singleRuns: single, latencyRuns: plan.latencyRuns },
+      ...{ sampleSeconds, latencyRuns },
     },
-    engines: engines.map(({ name, title, version }) => ({ name, title, version })),
+    engines: lineup.all.map(({ name, title, version }) => ({ name, title, version })),
     missing,
-    throughput,
-    hops,
-    open_loop: open?.openLoop ?? null,
-    idle_cpu: idle,
+    failed: lineup.failures,
+    throughput: [],
+    hops: [],
+    open_loop: null,
+    idle_cpu: await idleCpu(lineup.engines, meter, plan.idleMs),
   };
+  const keep = () => (flags.out === undefined ? undefined : write(flags.out, comparison));
+  for (const work of WORKS.filter(wanted)) {
+    const size = { ...plan.sizes[work], ...(sampleSeconds === null ? {} : { seconds: sampleSeconds }) };
+    comparison.throughput.push(...(await compareThroughput(lineup, meter, work, size, samples, progress)));
+    await keep();
+  }
+  if (wanted("hop")) comparison.hops = await compareHops(lineup, rig, latencyRuns, samples, progress);
+  // Alone: the peers would only take from what it may have.
+  await lineup.stop();
+  const open = wanted("open")
+    ? await measureOpenLoop(rig, { runs: plan.openRuns, seconds: plan.openSeconds, samples }, progress)
+    : undefined;
+  comparison.open_loop = open?.openLoop ?? null;
+  progress("counting all rows");
+  await hitzero.checkAll(open?.submitted ?? { runs: 0, steps: 0 });
+  await keep();
+  return comparison;
 }
 
 async function compared(flags: Flags, stderr: Output): Promise<Comparison> {
-  const onNotice = (line: string) => stderr.write(`${line}\n`);
-  requireBuild(onNotice);
-  installPeers(onNotice);
+  const begun = performance.now();
+  const progress = (line: string) =>
+    stderr.write(`${((performance.now() - begun) / 1_000).toFixed(0).padStart(4)} s  ${line}\n`);
+  requireBuild(progress);
+  installPeers(progress);
   const interruption = listenForSignals();
-  const engines: Engine[] = [];
+  const lineup = new Lineup(progress);
   const rig = await Rig.start({
-    ...{ workers: 1, concurrency: flags.concurrency, onNotice },
+    ...{ workers: 1, concurrency: flags.concurrency, onNotice: progress },
     ...(flags.dir === undefined ? {} : { parent: flags.dir }),
   });
   try {
-    const measuring = compare(rig, flags, engines, onNotice);
+    const measuring = compare(rig, flags, lineup, progress);
     measuring.catch(() => {});
     return await Promise.race([measuring, rig.failed, interruption.rejects]);
   } finally {
-    for (const engine of engines) await engine.stop();
+    await lineup.stop();
     await rig.stop();
     interruption.dispose();
   }
@@ -159,9 +198,8 @@ export async function comparePeers(argv: readonly string[], stdout: Output, stde
   try {
     const flags = parse(argv, stdout, stderr);
     const comparison = await compared(flags, stderr);
-    if (flags.svg !== undefined) await writeFile(flags.svg, chartSvg(comparison));
     stdout.write(`${flags.json ? JSON.stringify(comparison, null, 2) : comparisonText(comparison)}\n`);
-    return 0;
+    return comparison.failed.length === 0 ? 0 : PEER_FAILED;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
     stderr.write(`the comparison failed: ${error instanceof Error ? error.message : String(error)}\n`);

@@ -6,7 +6,8 @@ import type { Meter } from "../meter.ts";
 import type { Rig } from "../rig.ts";
 import { percentile, type Spread, spreadOf } from "../statistics.ts";
 import { SETTLE_MS } from "../throughput.ts";
-import { type Engine, PARTS, type Part, STEPS, type Taken, type Work } from "./engine.ts";
+import { type Engine, PARTS, type Part, STEPS, type Taken, TITLES, type Work } from "./engine.ts";
+import type { Lineup } from "./lineup.ts";
 
 /** CPU µs per step; null: the engine has no such process, or the system does not say. */
 export type CpuPerStep = Record<Part, Spread | null>;
@@ -25,6 +26,7 @@ export interface ComparedThroughput {
 
 export interface ComparedHop {
   engine: string;
+  series: number;
   /** Of one series. */
   hops: number;
   p50_ms: Spread;
@@ -38,40 +40,87 @@ interface Sample extends Taken {
   cpuMs: Record<Part, number | null>;
 }
 
-const WARM_UP = 0.25;
 const PINGS_BETWEEN = 5;
 const WARM_UP_HOPS = 20;
+/** A warm-up of at least this length tells how fast an engine is; a shorter one is repeated with more runs. */
+const WARM_UP_SECONDS = 1;
+const WARM_UP_GROWTH = 8;
+/** The first one is slow, whatever its length: code is compiled in it. */
+const WARM_UP_PASSES = 2;
 
-/**
- * The engines in the order of a round: the first of one round is the last of the next.
- */
+/** How much is run in one sample. */
+export interface SampleSize {
+  /** Of the first warm-up. */
+  runs: number;
+  /** A sample is to take about so long, by the rate of the engine's own warm-up. Absent: it has as many runs as the warm-up. */
+  seconds?: number;
+  /** Runs at most. */
+  most: number;
+}
+
+/** Where a comparison stands, for whoever looks on. */
+export type Progress = (line: string) => void;
+
+/** The engines in the order of a round: the first of one round is the last of the next. */
 export function turns<T>(engines: readonly T[], round: number): T[] {
-  const first = round % engines.length;
+  const first = engines.length === 0 ? 0 : round % engines.length;
   return [...engines.slice(first), ...engines.slice(0, first)];
 }
 
-/** @throws Error when an engine fails, or the record of hitzero is not whole */
+/** @throws Error when hitzero fails, or its record is not whole */
 export async function compareThroughput(
-  engines: readonly Engine[],
+  lineup: Lineup,
   meter: Meter,
   work: Work,
-  runs: number,
+  size: SampleSize,
   samples: number,
+  progress: Progress,
 ): Promise<ComparedThroughput[]> {
-  const able = engines.filter(({ works }) => works.includes(work));
-  for (const engine of able) await takeSample(engine, meter, work, Math.ceil(runs * WARM_UP));
-  const taken = new Map<Engine, Sample[]>(able.map((engine) => [engine, []]));
-  for (let round = 0; round < samples; round += 1) {
-    for (const engine of turns(able, round))
-      taken.get(engine)?.push(await takeSample(engine, meter, work, runs));
+  const title = TITLES[work];
+  const able = () => lineup.engines.filter(({ works }) => works.includes(work));
+  const runs = new Map<Engine, number>();
+  for (const engine of able()) {
+    const found = await lineup.attempt(engine, `the warm-up of ${title}`, () =>
+      warmUp(engine, meter, work, size),
+    );
+    if (found === undefined) continue;
+    runs.set(engine, found);
+    progress(`${title}: ${engine.title} is warm, samples of ${found} runs`);
   }
-  return able.map((engine) => summed(engine.name, work, runs, taken.get(engine) as Sample[]));
+  const taken = new Map<Engine, Sample[]>(able().map((engine) => [engine, []]));
+  for (let round = 0; round < samples; round += 1) {
+    for (const engine of turns(able(), round)) {
+      const count = runs.get(engine) as number;
+      const sample = await lineup.attempt(engine, title, () => takeSample(engine, meter, work, count));
+      if (sample === undefined) continue;
+      taken.get(engine)?.push(sample);
+      const rate = (count * STEPS[work]) / sample.seconds;
+      progress(`${title}, ${round + 1} of ${samples}: ${engine.title} ${Math.round(rate)} steps/s`);
+    }
+  }
+  return able().map((engine) =>
+    summed(engine.name, work, runs.get(engine) as number, taken.get(engine) as Sample[]),
+  );
+}
+
+/** Performs runs until the rate of the last of them is worth something; returns how many runs a sample has. */
+async function warmUp(engine: Engine, meter: Meter, work: Work, size: SampleSize): Promise<number> {
+  let { runs } = size;
+  for (let passes = 1; ; passes += 1) {
+    const { seconds } = await takeSample(engine, meter, work, runs);
+    if (size.seconds === undefined) return runs;
+    const perSecond = runs / seconds;
+    if (passes >= WARM_UP_PASSES && (seconds >= WARM_UP_SECONDS || runs >= size.most))
+      return Math.min(size.most, Math.max(1, Math.ceil(perSecond * size.seconds)));
+    const enough = Math.ceil(perSecond * WARM_UP_SECONDS * 1.5);
+    runs = Math.max(runs, Math.min(size.most, enough, runs * WARM_UP_GROWTH));
+  }
 }
 
 async function takeSample(engine: Engine, meter: Meter, work: Work, runs: number): Promise<Sample> {
   await engine.prepare(work, runs);
   const before = cpuOf(engine, meter);
-  const taken = await Promise.race([engine.run(), engine.failed]);
+  const taken = await engine.run();
   await pause(SETTLE_MS);
   const after = cpuOf(engine, meter);
   await engine.check();
@@ -91,10 +140,17 @@ function cpuOf({ processes }: Engine, { servers }: Meter): Record<Part, number |
     postgres: servers.postgres === undefined ? [] : [servers.postgres],
   };
   return eachPart((part) => {
-    const used = (pids[part] ?? []).map((pid) => cpuMs(pid));
+    const used = (pids[part] ?? []).map(usedBy);
     if (used.length === 0) return null;
     return used.reduce<number | null>((sum, ms) => (sum === null || ms === undefined ? null : sum + ms), 0);
   });
+}
+
+/** The children of this process are the engines: what they use is not its own. */
+function usedBy(pid: number): number | undefined {
+  if (pid !== process.pid) return cpuMs(pid);
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1_000;
 }
 
 function summed(engine: string, work: Work, runs: number, samples: readonly Sample[]): ComparedThroughput {
@@ -120,24 +176,34 @@ function eachPart<V>(value: (part: Part) => V): Record<Part, V> {
   return Object.fromEntries(PARTS.map((part) => [part, value(part)])) as Record<Part, V>;
 }
 
-/** Chains one after the other on idle engines. */
+/** Chains one after the other on idle engines. @throws Error when hitzero fails */
 export async function compareHops(
-  engines: readonly Engine[],
+  lineup: Lineup,
   rig: Rig,
   runs: number,
   samples: number,
+  progress: Progress,
 ): Promise<ComparedHop[]> {
-  for (const engine of engines) await takeHops(engine, rig, Math.min(WARM_UP_HOPS, runs));
-  const taken = new Map<Engine, Series[]>(engines.map((engine) => [engine, []]));
+  const attempt = (engine: Engine, count: number) =>
+    lineup.attempt(engine, "hop, idle", () => takeHops(engine, rig, count));
+  for (const engine of [...lineup.engines]) await attempt(engine, Math.min(WARM_UP_HOPS, runs));
+  const taken = new Map<Engine, Series[]>(lineup.engines.map((engine) => [engine, []]));
   for (let round = 0; round < samples; round += 1) {
-    for (const engine of turns(engines, round)) taken.get(engine)?.push(await takeHops(engine, rig, runs));
+    for (const engine of turns(lineup.engines, round)) {
+      const series = await attempt(engine, runs);
+      if (series === undefined) continue;
+      taken.get(engine)?.push(series);
+      const [half, most] = [50, 99].map((percent) => percentile(series.hops, percent).toFixed(2));
+      progress(`hop, series ${round + 1} of ${samples}: ${engine.title} p50 ${half} ms, p99 ${most} ms`);
+    }
   }
-  return engines.map((engine) => {
+  return lineup.engines.map((engine) => {
     const series = taken.get(engine) as Series[];
     const spread = (of: keyof Series, percent: number) =>
       spreadOf(series.map((one) => percentile(one[of], percent)));
     return {
       engine: engine.name,
+      series: series.length,
       hops: series[0]?.hops.length ?? 0,
       p50_ms: spread("hops", 50),
       p99_ms: spread("hops", 99),
@@ -155,7 +221,7 @@ interface Series {
 async function takeHops(engine: Engine, rig: Rig, runs: number): Promise<Series> {
   const series: Series = { hops: [], pings: [] };
   for (let run = 0; run < runs; run += 1) {
-    series.hops.push(...(await Promise.race([engine.hops(), engine.failed])));
+    series.hops.push(...(await engine.hops()));
     await pause(REST_MS);
     for (let ping = 0; ping < PINGS_BETWEEN; ping += 1) series.pings.push(await pingMs(rig));
   }

@@ -15,6 +15,9 @@ const WORKLOADS: Record<Work, (runs: number) => Workload> = {
   single: singles,
 };
 
+/** Nobody looks on while the peers' chains run. */
+const HOP_POLL_MS = 20;
+
 interface Prepared {
   workflow: RegisteredWorkflow;
   workload: Workload;
@@ -71,7 +74,7 @@ export class Hitzero implements Engine {
     const { document, steps } = stampedChain("handed_over");
     this.#stamped ??= await this.#rig.client.register(document("peers-hop"));
     this.#ledger.add({ runs: 1, steps });
-    const { hop } = await runOneByOne(this.#rig, this.#stamped, 1);
+    const { hop } = await runOneByOne(this.#rig, this.#stamped, 1, HOP_POLL_MS);
     return hop;
   }
 

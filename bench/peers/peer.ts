@@ -7,8 +7,8 @@ import type { Engine, Part, Processes, Taken, Work } from "./engine.ts";
 export const PEERS_FOLDER = import.meta.dirname;
 const MODULES = resolve(PEERS_FOLDER, "node_modules");
 
-/** Without the end of a run. */
-const STALL_MS = 300_000;
+/** A sample that takes so long is given up. */
+const STALL_MS = 120_000;
 /** The same for the first runs, few as they are. */
 const TRIAL_MS = 30_000;
 
@@ -129,7 +129,8 @@ export class Peer implements Engine {
     const stall = new Promise<never>((_resolve, reject) => {
       const give = () =>
         reject(new Error(`${this.title} did not report ${what} within ${limitMs / 1_000} s`));
-      late = setTimeout(give, limitMs);
+      // It keeps no process alive that is to end before.
+      late = setTimeout(give, limitMs).unref();
     });
     try {
       return await Promise.race([awaited, this.failed, stall]);

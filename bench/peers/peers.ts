@@ -3,7 +3,8 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { freePort } from "../../src/local/free_port.ts";
 import type { Rig } from "../rig.ts";
-import { type Engine, WORKS } from "./engine.ts";
+import { WORKS } from "./engine.ts";
+import type { Lineup } from "./lineup.ts";
 import { PEERS_FOLDER, Peer, type PeerOptions, versionOf } from "./peer.ts";
 
 export const PEERS = ["bullmq", "dbos", "restate"] as const;
@@ -15,19 +16,23 @@ export interface Missing {
   reason: string;
 }
 
-/** Starts these, and adds each to `engines` at once, for whoever must stop them; one that does not start is reported, and the others are measured. */
+/** There is no build of it for this system. */
+class NotHereError extends Error {}
+
+/** Starts these and lines them up; one that does not run here is returned, one that fails is noted, and the others are measured. */
 export async function startPeers(
   names: readonly PeerName[],
   rig: Rig,
   concurrency: number,
-  engines: Engine[],
+  lineup: Lineup,
 ): Promise<Missing[]> {
   const missing: Missing[] = [];
   for (const name of names) {
     try {
-      for (const options of await OPTIONS[name](rig, concurrency)) engines.push(await Peer.start(options));
+      for (const options of await OPTIONS[name](rig, concurrency)) lineup.add(await Peer.start(options));
     } catch (error) {
-      missing.push({ name, reason: error instanceof Error ? error.message : String(error) });
+      if (error instanceof NotHereError) missing.push({ name, reason: error.message });
+      else lineup.fail(name, "its start", error);
     }
   }
   return missing;
@@ -85,13 +90,13 @@ async function restate(rig: Rig, concurrency: number): Promise<PeerOptions[]> {
   ];
 }
 
-/** @throws Error when the package has no server for this system */
+/** @throws NotHereError when the package has no server for this system */
 function restateBinary(): string {
   const name = `@restatedev/restate-server-${process.platform}-${process.arch}`;
   try {
     const require = createRequire(join(PEERS_FOLDER, "package.json"));
     return join(require.resolve(`${name}/package.json`), "../bin/restate-server");
   } catch {
-    throw new Error(`there is no restate-server for ${process.platform} ${process.arch} (${name})`);
+    throw new NotHereError(`there is no restate-server for ${process.platform} ${process.arch} (${name})`);
   }
 }

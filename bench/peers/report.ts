@@ -1,9 +1,12 @@
 /** The comparison as Markdown: tables that can be pasted as they are. */
+import { GOAL_HEAD, goalRow } from "../goals.ts";
 import { shown } from "../report.ts";
 import type { Spread } from "../statistics.ts";
 import type { Surroundings } from "../surroundings.ts";
 import type { ComparedHop, ComparedThroughput } from "./compare.ts";
 import { PARTS, type Part, TITLES, WORKS, type Work } from "./engine.ts";
+import { goalsOf } from "./goals.ts";
+import type { Failure } from "./lineup.ts";
 import type { OpenLoop } from "./open_loop.ts";
 import type { Missing } from "./peers.ts";
 
@@ -13,14 +16,16 @@ export interface Comparison {
     samples: number;
     workers: number;
     concurrency: number;
-    chainRuns: number;
-    fanRuns: number;
-    singleRuns: number;
+    /** What a sample is to take, by the warm-up of each engine; null: all have the same few runs. */
+    sampleSeconds: number | null;
     latencyRuns: number;
     quick: boolean;
   };
   engines: { name: string; title: string; version: string }[];
+  /** Peers that do not run on this system. */
   missing: Missing[];
+  /** Peers that failed; what they had completed before is among the results. */
+  failed: Failure[];
   throughput: ComparedThroughput[];
   hops: ComparedHop[];
   open_loop: OpenLoop | null;
@@ -82,7 +87,7 @@ function hopTable(comparison: Comparison): string | undefined {
 }
 
 /** All of an engine's processes, by their medians. */
-function cpuSum(one: ComparedThroughput): number {
+export function cpuSum(one: ComparedThroughput): number {
   return PARTS.reduce((sum, part) => sum + (one.cpu_us_per_step[part]?.median ?? 0), 0);
 }
 
@@ -109,14 +114,28 @@ function openLoopTable({ open_loop: openLoop }: Comparison): string | undefined 
   return table([head, "p50", "p99", "p99.9", "max"], rows);
 }
 
-function conditions({ surroundings: at, plan, engines, missing, idle_cpu: idle }: Comparison): string {
+function goalTable(comparison: Comparison): string | undefined {
+  const goals = goalsOf(comparison);
+  return goals.length === 0
+    ? undefined
+    : table(
+        GOAL_HEAD,
+        goals.map((goal) => goalRow(goal, shown)),
+      );
+}
+
+function conditions(comparison: Comparison): string {
+  const { surroundings: at, plan, engines, missing, failed, idle_cpu: idle } = comparison;
   const versions = engines.map(({ title, version }) => `${title} ${version}`).join(", ");
   const idling = engines.map(({ name, title }) => `${title} ${shown((idle[name] ?? 0) * 100)} %`).join(", ");
   return [
     `${versions}; node ${at.node}, Redis ${at.redis.version} (appendfsync ${at.redis.appendfsync}), Postgres ${at.postgres.server_version} (fsync ${at.postgres.fsync}, synchronous_commit ${at.postgres.synchronous_commit}).`,
     `${at.cpus} × ${at.cpu}, ${at.memory_mb.toLocaleString("en")} MB, ${at.system}; load before: ${at.load_before.toFixed(2)}.`,
-    `Medians of ${plan.samples} with least and most, engines in turn; ${plan.workers} hitzero worker${plan.workers === 1 ? "" : "s"} × ${plan.concurrency}. CPU of an idle engine, of one core: ${idling}.`,
+    `Medians of ${plan.samples} with least and most, engines in turn${plan.sampleSeconds === null ? "" : `, each sample sized to take ${plan.sampleSeconds} s`}; ${plan.workers} hitzero worker${plan.workers === 1 ? "" : "s"} × ${plan.concurrency}. CPU of an idle engine, of one core: ${idling}.`,
     ...missing.map(({ name, reason }) => `**${name} was not measured**: ${reason}`),
+    ...failed.map(
+      ({ name, during, reason }) => `**${name} failed during ${during}**: ${reason.replaceAll("\n", " ")}`,
+    ),
     ...(at.on_disk
       ? []
       : ["**The folder is in memory: flushes cost nothing here.** Name one on a disk with --dir."]),
@@ -130,6 +149,7 @@ export function comparisonText(comparison: Comparison): string {
     hopTable(comparison),
     cpuTable(comparison),
     openLoopTable(comparison),
+    goalTable(comparison),
     conditions(comparison),
   ];
   return parts.filter((part) => part !== undefined).join("\n\n");
