@@ -64,7 +64,7 @@ export class Liveness {
   readonly #text: Buffer;
   readonly #free: number[];
   readonly #performed = new Set<Watched>();
-  /** Over since the loop last turned. */
+  /** The first that are over since the loop last turned: what is held here lives on, with all that it has. */
   #over: Watched[] = [];
   /** Its call did not come back for long, since the loop last turned. */
   #culprit: Watched | undefined;
@@ -121,7 +121,7 @@ export class Liveness {
 
   end(one: Watched): void {
     if (!this.#performed.delete(one)) return;
-    this.#over.push(one);
+    if (this.#over.length < MOST_NAMED) this.#over.push(one);
     if (one.seat < 0) return;
     this.#times[(FIRST_SLOT + one.seat * SLOT_BYTES) / 8] = 0;
     this.#free.push(one.seat);
