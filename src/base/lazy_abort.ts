@@ -3,7 +3,6 @@ export class LazyAbort {
   aborted = false;
   reason: unknown;
   #controller: AbortController | undefined;
-  #listener: (() => void) | undefined;
 
   /** Repeating it changes nothing. */
   abort(reason?: unknown): void {
@@ -11,7 +10,6 @@ export class LazyAbort {
     this.aborted = true;
     this.reason = reason;
     this.#controller?.abort(reason);
-    this.#listener?.();
   }
 
   get signal(): AbortSignal {
@@ -20,10 +18,5 @@ export class LazyAbort {
       if (this.aborted) this.#controller.abort(this.reason);
     }
     return this.#controller.signal;
-  }
-
-  /** One listener hears of it; undefined: none any more. It is not told of what happened before. */
-  set onAbort(listener: (() => void) | undefined) {
-    this.#listener = listener;
   }
 }

@@ -6,14 +6,14 @@ import { functionOf } from "../workflow/ir/function_of.ts";
 import type { NodeType } from "../workflow/ir/ir.ts";
 import { programsOf } from "../workflow/ir/programs.ts";
 import { aggregate } from "./aggregate.ts";
-import { budgetOf, idempotencyKeyOf, variablesOf } from "./execution.ts";
+import { budgetOf, variablesOf } from "./execution.ts";
+import { contextOf } from "./handler_context.ts";
 import { callHttp } from "./http.ts";
 import type { HttpConnections } from "./http_connections.ts";
 import type { Execution, Handlers, NodeExecutor } from "./types.ts";
 
 function callHandler(execution: Execution, handlers: Handlers): unknown {
-  const { node, ir, runId, scope } = execution;
-  const name = functionOf(node);
+  const name = functionOf(execution.node);
   assert(name !== undefined, "only nodes that name a function call one");
   const handler = handlers.get(name);
   if (!handler) {
@@ -21,29 +21,7 @@ function callHandler(execution: Execution, handlers: Handlers): unknown {
       hint: `Export ${name} from the module given to --handlers, or give the node a queue whose workers have it.`,
     });
   }
-  return handler({
-    get data() {
-      return execution.data;
-    },
-    get input() {
-      return execution.input;
-    },
-    config: node.config,
-    params: (node.config.params ?? {}) as Record<string, unknown>,
-    vars: ir.vars,
-    attempt: execution.attempt,
-    scope,
-    runId,
-    nodeId: node.id,
-    idempotencyKey: idempotencyKeyOf(execution),
-    get signal() {
-      return execution.signal;
-    },
-    get log() {
-      return execution.log;
-    },
-    ...execution.around,
-  });
+  return handler(contextOf(execution));
 }
 
 /** A transform node without an expression runs the function that it names. */

@@ -16,9 +16,13 @@ interface Context {
 
 const contexts = new AsyncLocalStorage<Context>();
 
-/** Calls `work`; whatever escapes from it, also later, is given to `onEscape`. */
-export function performWatched<T>(context: Context, work: () => T): T {
-  return contexts.run(context, work);
+/** Calls `work` with what is given; whatever escapes from it, also later, is given to `onEscape`. */
+export function performWatched<T, Given extends unknown[]>(
+  context: Context,
+  work: (...given: Given) => T,
+  ...given: Given
+): T {
+  return contexts.run(context, work, ...given);
 }
 
 /** Whose code runs now, in words; undefined: no execution's. */

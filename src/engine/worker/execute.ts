@@ -2,7 +2,6 @@
  * One node execution in a worker: from its token's inputs to the step that `advance` applies. Owns nothing; a crash here loses only
  * work that was never recorded.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { HitzeroError } from "../../base/errors.ts";
 import { isOf } from "../../base/foreign.ts";
 import { encodeJson } from "../../base/json.ts";
@@ -20,10 +19,10 @@ import { OUTCOME } from "../../token/letters.ts";
 import { type Limits, MAX_JSON_DEPTH, MAX_OUTPUT_BYTES, MOST_LOSSES } from "../limits.ts";
 import { type Outcome, type Routed, route } from "../nodes/routed.ts";
 import { beginWaiting, endWaiting, type Parked, type WaitingServices } from "../nodes/waiting.ts";
-import { Attempt, type AttemptRoom, Escape } from "./attempt.ts";
-import { bareStep, finishedStep, type HandOver, type Performed } from "./finished_step.ts";
+import { Attempt, type Attempted, type AttemptRoom, Escape } from "./attempt.ts";
+import { bareStep, finishedStep, type HandOver, NO_BLOBS, type Performed } from "./finished_step.ts";
 import type { Slot } from "./slot.ts";
-import { View } from "./view.ts";
+import { placeOf, View } from "./view.ts";
 
 /** What is needed where no handler is called. */
 export interface Outside {
@@ -41,7 +40,7 @@ export interface Surroundings extends Outside, AttemptRoom {
   handlers: Handlers;
   connections: HttpConnections;
   /** Calls the handler: should it block the event loop, it is known which one does. */
-  call: <T>(slot: Slot, work: () => T) => T;
+  call: <T, Given extends unknown[]>(slot: Slot, work: (...given: Given) => T, ...given: Given) => T;
   /** What an execution that waits needs of the servers, until `over` is aborted. */
   servicesOf: (slot: Slot, over: LazyAbort) => WaitingServices;
 }
@@ -56,72 +55,113 @@ export const WORKER_STOPS = "WORKER_STOPS";
 export const LEASE_LOST = "LEASE_LOST";
 
 type Produced = { text: string } | Parked;
+/** What ended it early is heard there. */
+type Abort = { readonly signal: AbortSignal };
+const NEVER: Abort = new LazyAbort();
+
+/** Told once what an execution came to. Undefined: the worker stops, or another has it, and nothing is said of it. */
+export type Done = (slot: Slot, performed: Performed | undefined) => void;
 
 /**
- * Performs one execution. Never throws, nor rejects: whatever fails becomes the execution's failure. Undefined: the worker stops, and the
- * handler did not end before. What only evaluates expressions is over when the call returns.
+ * Performs one execution. Never throws: whatever fails becomes the execution's failure. What only evaluates expressions is done when the call
+ * returns.
  */
-export function perform(
-  slot: Slot,
-  around: Surroundings,
-): Performed | undefined | Promise<Performed | undefined> {
-  const abort = new LazyAbort();
+export function perform(slot: Slot, around: Surroundings, done: Done): void {
   slot.startedAt = around.now();
-  const view = new View(slot, abort, (of) => logOf(of, around.log), slot.facts.runsHandler);
-  let evaluated: { text: string };
-  try {
-    if (slot.losses && isDeadLetter(slot.losses)) throw deadLetter(slot.losses);
-    if (!slot.facts.isImmediate) return performLasting(slot, view, abort, around);
-    evaluated = evaluate(slot, view, around);
-  } catch (thrown) {
-    return failedBy(slot, view, thrown, abort, around);
-  }
-  return concluded(slot, view, evaluated, abort, around);
+  const attempt = new Attempt(slot, around);
+  const view = new View(slot, attempt, around.log, slot.facts.runsHandler);
+  if (slot.losses && isDeadLetter(slot.losses))
+    done(slot, failedBy(slot, view, deadLetter(slot.losses), attempt, around));
+  else if (slot.facts.isImmediate) done(slot, evaluated(slot, view, attempt, around));
+  else if (slot.facts.waits) attempt.run(new Waiting(slot, view, attempt, around, done));
+  else attempt.run(new Calling(slot, view, attempt, around, done));
 }
 
-/** What may last: a handler, a request, what waits. */
-async function performLasting(
-  slot: Slot,
-  view: Execution,
-  abort: LazyAbort,
-  around: Surroundings,
-): Promise<Performed | undefined> {
-  const over = new LazyAbort();
-  let produced: Produced;
+/** A node that only evaluates expressions. */
+function evaluated(slot: Slot, view: Execution, abort: Abort, around: Surroundings): Performed | undefined {
+  let output: Outcome;
   try {
-    const attempt = new Attempt<Produced>(slot, abort, around, () => view.log);
-    produced = await attempt.run(() =>
-      slot.facts.waits ? waited(slot, view, around.servicesOf(slot, over)) : called(slot, view, around),
+    // An input that cannot be evaluated fails the node, even if nothing reads its data.
+    if (slot.node.input !== undefined) void view.data;
+    output = outputOf(
+      slot,
+      around.call(slot, () => callNode(view, around.handlers)),
     );
   } catch (thrown) {
     return failedBy(slot, view, thrown, abort, around);
-  } finally {
-    // Its time is up, perhaps, or nobody wants it any more: what still waits for a server waits for nothing.
-    over.abort();
   }
-  if (!("park" in produced)) return concluded(slot, view, produced, abort, around);
-  const { park, blobs } = produced;
-  const detail = { ...detailOf(slot, around, undefined), ...produced.detail };
-  return { step: bareStep(slot, OUTCOME.waiting, detail, { park }), blobs };
+  return concluded(slot, view, output, abort, around);
 }
 
-/** The output of a node that only evaluates expressions. */
-function evaluate(slot: Slot, view: Execution, around: Surroundings): { text: string } {
-  // An input that cannot be evaluated fails the node, even if nothing reads its data.
-  if (slot.node.input !== undefined) void view.data;
-  return outputOf(
-    slot,
-    around.call(slot, () => callNode(view, around.handlers)),
-  );
+/** What may last. */
+abstract class Lasting implements Attempted {
+  abstract readonly endsWithTurn: boolean;
+  abstract work(): unknown;
+  abstract produced(value: unknown): void;
+
+  constructor(
+    protected readonly slot: Slot,
+    protected readonly view: Execution,
+    protected readonly abort: Abort,
+    protected readonly around: Surroundings,
+    protected readonly done: Done,
+  ) {}
+
+  failed(thrown: unknown): void {
+    const { slot, view, abort, around, done } = this;
+    done(slot, failedBy(slot, view, thrown, abort, around));
+  }
 }
 
-async function called(slot: Slot, view: Execution, around: Surroundings): Promise<{ text: string }> {
-  if (slot.node.input !== undefined) void view.data;
-  const { handlers, connections } = around;
-  const value = await around.call(slot, () => callNode(view, handlers, connections));
-  // What it left behind that has failed already is known when this turn of the event loop is over.
-  if (slot.facts.runsHandler) await nextTurn();
-  return outputOf(slot, value);
+/** A handler, or a request. */
+class Calling extends Lasting {
+  /** Of a handler. */
+  get endsWithTurn(): boolean {
+    return this.slot.facts.runsHandler;
+  }
+
+  work(): unknown {
+    if (this.slot.node.input !== undefined) void this.view.data;
+    return this.around.call(this.slot, callNode, this.view, this.around.handlers, this.around.connections);
+  }
+
+  encode(result: unknown): Outcome {
+    return outputOf(this.slot, result);
+  }
+
+  produced(output: Outcome): void {
+    const { slot, view, abort, around, done } = this;
+    done(slot, concluded(slot, view, output, abort, around));
+  }
+}
+
+/** A node that waits: for what it is to wait, or what it waited for. */
+class Waiting extends Lasting {
+  readonly endsWithTurn = false;
+  /** Its time is up, perhaps, or nobody wants it any more: what still waits for a server waits for nothing. */
+  readonly #over = new LazyAbort();
+
+  work(): Promise<Produced> {
+    const { slot, view, around } = this;
+    return waited(slot, view, around.servicesOf(slot, this.#over));
+  }
+
+  produced(produced: Produced): void {
+    const { slot, view, abort, around, done } = this;
+    this.#over.abort();
+    if (!("park" in produced)) {
+      done(slot, concluded(slot, view, produced, abort, around));
+      return;
+    }
+    const { park, blobs } = produced;
+    const detail = { ...detailOf(slot, around, undefined), ...produced.detail };
+    done(slot, { step: bareStep(slot, OUTCOME.waiting, detail, { park }), blobs });
+  }
+
+  override failed(thrown: unknown): void {
+    this.#over.abort();
+    super.failed(thrown);
+  }
 }
 
 /** Between its two phases no worker holds what waits. */
@@ -146,10 +186,10 @@ function failedBy(
   slot: Slot,
   view: Execution,
   thrown: unknown,
-  abort: LazyAbort,
+  abort: Abort,
   around: Surroundings,
 ): Performed | undefined {
-  const loss = lossOf(slot.lost);
+  const loss = lossOf(slot);
   if (loss === WORKER_STOPS || loss === LEASE_LOST) return undefined;
   // A wait for a server that ended since the worker does: whoever takes the execution next waits on.
   const halted = loss === RUN_HALTED;
@@ -161,29 +201,23 @@ function failedBy(
     error.message = `an error escaped from the handler of node ${slot.node.id}: ${error.message}`;
   }
   const detail = detailOf(slot, around, error);
-  if (halted) return { step: bareStep(slot, OUTCOME.cancelled, detail), blobs: [] };
+  if (halted) return { step: bareStep(slot, OUTCOME.cancelled, detail), blobs: NO_BLOBS };
   const due = nextAttempt(failure, slot, around);
-  if (!slot.lost.aborted) noteFailure(slot, error, due, around);
-  if (due !== undefined) return { step: bareStep(slot, OUTCOME.retrying, detail, { due }), blobs: [] };
+  if (!slot.isLost) noteFailure(slot, error, due, around);
+  if (due !== undefined) return { step: bareStep(slot, OUTCOME.retrying, detail, { due }), blobs: NO_BLOBS };
   return concluded(slot, view, { error }, abort, around);
 }
 
 /** What a failure comes to that is not its handler's: it is not tried again. `isQuiet`: it is not logged, as the process gives up. */
 export function failed(slot: Slot, thrown: HitzeroError, around: Outside, isQuiet = false): Performed {
-  const view = new View(slot, new LazyAbort(), (of) => logOf(of, around.log));
+  const view = new View(slot, NEVER, around.log);
   slot.startedAt = around.now();
   const error = errorOf(thrown, slot.attempt, around.workerId);
   if (!isQuiet) noteFailure(slot, error, undefined, around);
   return finished(slot, route(view, { error }, around.workerId), { error }, around);
 }
 
-function concluded(
-  slot: Slot,
-  view: Execution,
-  first: Outcome,
-  abort: LazyAbort,
-  around: Outside,
-): Performed {
+function concluded(slot: Slot, view: Execution, first: Outcome, abort: Abort, around: Outside): Performed {
   const { arrivals, runsHandler, hasConditions } = slot.facts;
   if (arrivals !== undefined && !("error" in first))
     return finished(
@@ -193,14 +227,13 @@ function concluded(
       around,
     );
   // A handler may have changed what it was given; conditions see what is on record.
-  const seen = runsHandler && hasConditions ? new View(slot, abort, (of) => logOf(of, around.log)) : view;
+  const seen = runsHandler && hasConditions ? new View(slot, abort, around.log) : view;
   return finished(slot, route(seen, first, around.workerId), first, around);
 }
 
 function finished(slot: Slot, routed: Routed, first: Outcome, around: Outside): Performed {
   const error = "error" in routed.outcome ? routed.outcome.error : undefined;
-  if (error !== undefined && !("error" in first) && !slot.lost.aborted)
-    noteFailure(slot, error, undefined, around);
+  if (error !== undefined && !("error" in first) && !slot.isLost) noteFailure(slot, error, undefined, around);
   const detail = detailOf(slot, around, error);
   if (routed.faults.length > 0) detail.faults = routed.faults;
   return finishedStep(slot, routed, detail, around.mayHandOver(slot), around.limits.inlineBytes);
@@ -221,17 +254,6 @@ function detailOf(
   if (error.code === "DEAD_LETTER" && losses) detail.losses = losses;
   detail.error = error;
   return detail;
-}
-
-/** Where an execution stands, for the log. */
-function placeOf({ runId, ir, node, scope, attempt }: Slot): Record<string, unknown> {
-  return { run_id: runId, workflow: ir.name, node: node.id, scope, attempt };
-}
-
-/** The handler's: its lines say where they come from. */
-function logOf(slot: Slot, log: Log): Log {
-  const parent = log as Log & { child?: (bindings: object) => Log };
-  return parent.child?.(placeOf(slot)) ?? log;
 }
 
 /** One line for each failed attempt. What the engine itself took back did not fail. */
@@ -259,14 +281,14 @@ function deadLetter({ alone, words }: Losses): HitzeroError {
 /** When the next attempt is due, if there is one. */
 function nextAttempt(
   thrown: unknown,
-  { node, attempt, lost }: Slot,
+  { node, attempt, isLost }: Slot,
   { now }: Pick<Outside, "now">,
 ): number | undefined {
-  if (attempt >= node.retry.max_attempts || !isRetryable(thrown) || lost.aborted) return undefined;
+  if (attempt >= node.retry.max_attempts || !isRetryable(thrown) || isLost) return undefined;
   return now() + (requestedDelayMs(thrown) ?? backoffMs(node.retry, attempt, Math.random()));
 }
 
 /** Code of the reason for which the worker holds the execution no more. */
-function lossOf(lost: LazyAbort): string | undefined {
-  return lost.aborted ? (lost.reason as HitzeroError).code : undefined;
+function lossOf(slot: Slot): string | undefined {
+  return slot.isLost ? (slot.lost.reason as HitzeroError).code : undefined;
 }

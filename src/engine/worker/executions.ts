@@ -55,6 +55,8 @@ export class Executions {
   readonly #ready: Slot[] = [];
   /** Those whose values are being stored are among them. */
   readonly #running = new Set<Slot>();
+  /** Executions that are ready are being begun. */
+  #isBeginning = false;
   /** The time of the drain is over. */
   #isLate = false;
   /** When an answer last came or a handler last ended, as `performance.now()`. */
@@ -257,22 +259,24 @@ export class Executions {
 
   #runNext(): void {
     const { concurrency, liveness, around } = this.#options;
+    if (this.#isBeginning) return;
+    this.#isBeginning = true;
     while (this.#running.size < concurrency) {
       const slot = this.#ready.shift();
-      if (slot === undefined) return;
+      if (slot === undefined) break;
       slot.become("running");
       this.#running.add(slot);
       liveness.begin(slot);
-      const performed = perform(slot, around);
-      if (performed instanceof Promise) void performed.then((done) => this.#performed(slot, done));
-      else this.#ended(slot, performed);
+      perform(slot, around, this.#performed);
     }
+    this.#isBeginning = false;
   }
 
-  #performed(slot: Slot, performed: Performed | undefined): void {
+  /** Told by `perform`, perhaps before that returns: then the loop that called it goes on. */
+  readonly #performed = (slot: Slot, performed: Performed | undefined): void => {
     this.#ended(slot, performed);
     this.#runNext();
-  }
+  };
 
   /** A handler is through. */
   #ended(slot: Slot, performed: Performed | undefined): void {

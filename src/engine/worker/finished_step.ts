@@ -20,7 +20,7 @@ import type { Slot } from "./slot.ts";
 export interface Performed {
   step: FinishedItem;
   /** Large values, to be stored under their names before the step. */
-  blobs: { name: string; value: string }[];
+  blobs: readonly { name: string; value: string }[];
 }
 
 /** What may come straight back to this worker: nodes that follow, the next item of the map around it. */
@@ -99,6 +99,7 @@ function needsOfTargets(slot: Slot, again: boolean): Record<string, Need[]> {
 }
 
 const NONE: readonly number[] = [];
+export const NO_BLOBS: Performed["blobs"] = [];
 
 function unofferedTargets(slot: Slot, again: boolean, unoffered: ReadonlySet<number>): readonly number[] {
   if (unoffered.size === 0) return NONE;
@@ -168,5 +169,5 @@ export function finishedStep(
     compensation: node.compensation,
     blob: blob?.name,
   };
-  return { step, blobs: blob === undefined ? [] : [blob] };
+  return { step, blobs: blob === undefined ? NO_BLOBS : [blob] };
 }

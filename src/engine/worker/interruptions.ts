@@ -43,7 +43,7 @@ const REASONS = {
 } as const;
 
 /** Tells its handler to stop. */
-export function callOff({ lost }: Slot, why: keyof typeof REASONS): void {
+export function callOff(slot: Slot, why: keyof typeof REASONS): void {
   const { code, message } = REASONS[why];
-  lost.abort(new HitzeroError(code, message));
+  slot.lose(new HitzeroError(code, message));
 }

@@ -108,11 +108,11 @@ export class Liveness {
   }
 
   /** Calls a handler: should the loop not turn before it comes back, it is the one that blocks. */
-  call<T>(one: Watched, work: () => T): T {
+  call<T, Given extends unknown[]>(one: Watched, work: (...given: Given) => T, ...given: Given): T {
     const before = performance.now();
     this.#words[ENTERED] = one.seat + 1;
     try {
-      return work();
+      return work(...given);
     } finally {
       this.#words[ENTERED] = 0;
       if (performance.now() - before > BLOCKED_MS) this.#culprit = one;

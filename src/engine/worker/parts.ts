@@ -23,6 +23,7 @@ import type { Offers } from "./offers.ts";
 import { ReadyStreams } from "./ready_streams.ts";
 import { servicesOf } from "./services.ts";
 import type { SuspectTurns } from "./suspects.ts";
+import { TurnEnds } from "./turn_ends.ts";
 
 export interface PartsOptions {
   workerId: string;
@@ -120,15 +121,16 @@ function surroundings(
     handlers,
     connections,
     deadlines,
+    turns: new TurnEnds(),
     limits,
     log,
     now: () => connection.now(),
-    call: (slot, work) => liveness.call(slot, work),
+    call: (slot, work, ...given) => liveness.call(slot, work, ...given),
     servicesOf: ({ partition }, over) =>
       servicesOf((lanes.get(partition) as Lane).partition, database, limits, over, ends),
-    mayHandOver: ({ hops, since, ir }) => {
+    mayHandOver: ({ hops, since, scope, ir }) => {
       const next = !stopping.aborted && !suspects.alone && hops < limits.handOvers;
-      const items = next && performance.now() - since < ITEMS_HANDED_MS;
+      const items = next && scope !== "" && performance.now() - since < ITEMS_HANDED_MS;
       return { next, items, unoffered: offers.unofferedOf(ir) };
     },
   };

@@ -72,8 +72,9 @@ export class Slot {
   noted = false;
   /** Its row in the table of what the process performs; -1: none. */
   seat = -1;
-  /** Aborted when the worker holds it no more, with the reason. */
-  readonly lost = new LazyAbort();
+  /** What performs it now: told when the worker holds it no more. */
+  performer: { lose(reason: unknown): void } | undefined;
+  #lost: LazyAbort | undefined;
 
   /** What it came to: its lane applies that. */
   step: FinishedItem | undefined;
@@ -109,6 +110,23 @@ export class Slot {
   /** Does this worker hold its token? */
   get isHeld(): boolean {
     return this.#state !== "claiming" && this.#state !== "over" && this.#state !== "left";
+  }
+
+  /** Aborted when the worker holds it no more, with the reason. */
+  get lost(): LazyAbort {
+    this.#lost ??= new LazyAbort();
+    return this.#lost;
+  }
+
+  get isLost(): boolean {
+    return this.#lost?.aborted ?? false;
+  }
+
+  /** The worker holds it no more; repeating it changes nothing. */
+  lose(reason: unknown): void {
+    if (this.isLost) return;
+    this.lost.abort(reason);
+    this.performer?.lose(reason);
   }
 
   get ir(): IR {

@@ -34,8 +34,8 @@ export class View implements Execution {
   readonly ancestors: Execution["ancestors"];
   readonly around: Execution["around"];
   readonly #slot: Slot;
-  readonly #abort: { signal: AbortSignal };
-  readonly #log: (slot: Slot) => Log;
+  readonly #abort: { readonly signal: AbortSignal };
+  readonly #log: Log;
   readonly #joins: boolean;
   readonly #item: unknown;
   #data: unknown = UNREAD;
@@ -43,10 +43,10 @@ export class View implements Execution {
   #ownLog: Log | undefined;
 
   /**
-   * @param log makes the log of its lines
+   * @param log the worker's, of which its own is made
    * @param ownsItem its item may be changed. The item itself is there once, for all executions of a worker that stand in it
    */
-  constructor(slot: Slot, abort: { signal: AbortSignal }, log: (slot: Slot) => Log, ownsItem = false) {
+  constructor(slot: Slot, abort: { readonly signal: AbortSignal }, log: Log, ownsItem = false) {
     const { facts, scope } = slot;
     this.ir = facts.ir;
     this.nodeIndex = slot.nodeIndex;
@@ -83,7 +83,7 @@ export class View implements Execution {
   }
 
   get log(): Log {
-    this.#ownLog ??= this.#log(this.#slot);
+    this.#ownLog ??= logOf(this.#slot, this.#log);
     return this.#ownLog;
   }
 
@@ -119,6 +119,17 @@ export class View implements Execution {
     if (follows) return parseOutput(inputs[0]);
     return place === undefined ? JSON.parse(input) : this.#item;
   }
+}
+
+/** Where an execution stands, for the log. */
+export function placeOf({ runId, ir, node, scope, attempt }: Slot): Record<string, unknown> {
+  return { run_id: runId, workflow: ir.name, node: node.id, scope, attempt };
+}
+
+/** The handler's: its lines say where they come from. */
+export function logOf(slot: Slot, log: Log): Log {
+  const parent = log as Log & { child?: (bindings: object) => Log };
+  return parent.child?.(placeOf(slot)) ?? log;
 }
 
 function ancestorsOf({ needs, ir }: Slot): Execution["ancestors"] {

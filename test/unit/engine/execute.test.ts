@@ -3,8 +3,10 @@ import { pino } from "pino";
 import { expect, test } from "vitest";
 import { LIMITS } from "../../../src/engine/limits.ts";
 import { Deadlines } from "../../../src/engine/worker/deadlines.ts";
-import { perform, RUN_HALTED } from "../../../src/engine/worker/execute.ts";
+import { perform, RUN_HALTED, type Surroundings } from "../../../src/engine/worker/execute.ts";
+import type { Performed } from "../../../src/engine/worker/finished_step.ts";
 import { type Identity, Slot } from "../../../src/engine/worker/slot.ts";
+import { TurnEnds } from "../../../src/engine/worker/turn_ends.ts";
 import { keepConnections } from "../../../src/handlers/http.ts";
 import { handlersOf } from "../../../src/handlers/load.ts";
 import type { Handler } from "../../../src/handlers/types.ts";
@@ -57,8 +59,8 @@ async function performed(
     },
   });
   const deadlines = new Deadlines();
-  const done = await perform(slot, {
-    call: (_slot, work) => work(),
+  const around: Surroundings = {
+    call: (_slot, work, ...given) => work(...given),
     workerId: "worker-1",
     connections: keepConnections(),
     handlers: handlersOf({ work: handler }),
@@ -66,8 +68,12 @@ async function performed(
     log: pino({ base: null }, stream),
     mayHandOver: () => ({ next: false, items: false, unoffered: new Set() }),
     deadlines,
+    turns: new TurnEnds(),
     limits: LIMITS,
     servicesOf: () => expect.unreachable("a function does not wait for anything"),
+  };
+  const done = await new Promise<Performed | undefined>((resolve) => {
+    perform(slot, around, (_slot, performed) => resolve(performed));
   });
   deadlines.close();
   if (!done) throw new Error("it was left to its lease");

@@ -20,7 +20,7 @@ function execution(ir: IR, input: unknown) {
   const identity = { runId: "r", generation: 1, digest: "d", node: 0, scope: "" };
   const slot = new Slot(0, ir, { ...identity, attempt: 1, delivery: 1, nonce: "1" });
   slot.input = JSON.stringify(input);
-  return new View(slot, new AbortController(), () => createLog("silent"));
+  return new View(slot, new AbortController(), createLog("silent"));
 }
 
 const costOf = (source: string) => {
