@@ -46,13 +46,14 @@ export class Deadlines {
     this.#setTo = Number.POSITIVE_INFINITY;
     const now = performance.now();
     let next = Number.POSITIVE_INFINITY;
-    for (const one of [...this.#limited]) {
+    const expired: Limited[] = [];
+    for (const one of this.#limited) {
       if (one.deadline > now) next = Math.min(next, one.deadline);
-      else {
-        this.#limited.delete(one);
-        one.expire();
-      }
+      else expired.push(one);
     }
+    // The loop may have been blocked since: they expire in their order all the same.
+    expired.sort((a, b) => a.deadline - b.deadline);
+    for (const one of expired) if (this.#limited.delete(one)) one.expire();
     if (next < this.#setTo) this.#set(next);
   }
 }
