@@ -116,7 +116,7 @@ export async function commandEffect(database: Queryable, commandId: string): Pro
   const { rows } = await database.query<{ message: string }>(
     `select ${EVENT.message} as message from hitzero.commands c join hitzero.events_packed p using (run_id) ${EACH_EVENT}
      where c.command_id = $1 and p.${NOTED} and p.kinds @> '{command}'
-       and ${EVENT.data} @> jsonb_build_object('command', c.command_seq) limit 1`,
+       and (${EVENT.data}) @> jsonb_build_object('command', c.command_seq) limit 1`,
     [commandId],
   );
   return rows[0]?.message;
@@ -149,7 +149,7 @@ export async function listBurials(
   const { rows } = await database.query<{ run_id: string; node_id: string; scope: string }>(
     `select r.run_id, ${EVENT.nodeId} as node_id, ${EVENT.scope} as scope
      from hitzero.open_runs r join hitzero.events_packed p using (run_id) ${EACH_EVENT}
-     where r.partition = $1 and r.started_at is not null and p.${NOTED} and p.kinds @> '{buries}' and ${EVENT.data} ? 'buries'`,
+     where r.partition = $1 and r.started_at is not null and p.${NOTED} and p.kinds @> '{buries}' and (${EVENT.data}) ? 'buries'`,
     [partition],
   );
   return rows;

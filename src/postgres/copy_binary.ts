@@ -41,6 +41,14 @@ export class CopyBuffer {
     return json === null ? this.null() : this.#characters(json, 1);
   }
 
+  /** What is ready as it stands: a `fragment`, or several. */
+  ready(bytes: Uint8Array): this {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#end);
+    this.#end += bytes.length;
+    return this;
+  }
+
   /** `value`: 36 characters. */
   uuid(value: string): this {
     this.#length(16);
@@ -81,6 +89,13 @@ export class CopyBuffer {
     for (const value of values) this.text(value);
     this.#bytes.writeInt32BE(this.#end - start - 4, start);
     return this;
+  }
+
+  /** Values that many rows have in common, to be put in as they are. */
+  static fragment(write: (values: CopyBuffer) => unknown): Uint8Array {
+    const values = new CopyBuffer();
+    write(values);
+    return Uint8Array.prototype.slice.call(values.#bytes, HEADER_BYTES, values.#end);
   }
 
   /** All of it. Nothing can be added afterwards. */

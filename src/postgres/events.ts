@@ -32,7 +32,7 @@ export interface EventFilter {
 const WITHIN = `select ${EVENT.seq} as seq, ${EVENT.level} as level, ${EVENT.eventType} as event_type, ${EVENT.nodeId} as node_id,
     ${EVENT.scope} as scope, ${EVENT.at} as at, ${EVENT.message} as message, ${EVENT.data} as data
   from hitzero.events_packed p ${EACH_EVENT}
-  where p.run_id = $1 and p.last_seq > $2 and p.last_seq <= $3 and ${EVENT.seq} > $4 and ${EVENT.level} = any ($5)
+  where p.run_id = $1 and p.last_seq > $2 and p.last_seq <= $3 and ${EVENT.seq} > $4 and (${EVENT.level}) = any ($5)
   order by p.last_seq, e.place limit $6`;
 const NEXT =
   "select last_seq from hitzero.events_packed where run_id = $1 and last_seq > $2 order by last_seq limit 1";

@@ -6,6 +6,17 @@ import type { IR } from "../workflow/ir/ir.ts";
 import type { Queryable, Row } from "./database.ts";
 import { rowsOf } from "./record.ts";
 
+/** Of the executions of a run, each of which has one of these outcomes. */
+export interface RunTotals {
+  completed: number;
+  failed: number;
+  skipped: number;
+  /** Sum of the handlers' durations, ms. */
+  handlerMs: number;
+}
+
+export const noTotals = (): RunTotals => ({ completed: 0, failed: 0, skipped: 0, handlerMs: 0 });
+
 export interface FinalRecord {
   runId: string;
   status: "COMPLETED" | "FAILED" | "CANCELLED";
@@ -15,6 +26,8 @@ export interface FinalRecord {
   /** JSON text. */
   output: string | null;
   error: { code: string; message: string; node_id?: string; causes?: ErrorCause[] } | null;
+  /** Undefined: its executions are counted. */
+  totals?: RunTotals | undefined;
 }
 
 /**
@@ -23,42 +36,65 @@ export interface FinalRecord {
 export async function recordFinals(client: Queryable, finals: readonly FinalRecord[]): Promise<Set<string>> {
   if (finals.length === 0) return new Set();
   const taken = await client.query<{ run_id: string }>(...takingFinals(finals));
-  const runIds = taken.rows.map(({ run_id }) => run_id);
-  await recordStatistics(client, runIds);
-  return new Set(runIds);
+  const runIds = new Set(taken.rows.map(({ run_id }) => run_id));
+  await recordStatistics(
+    client,
+    finals.flatMap(({ runId, totals }) => (totals === undefined && runIds.has(runId) ? [runId] : [])),
+  );
+  return runIds;
 }
 
-const FINAL_TYPES = ["uuid", "text", "double precision", "double precision", "jsonb", "jsonb"];
+const FINAL_COLUMNS = {
+  ...{ run_id: "uuid", status: "text", started_at: "double precision", at: "double precision" },
+  ...{ output: "jsonb", error: "jsonb" },
+  ...{ completed: "int", failed: "int", skipped: "int", handler_ms: "double precision" },
+};
+const FINAL_TYPES = Object.values(FINAL_COLUMNS);
 /** Characters of outputs that cross as one list: each is escaped within it. Larger ones cross as they are, and are planned each time. */
 const LISTED_OUTPUTS = 256 * 1024;
 
 /** The statement that gives these runs their final statuses and closes them, with its values. */
 function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unknown[]] {
-  const rows = finals.map(({ runId, status, startedAt, completedAt, output, error }) => [
-    ...[runId, status, startedAt ?? null, completedAt, output],
-    error === null ? null : JSON.stringify(error),
+  const rows = finals.map(({ runId, status, startedAt, completedAt, output, error, totals }) => [
+    ...[runId, status, startedAt ?? null, completedAt],
+    ...[output, error === null ? null : JSON.stringify(error)],
+    ...[
+      totals?.completed ?? null,
+      totals?.failed ?? null,
+      totals?.skipped ?? null,
+      totals?.handlerMs ?? null,
+    ],
   ]);
   const isListed = finals.reduce((sum, { output }) => sum + (output?.length ?? 0), 0) <= LISTED_OUTPUTS;
   const source = isListed
     ? `unnest(${FINAL_TYPES.map((type, index) => `$${index + 1}::${type}[]`).join(", ")})`
     : `(values ${rowsOf(FINAL_TYPES, finals.length)})`;
-  const sql = `with taken as (
+  const sql = `with new as (
+      select * from ${source} as new (${Object.keys(FINAL_COLUMNS).join(", ")})
+    ), taken as (
       update hitzero.runs r set status = new.status, completed_at = to_timestamp(new.at / 1000), output = new.output, error = new.error,
         started_at = case when r.status = 'PENDING' then to_timestamp(new.started_at / 1000) else r.started_at end
-      from ${source} as new (run_id, status, started_at, at, output, error)
+      from new
       where r.run_id = new.run_id
         and (r.status = 'RUNNING' or r.status = 'PENDING' and new.started_at is not null
           or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'))
-      returning r.partition, r.run_id
+      returning r.partition, r.run_id, r.started_at, r.completed_at, new.completed, new.failed, new.skipped, new.handler_ms
     ), gone as (
       delete from hitzero.open_runs o
-      where o.partition = (select min(partition) from taken) and o.run_id = any (array(select run_id from taken)))
+      where o.partition = (select min(partition) from taken) and o.run_id = any (array(select run_id from taken))
+    ), counted as (
+      insert into hitzero.run_statistics (run_id, executions, completed, failed, skipped, handler_ms, wall_ms, completion_checks_saved)
+      select run_id, completed + failed + skipped, completed, failed, skipped, handler_ms,
+        coalesce(extract(epoch from (completed_at - started_at)) * 1000, 0), completed + failed
+      from taken where completed is not null
+      on conflict (run_id) do nothing)
     select run_id from taken`;
   return [sql, isListed ? FINAL_TYPES.map((_type, index) => rows.map((row) => row[index])) : rows.flat()];
 }
 
 /** Writes the totals of runs that are over, run by run: a join over all of them makes a planner without statistics read the whole table. */
 export async function recordStatistics(client: Queryable, runIds: readonly string[]): Promise<void> {
+  if (runIds.length === 0) return;
   await client.query(
     `insert into hitzero.run_statistics (run_id, executions, completed, failed, skipped, handler_ms, wall_ms, completion_checks_saved)
      select r.run_id, of_run.executions, of_run.completed, of_run.failed, of_run.skipped, of_run.handler_ms,

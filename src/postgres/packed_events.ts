@@ -44,63 +44,122 @@ export const NOTED = "kinds && '{run_cancelling,run_timed_out,run_resumed,comman
 export const EACH_EVENT =
   "cross join lateral jsonb_array_elements(p.events::jsonb) with ordinality as e (event, place)";
 
-/** SQL of what an event of EACH_EVENT holds. */
+/** SQL: is it one that `EventPack.addCompleted` wrote? */
+const IS_COMPLETED = "jsonb_typeof(e.event -> 0) = 'number'";
+const either = (completed: string, other: string) =>
+  `case when ${IS_COMPLETED} then ${completed} else ${other} end`;
+
+/** SQL of what an event of EACH_EVENT holds, as `event_log` shows it. */
 export const EVENT = {
-  seq: "p.first_seq + e.place - 1",
-  level: "e.event ->> 0",
-  eventType: "e.event ->> 1",
+  seq: "(p.first_seq + e.place - 1)",
+  level: either("'INFO'", "e.event ->> 0"),
+  eventType: either("'node_completed'", "e.event ->> 1"),
   nodeId: "e.event ->> 2",
   scope: "e.event ->> 3",
   /** Whole ms since 1970, rounded down. */
-  at: "floor((e.event ->> 4)::numeric)::bigint",
-  message: "e.event ->> 5",
-  data: "nullif(e.event -> 6, 'null')",
+  at: `floor((e.event ->> ${either("0", "4")})::numeric)::bigint`,
+  message: either("(e.event ->> 2) || ' completed in ' || (e.event ->> 4) || ' ms'", "e.event ->> 5"),
+  data: either(
+    "jsonb_build_object('journal', e.event -> 1, 'attempt', 1, 'delivery', 1, 'arrivals', e.event -> 5, 'activated', e.event -> 6)",
+    "nullif(e.event -> 6, 'null')",
+  ),
 } as const;
 
 /** When the last event of the run `r` happened. */
 export const LAST_EVENT_AT =
   "(select p.last_at from hitzero.events_packed p where p.run_id = r.run_id order by p.last_seq desc limit 1)";
 
-interface Open {
-  row: PackedEvents;
-  kinds: Set<string>;
-  texts: string[];
-  bytes: number;
+/** Events of a batch as they come, those of one run in order of their numbers: rows grow, and a missing number or a full row begins another. */
+export class EventPacks {
+  /** Moments that Postgres might not take. */
+  readonly odd: number[] = [];
+  readonly #packs = new Map<string, EventPack>();
+
+  of(runId: string): EventPack {
+    let pack = this.#packs.get(runId);
+    if (pack === undefined) {
+      pack = new EventPack(runId);
+      this.#packs.set(runId, pack);
+    }
+    return pack;
+  }
+
+  add(record: EventRecord): void {
+    const { runId, seq, level, eventType, nodeId, scope, at, message, data } = record;
+    const text = JSON.stringify([level, eventType, nodeId, scope, at, message, data]);
+    const pack = this.of(runId);
+    pack.add(seq, at, eventType, text, Buffer.byteLength(text));
+    for (const key of NOTED_KEYS) if (data[key] !== undefined) pack.note(key);
+    if (!(at >= 0 && at < LATEST_MS)) this.odd.push(at);
+  }
+
+  /** Nothing can be added afterwards. */
+  finish(): PackedEvents[] {
+    return [...this.#packs.values()].flatMap((pack) => pack.finish());
+  }
 }
 
-/** Rows of these events: pure. Events of one run come in order of their numbers; where one is missing, another row begins. */
-export function packEvents(records: readonly EventRecord[]): PackedEvents[] {
-  const rows: PackedEvents[] = [];
-  const open = new Map<string, Open>();
-  const close = ({ row, kinds, texts }: Open) => {
-    row.kinds = [...kinds];
-    row.events = `[${texts.join(",")}]`;
-  };
-  for (const { runId, seq, level, eventType, nodeId, scope, at, message, data } of records) {
-    const text = JSON.stringify([level, eventType, nodeId, scope, at, message, data]);
-    const bytes = Buffer.byteLength(text) + 1;
-    let current = open.get(runId);
-    if (current === undefined || seq !== current.row.lastSeq + 1 || isFull(current, bytes)) {
-      if (current !== undefined) close(current);
-      const row = { runId, firstSeq: seq, lastSeq: seq, lastAt: at, kinds: [], events: "" };
-      current = { row, kinds: new Set(), texts: [], bytes: 0 };
-      open.set(runId, current);
-      rows.push(row);
+/** The events of a run in a batch. */
+export class EventPack {
+  readonly #runId: string;
+  readonly #rows: PackedEvents[] = [];
+  #row: PackedEvents | undefined;
+  #bytes = 0;
+
+  constructor(runId: string) {
+    this.#runId = runId;
+  }
+
+  /** `text`: JSON, of so many bytes. */
+  add(seq: number, at: number, kind: string, text: string, bytes: number): void {
+    let row = this.#row;
+    if (row === undefined || seq !== row.lastSeq + 1 || this.#isFull(row, bytes + 1)) {
+      row = { runId: this.#runId, firstSeq: seq, lastSeq: seq, lastAt: at, kinds: [kind], events: text };
+      this.#row = row;
+      this.#rows.push(row);
+      this.#bytes = bytes + 1;
+      return;
     }
-    const { row, kinds, texts } = current;
     row.lastSeq = seq;
     row.lastAt = at;
-    texts.push(text);
-    current.bytes += bytes;
-    kinds.add(eventType);
-    for (const key of NOTED_KEYS) if (data[key] !== undefined) kinds.add(key);
+    row.events += `,${text}`;
+    this.#bytes += bytes + 1;
+    if (!row.kinds.includes(kind)) row.kinds.push(kind);
   }
-  for (const last of open.values()) close(last);
-  return rows;
-}
 
-const isFull = ({ bytes, texts }: Open, more: number) =>
-  bytes + more >= PACKED_BYTES || texts.length >= PACKED_EVENTS;
+  /**
+   * An execution that completed in its first attempt and delivery, as the view of events shows it. None of these texts needs an escape.
+   * `activated`: JSON.
+   */
+  addCompleted(
+    seq: number,
+    at: number,
+    journal: number,
+    nodeId: string,
+    scope: string,
+    durationMs: number,
+    arrivals: string,
+    activated: string,
+  ): void {
+    const text = `[${at},${journal},"${nodeId}","${scope}",${durationMs},"${arrivals}",${activated}]`;
+    this.add(seq, at, "node_completed", text, text.length);
+  }
+
+  /** A kind of the last event's row, besides its type. */
+  note(kind: string): void {
+    const kinds = this.#row?.kinds;
+    if (kinds?.includes(kind) === false) kinds.push(kind);
+  }
+
+  finish(): PackedEvents[] {
+    for (const row of this.#rows) row.events = `[${row.events}]`;
+    return this.#rows;
+  }
+
+  #isFull({ firstSeq, lastSeq }: PackedEvents, more: number): boolean {
+    return this.#bytes + more >= PACKED_BYTES || lastSeq - firstSeq + 1 >= PACKED_EVENTS;
+  }
+}
 
 /** JSON escapes of what jsonb cannot hold: NUL, and half a surrogate pair (a whole one is not escaped). */
 const UNFIT = /\\u(?:0000|d[89a-f])/;
@@ -110,12 +169,19 @@ const LATEST_MS = 1e13;
 const COLUMNS = ["run_id", "first_seq", "last_seq", "last_at", "kinds", "events"];
 const COPY = `copy hitzero.events_packed (${COLUMNS.join(", ")}) from stdin (format binary)`;
 
+/** Tells the number of the last event of a run that is on record; undefined: that is to be looked up. */
+export type LastSeq = (runId: string) => number | undefined;
+
 /** Writes events. @throws what Postgres refuses; SQLSTATE 23505 for numbers that are on record already */
-export async function recordEvents(client: Connection, records: readonly EventRecord[]): Promise<void> {
-  if (records.length === 0) return;
-  const rows = packEvents(records);
-  await refuseUnfit(client, records, rows);
-  await refuseRepeated(client, rows);
+export async function recordEvents(
+  client: Connection,
+  rows: readonly PackedEvents[],
+  odd: readonly number[] = [],
+  lastSeqOf: LastSeq = () => undefined,
+): Promise<void> {
+  if (rows.length === 0) return;
+  await refuseUnfit(client, rows, odd);
+  await refuseRepeated(client, rows, lastSeqOf);
   const buffer = new CopyBuffer(rows.reduce((sum, { events }) => sum + 200 + events.length, 0));
   for (const { runId, firstSeq, lastSeq, lastAt, kinds, events } of rows) {
     buffer
@@ -133,26 +199,31 @@ export async function recordEvents(client: Connection, records: readonly EventRe
 /** What cannot be shown one day is refused now, by Postgres itself. */
 async function refuseUnfit(
   client: Queryable,
-  records: readonly EventRecord[],
   rows: readonly PackedEvents[],
+  odd: readonly number[],
 ): Promise<void> {
-  for (const { at } of records) {
-    if (at >= 0 && at < LATEST_MS) continue;
-    await client.query("select to_timestamp($1::double precision / 1000)", [at]);
-  }
+  for (const at of odd) await client.query("select to_timestamp($1::double precision / 1000)", [at]);
   for (const { events } of rows) if (UNFIT.test(events)) await client.query("select $1::jsonb", [events]);
 }
 
 /** Rows may overlap without sharing their last number, which is what their key would refuse. */
-async function refuseRepeated(client: Queryable, rows: readonly PackedEvents[]): Promise<void> {
+async function refuseRepeated(
+  client: Queryable,
+  rows: readonly PackedEvents[],
+  lastSeqOf: LastSeq,
+): Promise<void> {
   const last = new Map<string, number>();
   const first: PackedEvents[] = [];
   for (const row of rows) {
-    const before = last.get(row.runId);
-    if (before === undefined) first.push(row);
-    else if (row.firstSeq <= before) throw repeated(row.runId, row.firstSeq);
+    let before = last.get(row.runId);
+    if (before === undefined) {
+      before = lastSeqOf(row.runId);
+      if (before === undefined) first.push(row);
+    }
+    if (before !== undefined && row.firstSeq <= before) throw repeated(row.runId, row.firstSeq);
     last.set(row.runId, row.lastSeq);
   }
+  if (first.length === 0) return;
   // Run by run, as a planner without statistics reads the whole table otherwise.
   const { rows: found } = await client.query<{ run_id: string; first_seq: number }>(
     `select n.run_id, n.first_seq from unnest($1::uuid[], $2::bigint[]) as n (run_id, first_seq)

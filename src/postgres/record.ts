@@ -207,8 +207,15 @@ export async function readEndedChildren(client: Queryable, runIds: readonly stri
 export interface RunOnRecord {
   /** Of the IR that it runs. */
   digest: string;
+  status: RunStatus;
   /** Something of it was set aside: it is over, and the rest of it is only counted. */
   refused: boolean;
+  /** A run waits for it. */
+  isChild: boolean;
+  /** Large outputs of it are on record. */
+  hasBlobs: boolean;
+  /** Number of its last event; 0: there is none. */
+  lastSeq: number;
 }
 
 export async function readRunsOnRecord(
@@ -217,10 +224,17 @@ export async function readRunsOnRecord(
   runIds: readonly string[],
 ): Promise<Map<string, RunOnRecord>> {
   if (runIds.length === 0) return new Map();
-  const { rows } = await client.query<{ run_id: string; ir_digest: string; refused: boolean }>(
-    `select run_id, ir_digest, exists (select 1 from hitzero.refused_entries f where f.run_id = r.run_id) as refused
-     from hitzero.runs r where run_id = any ($1::uuid[]) and partition = $2`,
+  // Of a run that waits to be started nothing else is on record. Run by run, as a planner without statistics reads whole tables otherwise.
+  const { rows } = await client.query<RunOnRecord & { runId: string } & Row>(
+    `select r.run_id as "runId", r.ir_digest as digest, r.status, r.parent_node_id is not null as "isChild",
+       coalesce(more.refused, false) as refused, coalesce(more.blobs, false) as "hasBlobs", coalesce(more.last_seq, 0) as "lastSeq"
+     from hitzero.runs r left join lateral (
+       select (select true from hitzero.refused_entries f where f.run_id = r.run_id limit 1) as refused,
+         (select true from hitzero.blobs b where b.run_id = r.run_id limit 1) as blobs,
+         (select max(p.last_seq) from hitzero.events_packed p where p.run_id = r.run_id) as last_seq
+       where r.status <> 'PENDING') more on true
+     where r.run_id = any ($1::uuid[]) and r.partition = $2`,
     [runIds, partition],
   );
-  return new Map(rows.map(({ run_id, ir_digest, refused }) => [run_id, { digest: ir_digest, refused }]));
+  return new Map(rows.map(({ runId, ...run }) => [runId, run]));
 }

@@ -2,8 +2,7 @@
 
 import type { ExecutionError } from "../token/journal.ts";
 import { mayNodeBecome, NODE_STATUSES, type NodeStatus } from "../token/lifecycle.ts";
-import { CopyBuffer } from "./copy_binary.ts";
-import type { Connection, Queryable, Row } from "./database.ts";
+import type { Queryable, Row } from "./database.ts";
 
 /** Times in ms since 1970 throughout. */
 export interface ExecutionRecord {
@@ -98,52 +97,4 @@ export async function readNodeStatuses(
     ],
   );
   return rows;
-}
-
-const COPY = `copy hitzero.node_executions (run_id, node_id, scope, attempt, retry_count, status, reason, worker_id, started_at, ended_at,
-  output, output_blob, error, from_nodes) from stdin (format binary)`;
-const COLUMNS = 14;
-/** The year 2286. */
-const LATEST_MS = 1e13;
-/** Besides its texts of any length. */
-const ROW_BYTES = 300;
-
-/** May this one be copied? What Postgres might refuse or round goes the other way, where it is Postgres that reads it. */
-export function canBeCopied(record: ExecutionRecord): boolean {
-  const { isFirst, childRunId, workerId, startedAt, endedAt } = record;
-  return (
-    isFirst === true &&
-    childRunId === undefined &&
-    (workerId ?? "").isWellFormed() &&
-    record.scope.isWellFormed() &&
-    [startedAt, endedAt].every((at) => at === null || (Number.isInteger(at) && at >= 0 && at < LATEST_MS))
-  );
-}
-
-/** Writes executions, each of which `canBeCopied`. @throws SQLSTATE 23505 when one is on record already: the transaction is lost then */
-export async function copyExecutions(client: Connection, records: readonly ExecutionRecord[]): Promise<void> {
-  if (records.length === 0) return;
-  const bytes = records.reduce((sum, { output }) => sum + ROW_BYTES + (output?.length ?? 0), 0);
-  const rows = new CopyBuffer(bytes);
-  for (const record of records) {
-    const { output, error } = record;
-    rows
-      .row(COLUMNS)
-      .uuid(record.runId)
-      .text(record.nodeId)
-      .text(record.scope)
-      .int4(record.attempt)
-      .int4(Math.max(record.attempt - 1, 0))
-      .text(record.status)
-      .text(record.reason)
-      .text(record.workerId)
-      .timestamp(record.startedAt)
-      .timestamp(record.endedAt)
-      // As from a JSON text, whose null is no value of a column.
-      .jsonb(output?.trim() === "null" ? null : output)
-      .text(record.outputBlob)
-      .jsonb(error === null ? null : JSON.stringify(error))
-      .texts(record.fromNodes);
-  }
-  await client.copy(COPY, rows.finish());
 }

@@ -1,6 +1,6 @@
 /** What could not be recorded is set aside, and its run ends. All of it inside a transaction that compares the reader's lease and offset. */
 import type { Connection, Queryable, Row } from "./database.ts";
-import { recordEvents } from "./packed_events.ts";
+import { EventPacks, recordEvents } from "./packed_events.ts";
 import type { PartitionRow } from "./partitions.ts";
 import { commandChildren } from "./record.ts";
 
@@ -79,12 +79,12 @@ export async function endRefusedRun(
     [runId],
   );
   const { seq, at } = last[0] as { seq: number; at: number };
-  await recordEvents(client, [
-    {
-      ...{ runId, seq: seq + 1, level: "ERROR", eventType: "run_failed", nodeId: null, scope: null, at },
-      ...{ message: `the run failed: ${error.message}`, data: { code } },
-    },
-  ]);
+  const packs = new EventPacks();
+  packs.add({
+    ...{ runId, seq: seq + 1, level: "ERROR", eventType: "run_failed", nodeId: null, scope: null, at },
+    ...{ message: `the run failed: ${error.message}`, data: { code } },
+  });
+  await recordEvents(client, packs.finish(), packs.odd);
   await commandChildren(client, [{ kind: "cancel", parents: [runId], children: [] }]);
   return rows[0];
 }

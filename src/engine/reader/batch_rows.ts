@@ -1,14 +1,20 @@
 /** The rows of a batch, as they are gathered: one for each execution, events and changes of state in order, commands to child runs. */
-import type { EventRecord } from "../../postgres/packed_events.ts";
+import { EventPacks, type EventRecord } from "../../postgres/packed_events.ts";
 import type { CommandBelow } from "../../postgres/record.ts";
 import type { ExecutionRecord } from "../../postgres/record_executions.ts";
-import type { JournalEntry } from "../../token/journal.ts";
+import type { JournalEntry, JournalEvent } from "../../token/journal.ts";
+import type { IR } from "../../workflow/ir/ir.ts";
 import type { RecordBatch, StateChange } from "./record_types.ts";
+
+/** An execution that was performed. */
+export type FinishedEvent = Extract<JournalEvent, { kind: "finished" }>;
 
 export class BatchRows {
   readonly batch: RecordBatch = {
     executions: [],
+    copied: undefined,
     events: [],
+    oddMoments: [],
     starts: [],
     zeroHits: [],
     statuses: [],
@@ -24,11 +30,20 @@ export class BatchRows {
     changes: [],
   };
 
+  protected readonly packs = new EventPacks();
   /** The last word of each execution in the batch. */
   readonly #executions = new Map<string, ExecutionRecord>();
 
+  /** Writes an execution that completed as most do, with its event, and tells that it did; the others are told by what follows. */
+  completed(_event: FinishedEvent, _entry: JournalEntry, _run: { readonly ir: IR }): boolean {
+    return false;
+  }
+
   finish(): RecordBatch {
-    this.batch.executions = [...this.#executions.values()];
+    const { batch, packs } = this;
+    batch.executions = [...this.#executions.values()];
+    batch.events = packs.finish();
+    batch.oddMoments = packs.odd;
     this.#startAndEndTogether();
     return this.batch;
   }
@@ -49,6 +64,10 @@ export class BatchRows {
     if (together.size > 0) this.batch.starts = starts.filter(({ runId }) => !together.has(runId));
   }
 
+  start(runId: string, at: number): void {
+    this.batch.starts.push({ runId, at });
+  }
+
   execution(record: ExecutionRecord): void {
     const key = executionKey(record.runId, record.nodeId, record.scope);
     const earlier = this.#executions.get(key);
@@ -66,17 +85,22 @@ export class BatchRows {
     data: Record<string, unknown>,
   ): void {
     const [nodeId, scope] = node ?? [null, null];
-    this.batch.events.push({
+    const { at } = entry;
+    this.pack({
       runId,
       seq,
       level,
       eventType,
       nodeId,
       scope,
-      at: entry.at,
+      at,
       message,
       data: { journal: entry.seq, ...data },
     });
+  }
+
+  protected pack(record: EventRecord): void {
+    this.packs.add(record);
   }
 
   change(

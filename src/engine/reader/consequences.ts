@@ -2,7 +2,8 @@
 import type { ChildRecord } from "../../postgres/record.ts";
 import { type JournalEvent, runOf } from "../../token/journal.ts";
 import { blobsOf } from "./record_batch.ts";
-import type { RecordBatch, StateChange } from "./record_types.ts";
+import type { RecordBatch } from "./record_types.ts";
+import { type ChangesOf, NO_CHANGES } from "./state_changes.ts";
 import type { Written } from "./write_batch.ts";
 
 /** A run that is over. */
@@ -25,7 +26,7 @@ export interface Consequences extends Pick<RecordBatch, "compensating" | "sweeps
   /** Commands were given to child runs. */
   commanded: boolean;
   /** To be announced. */
-  changes: StateChange[];
+  changes: ChangesOf;
 }
 
 export const NO_CONSEQUENCES: Readonly<Consequences> = Object.freeze({
@@ -37,7 +38,7 @@ export const NO_CONSEQUENCES: Readonly<Consequences> = Object.freeze({
   withdrawn: [],
   children: [],
   commanded: false,
-  changes: [],
+  changes: NO_CHANGES,
 });
 
 /** What follows from this batch, and from events that were left out of it as their runs were cut off. */
@@ -45,7 +46,8 @@ export function consequencesOf(
   seq: number,
   batch: RecordBatch,
   left: ReadonlyMap<string, readonly string[]>,
-  { changes, pausedParents }: Pick<Written, "changes" | "pausedParents">,
+  pausedParents: Written["pausedParents"],
+  changes: ChangesOf,
 ): Consequences {
   const { compensating, sweeps, burials, withdrawn } = batch;
   const finished = new Map<string, Finished>();

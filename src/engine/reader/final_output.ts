@@ -19,9 +19,9 @@ import { MAX_JSON_DEPTH, MAX_RUN_OUTPUT_BYTES, PART_BYTES, STUCK_MS } from "../l
 import type { ZeroHit } from "./record_types.ts";
 
 /** The executions whose outputs (or error) the final status is made of. */
-function outputsWanted({ runId, ir, status, unhandled, unhandledAt }: ZeroHit): WantedOutput[] {
+function outputsWanted({ runId, ir, status, unhandled, unhandledAt, output }: ZeroHit): WantedOutput[] {
   if (unhandled !== undefined) return [{ runId, nodeId: unhandled, scope: unhandledAt ?? null, last: false }];
-  if (status !== "COMPLETED") return [];
+  if (status !== "COMPLETED" || output !== undefined) return [];
   const wanted = (indexes: readonly number[], last: boolean, reason?: string) =>
     indexes.map((index) => {
       const place = { runId, nodeId: ir.nodes[index]?.id as string, scope: null };
@@ -92,7 +92,9 @@ function finalOf(
   }
   try {
     if (bytes > MAX_RUN_OUTPUT_BYTES) throw outputTooLarge(bytes);
-    const output = ir.output === undefined ? terminalOutput(ir, outputs) : evaluateOutput(ir, outputs, input);
+    const output =
+      hit.output ??
+      (ir.output === undefined ? terminalOutput(ir, outputs) : evaluateOutput(ir, outputs, input));
     return { runId, status: "COMPLETED", completedAt: at, output, error: null };
   } catch (error) {
     const code = error instanceof HitzeroError ? error.code : "EXPRESSION_FAILED";
@@ -141,7 +143,7 @@ export async function* finalsOf(client: Queryable, hits: readonly ZeroHit[]): As
       const input = hit.ir.output === undefined ? null : await readInput(client, hit.runId);
       const waitedFor = hit.halted === "stuck" ? await readUnrecorded(client, hit.runId, hit.ir) : [];
       const final = finalOf(hit, byRun.get(hit.runId) ?? new Map(), input, waitedFor, bytesOf(hit));
-      finals.push({ ...final, startedAt: hit.startedAt });
+      finals.push({ ...final, startedAt: hit.startedAt, totals: hit.totals });
     }
     yield finals;
   }

@@ -3,9 +3,11 @@ import type { Log } from "../../base/log.ts";
 import type { Database } from "../../postgres/database.ts";
 import { type RunOnRecord, readRunsOnRecord } from "../../postgres/record.ts";
 import { type JournalEntry, type JournalEvent, runOf } from "../../token/journal.ts";
+import { isFinalRunStatus, type RunStatus } from "../../token/lifecycle.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
 import type { IRCache } from "../ir_cache.ts";
-import { type FindIR, runIdsOf } from "./record_batch.ts";
+import { BatchRun, KnownRun } from "./batch_run.ts";
+import type { RecordBatch } from "./record_types.ts";
 
 const KEPT = 50_000;
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;
@@ -13,8 +15,9 @@ const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 /** Entries as they are to be recorded. */
 export interface Recordable {
   /** Without the events of runs of which something was set aside. */
-  entries: JournalEntry[];
-  findIR: FindIR;
+  entries: readonly JournalEntry[];
+  /** The runs that they speak of. */
+  runs: ReadonlyMap<string, BatchRun>;
   /** Those events. */
   left: JournalEvent[];
 }
@@ -24,7 +27,7 @@ export class KnownRuns {
   readonly #database: Database;
   readonly #irs: IRCache;
   readonly #log: Log;
-  readonly #runs = new Map<string, RunOnRecord>();
+  readonly #runs = new Map<string, KnownRun>();
 
   constructor(partition: number, database: Database, irs: IRCache, log: Log) {
     this.#partition = partition;
@@ -54,34 +57,79 @@ export class KnownRuns {
     this.#runs.delete(runId);
   }
 
+  /** Undefined: nobody asked yet, or it was forgotten. */
+  get(runId: string): KnownRun | undefined {
+    return this.#runs.get(runId);
+  }
+
   /** @throws HitzeroError when the IR of a run cannot be used */
   async sort(entries: readonly JournalEntry[]): Promise<Recordable> {
-    const runs = await this.#read(runIdsOf(entries));
+    const known = await this.#read(runIdsOf(entries));
     const irs = new Map<string, IR>();
-    for (const [runId, { digest }] of runs) irs.set(runId, await this.#irs.get(digest));
-    const isLeft = (event: JournalEvent) => runs.get(runOf(event))?.refused === true;
+    const runs = new Map<string, BatchRun>();
+    let isSomeRefused = false;
+    for (const run of known.values()) {
+      const ir = irs.get(run.digest) ?? (await this.#irs.get(run.digest));
+      irs.set(run.digest, ir);
+      runs.set(run.runId, new BatchRun(run, ir));
+      isSomeRefused ||= run.refused;
+    }
+    if (!isSomeRefused) return { entries, runs, left: [] };
+    const isLeft = (event: JournalEvent) => known.get(runOf(event))?.refused === true;
     return {
       entries: entries.map((entry) => ({
         ...entry,
         events: entry.events.filter((event) => !isLeft(event)),
       })),
-      findIR: (runId) => irs.get(runId),
+      runs,
       left: entries.flatMap(({ events }) => events.filter(isLeft)),
     };
   }
 
-  async #read(runIds: readonly string[]): Promise<Map<string, RunOnRecord>> {
-    const unknown = runIds.filter((runId) => !this.#runs.has(runId) && UUID.test(runId));
-    const read = await readRunsOnRecord(this.#database, this.#partition, unknown);
-    for (const [runId, run] of read) this.#runs.set(runId, run);
-    while (this.#runs.size > KEPT + runIds.length)
-      this.#runs.delete(this.#runs.keys().next().value as string);
-    const found = new Map<string, RunOnRecord>();
+  /** A batch is on record, which was written as it was expected to be. */
+  note(batch: RecordBatch, runs: ReadonlyMap<string, BatchRun>): void {
+    for (const { runId } of batch.starts) this.#moved(runs, runId, "RUNNING");
+    for (const { runId, status } of batch.statuses) this.#moved(runs, runId, status);
+    for (const { runId } of batch.blobs) (runs.get(runId) as BatchRun).known.hasBlobs = true;
+    for (const { runId, lastSeq } of batch.events) (runs.get(runId) as BatchRun).known.lastSeq = lastSeq;
+    for (const { known, totals } of runs.values()) known.totals = totals;
+  }
+
+  #moved(runs: ReadonlyMap<string, BatchRun>, runId: string, status: RunStatus): void {
+    const known = (runs.get(runId) as BatchRun).known;
+    if (!isFinalRunStatus(known.status)) known.status = status;
+  }
+
+  async #read(runIds: Iterable<string>): Promise<Map<string, KnownRun>> {
+    const found = new Map<string, KnownRun>();
+    const unknown: string[] = [];
     for (const runId of runIds) {
       const run = this.#runs.get(runId);
-      if (run) found.set(runId, run);
-      else this.#log.error({ run_id: runId }, "the journal speaks of a run that the record does not know");
+      if (run !== undefined) found.set(runId, run);
+      else if (UUID.test(runId)) unknown.push(runId);
+      else this.#missed(runId);
     }
+    if (unknown.length === 0) return found;
+    const read = await readRunsOnRecord(this.#database, this.#partition, unknown);
+    for (const runId of unknown) {
+      // What was asked meanwhile for somebody else is at least as new: a batch may have moved it on.
+      const earlier = this.#runs.get(runId);
+      const onRecord = read.get(runId);
+      if (earlier === undefined && onRecord === undefined) this.#missed(runId);
+      else found.set(runId, earlier ?? new KnownRun(runId, onRecord as RunOnRecord));
+    }
+    for (const [runId, run] of found) this.#runs.set(runId, run);
+    while (this.#runs.size > KEPT + found.size) this.#runs.delete(this.#runs.keys().next().value as string);
     return found;
   }
+
+  #missed(runId: string): void {
+    this.#log.error({ run_id: runId }, "the journal speaks of a run that the record does not know");
+  }
+}
+
+function runIdsOf(entries: readonly JournalEntry[]): Set<string> {
+  const runIds = new Set<string>();
+  for (const { events } of entries) for (const event of events) runIds.add(runOf(event));
+  return runIds;
 }

@@ -1,5 +1,7 @@
 /** What a batch of the journal comes to, before it is written. */
-import type { EventRecord } from "../../postgres/packed_events.ts";
+import type { CopiedExecutions } from "../../postgres/copied_executions.ts";
+import type { RunTotals } from "../../postgres/finals.ts";
+import type { PackedEvents } from "../../postgres/packed_events.ts";
 import type { BlobRecord, ChildRecord, CommandBelow, DeadLetterRecord } from "../../postgres/record.ts";
 import type { ExecutionRecord } from "../../postgres/record_executions.ts";
 import type { Withdrawn } from "../../redis/announcements.ts";
@@ -39,11 +41,20 @@ export interface ZeroHit {
   unhandled?: string;
   /** Its scope. */
   unhandledAt?: string;
+  /** JSON text: what its one terminal node returned, if that came in this batch. */
+  output?: string;
+  /** Of all its executions, where none of them is unknown. */
+  totals?: RunTotals;
 }
 
 export interface RecordBatch {
+  /** Those that are compared with what is on record. */
   executions: ExecutionRecord[];
-  events: EventRecord[];
+  /** Those of which nothing can be on record; undefined: all are compared. */
+  copied: CopiedExecutions | undefined;
+  events: PackedEvents[];
+  /** Moments of events that Postgres might not take. */
+  oddMoments: readonly number[];
   /** Of runs that are not over yet, or were paused since. */
   starts: { runId: string; at: number }[];
   zeroHits: ZeroHit[];

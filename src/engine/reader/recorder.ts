@@ -20,17 +20,23 @@ import {
 import { READER_LEASE_MS, RECORD_BLOB_BYTES } from "../limits.ts";
 import { faultText, isDoubtful, isOwnFault } from "../own_fault.ts";
 import { type Consequences, consequencesOf, leftOut, NO_CONSEQUENCES } from "./consequences.ts";
+import { CopyingRows } from "./copying_rows.ts";
 import type { KnownRuns } from "./known_runs.ts";
 import { endRefused, writeApart } from "./last_resort.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Pace } from "./pace.ts";
 import { readEntries } from "./read_entries.ts";
-import { blobsOf, buildRecordBatch } from "./record_batch.ts";
-import { type BlobSource, type Way, type Written, writeBatch } from "./write_batch.ts";
+import { blobsOf, buildRecordBatch, type FindRun } from "./record_batch.ts";
+import type { RecordBatch } from "./record_types.ts";
+import { type ChangesOf, changesOf } from "./state_changes.ts";
+import { type BlobSource, type Written, writeBatch } from "./write_batch.ts";
 
 /** An entry that fails doubtfully so often, alone, is itself at fault. */
 const DOUBTS = 10;
 const DOUBT_MS = 200;
+
+/** How executions are written: those that may be are copied, or each is compared with what is on record. */
+type Way = "copy" | "compare";
 
 /** What was recorded in one go. */
 export interface Recorded {
@@ -116,33 +122,37 @@ export class Recorder {
   /** Records a beginning of these entries: as many as the bytes of their large outputs allow. */
   async #record(raw: readonly RawEntry[]): Promise<Omit<Recorded, "upToDate">> {
     const decoded = raw.map(decodeRawEntry);
-    const blobs = await this.#blobSource(decoded.flatMap(({ events }) => events));
-    let bytes = 0;
-    const tooMany = decoded.findIndex(({ events }, index) => {
-      for (const { runId, name } of events.flatMap(blobsOf)) bytes += blobs.bytesOf(runId, name);
-      return index > 0 && bytes > RECORD_BLOB_BYTES;
-    });
-    const taken = tooMany === -1 ? decoded : decoded.slice(0, tooMany);
+    const blobs = await this.#blobSource(decoded.map(({ events }) => events));
+    const taken = decoded.slice(0, blobs.fitting);
     const last = taken.at(-1) as JournalEntry;
     const after = await this.#ledger.inTurn(async (commit) => {
-      const { entries, findIR, left } = await this.#runs.sort(taken);
-      const batch = buildRecordBatch(entries, findIR);
-      const write = (way: Way) =>
+      const { entries, runs, left } = await this.#runs.sort(taken);
+      const find: FindRun = (runId) => runs.get(runId);
+      const write = (way: Way, batch: RecordBatch) =>
         commit(async (client) => {
           if (way === "compare") await compareOffset(client, this.#ledger.row);
-          const written = await writeBatch(client, batch, blobs, way);
+          const lastSeqOf = way === "copy" ? (runId: string) => runs.get(runId)?.known.lastSeq : undefined;
+          const written = await writeBatch(client, batch, blobs, lastSeqOf);
           await countLater(client, countByRun(left));
           return written;
         }, last);
-      const written = await write("copy").catch((error: unknown) => {
+      let batch = buildRecordBatch(entries, find, new CopyingRows(runs));
+      let written: Written;
+      try {
+        written = await write("copy", batch);
+        this.#runs.note(batch, runs);
+      } catch (error) {
         if (!isDuplicate(error)) throw error;
         // Something of an execution is on record against expectation; or all of it, and the offset tells that.
         const facts = { partition: this.#partition.number, seq: last.seq, error: faultText(error) };
         this.#log.debug(facts, "something of a batch is on record already: it is compared with that");
-        return write("compare");
-      });
+        batch = buildRecordBatch(entries, find);
+        written = await write("compare", batch);
+        for (const runId of runs.keys()) this.#runs.forget(runId);
+      }
       this.#report(last.seq, written);
-      return consequencesOf(last.seq, batch, leftOut(left), written);
+      const changes = changesOf(entries, find, (runId) => runs.get(runId)?.status, written);
+      return consequencesOf(last.seq, batch, leftOut(left), written.pausedParents, changes);
     });
     return { entries: taken.length, after };
   }
@@ -158,10 +168,11 @@ export class Recorder {
     return this.#ledger.inTurn(async (commit) => {
       const written: Written[] = [];
       const write = async (client: Connection, event: JournalEvent) => {
-        const { entries, findIR, left } = await this.#runs.sort([{ ...raw, events: [event] }]);
+        const { entries, runs, left } = await this.#runs.sort([{ ...raw, events: [event] }]);
         if (left.length > 0) return false;
-        const blobs = await this.#blobSource([event]);
-        written.push(await writeBatch(client, buildRecordBatch(entries, findIR), blobs, "compare"));
+        const blobs = await this.#blobSource([[event]]);
+        const batch = buildRecordBatch(entries, (runId) => runs.get(runId));
+        written.push(await writeBatch(client, batch, blobs));
         return true;
       };
       const { apart, changes } = await commit(async (client) => {
@@ -178,35 +189,53 @@ export class Recorder {
         );
         if (runId !== null && !left.has(runId)) left.set(runId, []);
       }
-      const { entries, findIR } = await this.#runs.sort([{ ...raw, events: apart.recorded }]);
+      const { entries, runs } = await this.#runs.sort([{ ...raw, events: apart.recorded }]);
       // What is known of them is another thing on record now.
-      for (const runId of left.keys()) this.#runs.forget(runId);
-      const all: Written = {
-        changes: [...written.flatMap((one) => one.changes), ...changes],
-        pausedParents: new Set(written.flatMap((one) => [...one.pausedParents])),
-        illegal: 0,
-      };
-      return consequencesOf(raw.seq, buildRecordBatch(entries, findIR), left, all);
+      for (const runId of [...left.keys(), ...runs.keys()]) this.#runs.forget(runId);
+      const find: FindRun = (runId) => runs.get(runId);
+      const all = togetherOf(written);
+      const recorded = changesOf(entries, find, (runId) => runs.get(runId)?.status, all);
+      const heard: ChangesOf = (isHeard) => [...recorded(isHeard), ...changes];
+      return consequencesOf(raw.seq, buildRecordBatch(entries, find), left, all.pausedParents, heard);
     });
   }
 
   #report(seq: number, { illegal }: Written): void {
-    if (illegal === 0) return;
-    const facts = { partition: this.#partition.number, seq, refused: illegal };
+    if (illegal.size === 0) return;
+    const facts = { partition: this.#partition.number, seq, refused: illegal.size };
     this.#log.error(facts, "illegal transitions were refused");
   }
 
-  async #blobSource(events: readonly JournalEvent[]): Promise<BlobSource> {
-    const blobs = events.flatMap(blobsOf);
-    const sizes = await this.#partition.blobSizes(blobs);
+  /** The large outputs that events name, by entry. `fitting`: how many of the entries may be recorded together. */
+  async #blobSource(
+    entries: readonly (readonly JournalEvent[])[],
+  ): Promise<BlobSource & { fitting: number }> {
+    const named = entries.map((events) => events.flatMap(blobsOf));
+    const blobs = named.flat();
+    const sizes = blobs.length === 0 ? [] : await this.#partition.blobSizes(blobs);
     const byKey = new Map(
       blobs.map(({ runId, name }, index) => [`${runId}/${name}`, sizes[index] as number]),
     );
-    return {
-      bytesOf: (runId, name) => byKey.get(`${runId}/${name}`) ?? 0,
-      read: (runId, name) => this.#partition.readBlob(runId, name),
-    };
+    const bytesOf = (runId: string, name: string) => byKey.get(`${runId}/${name}`) ?? 0;
+    let bytes = 0;
+    const tooMany = named.findIndex((ofEntry, index) => {
+      for (const { runId, name } of ofEntry) bytes += bytesOf(runId, name);
+      return index > 0 && bytes > RECORD_BLOB_BYTES;
+    });
+    const fitting = tooMany === -1 ? entries.length : tooMany;
+    return { bytesOf, read: (runId, name) => this.#partition.readBlob(runId, name), fitting };
   }
+}
+
+/** Of several writes in a row. */
+function togetherOf(written: readonly Written[]): Written {
+  return {
+    // Of several words on an execution, the first one knows what was on record before.
+    before: new Map(written.flatMap(({ before }) => [...before]).reverse()),
+    illegal: new Set(written.flatMap(({ illegal }) => [...illegal])),
+    finals: written.flatMap(({ finals }) => finals),
+    pausedParents: new Set(written.flatMap(({ pausedParents }) => [...pausedParents])),
+  };
 }
 
 function countByRun(events: readonly JournalEvent[]): Map<string, number> {

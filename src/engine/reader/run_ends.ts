@@ -40,7 +40,8 @@ export class RunEnds {
   /** What waits for the record goes on, runs that are over go, then the journal behind the record; last the changes are announced. */
   async follow({ seq, finished, compensating, changes }: Consequences): Promise<void> {
     const runIds = finished.map(({ runId }) => runId);
-    for (const child of await readEndedChildren(this.#database, runIds)) {
+    const children = runIds.filter((runId) => this.#runs.get(runId)?.isChild !== false);
+    for (const child of await readEndedChildren(this.#database, children)) {
       await this.carryOn(child.parent_run_id, `wake for ${child.run_id}`, () => this.#wakeParent(child));
     }
     for (const { runId, ir } of compensating) {
@@ -85,7 +86,7 @@ export class RunEnds {
       const changes = await commit((client) => endRefused(client, row, [refusal], this.#runs));
       // It is another run on record now.
       this.#runs.forget(runId);
-      return { ...NO_CONSEQUENCES, seq: row.recorded_seq, finished: [cutOff(runId)], changes };
+      return { ...NO_CONSEQUENCES, seq: row.recorded_seq, finished: [cutOff(runId)], changes: () => changes };
     });
     if (!ended) return;
     await this.follow(ended);
@@ -96,10 +97,11 @@ export class RunEnds {
   /** Large values of each run, on record or not. */
   async #blobsOf(finished: readonly Finished[]): Promise<Map<string, string[]>> {
     const blobs = new Map(finished.map((run) => [run.runId, [...run.blobs]]));
-    if (finished.length > 0) {
+    const asked = [...blobs.keys()].filter((runId) => this.#runs.get(runId)?.hasBlobs !== false);
+    if (asked.length > 0) {
       const { rows } = await this.#database.query<{ run_id: string; name: string }>(
         "select run_id, name from hitzero.blobs where run_id = any ($1::uuid[])",
-        [[...blobs.keys()]],
+        [asked],
       );
       for (const row of rows) blobs.get(row.run_id)?.push(row.name);
     }

@@ -11,6 +11,7 @@ import type { KnownRuns } from "./known_runs.ts";
 import type { Ledger } from "./ledger.ts";
 import { buildRecordBatch } from "./record_batch.ts";
 import type { RunEnds } from "./run_ends.ts";
+import { NO_CHANGES } from "./state_changes.ts";
 
 interface Estate {
   ledger: Ledger;
@@ -48,9 +49,9 @@ export async function repeatEnds(estate: Estate): Promise<void> {
 /** Answers whether these entries can be read. */
 async function repeatOf({ runs, ends }: Estate, raw: readonly RawEntry[], seq: number): Promise<boolean> {
   try {
-    const { entries, findIR, left } = await runs.sort(raw.map(decodeRawEntry));
-    const unwritten = { changes: [], pausedParents: new Set<string>() };
-    await ends.follow(consequencesOf(seq, buildRecordBatch(entries, findIR), leftOut(left), unwritten));
+    const { entries, runs: known, left } = await runs.sort(raw.map(decodeRawEntry));
+    const batch = buildRecordBatch(entries, (runId) => known.get(runId));
+    await ends.follow(consequencesOf(seq, batch, leftOut(left), new Set(), NO_CHANGES));
     return true;
   } catch (error) {
     if (!isOwnFault(error)) throw error;

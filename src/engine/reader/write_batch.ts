@@ -9,7 +9,7 @@ import { partsBySize } from "../../base/parts.ts";
 import { closeCommands } from "../../postgres/commands.ts";
 import type { Connection, Queryable } from "../../postgres/database.ts";
 import { nodesOnRecord, recordFinals, recordNeverActivated } from "../../postgres/finals.ts";
-import { recordEvents } from "../../postgres/packed_events.ts";
+import { type LastSeq, recordEvents } from "../../postgres/packed_events.ts";
 import {
   type CommandBelow,
   commandChildren,
@@ -21,18 +21,12 @@ import {
   recordStarts,
   recordStatuses,
 } from "../../postgres/record.ts";
-import {
-  canBeCopied,
-  copyExecutions,
-  isLegal,
-  readNodeStatuses,
-  recordExecutions,
-} from "../../postgres/record_executions.ts";
-import { isFinalRunStatus } from "../../token/lifecycle.ts";
+import { isLegal, readNodeStatuses, recordExecutions } from "../../postgres/record_executions.ts";
+import { isFinalRunStatus, type NodeStatus } from "../../token/lifecycle.ts";
 import { PART_BYTES } from "../limits.ts";
 import { executionKey } from "./batch_rows.ts";
 import { finalsOf } from "./final_output.ts";
-import type { NewState, RecordBatch, StateChange, ZeroHit } from "./record_types.ts";
+import type { NewState, RecordBatch, ZeroHit } from "./record_types.ts";
 
 /** Large values in Redis, and their sizes. */
 export interface BlobSource {
@@ -42,39 +36,31 @@ export interface BlobSource {
 }
 
 export interface Written {
-  /** What changed on record, to be announced. */
-  changes: StateChange[];
+  /** Statuses on record before, of the executions that were compared with it. */
+  before: ReadonlyMap<string, NodeStatus>;
+  /** Executions whose last word was refused, as theirs on record is another that it cannot follow. */
+  illegal: ReadonlySet<string>;
+  /** Runs that took their final status. */
+  finals: NewState[];
   /** Of the parents of new child runs, those that are paused. */
   pausedParents: ReadonlySet<string>;
-  /** Executions whose last word was refused, as theirs on record is another that it cannot follow. */
-  illegal: number;
 }
 
 /** What stands in the place of a large output that was gone before it was recorded. */
 const LOST = JSON.stringify({ error: { code: "BLOB_LOST", message: "the output was lost" } });
 
-/** How executions are written: those that may be are copied, or each is compared with what is on record. */
-export type Way = "copy" | "compare";
-
-/** @throws what Postgres refuses; HitzeroError FINAL_REFUSED */
+/** `lastSeqOf`: where it is known what is on record of a run. @throws what Postgres refuses; HitzeroError FINAL_REFUSED */
 export async function writeBatch(
   client: Connection,
   batch: RecordBatch,
   blobs: BlobSource,
-  way: Way,
+  lastSeqOf?: LastSeq,
 ): Promise<Written> {
-  const isCopied = way === "copy" ? canBeCopied : () => false;
-  const copied = batch.executions.filter(isCopied);
-  const compared = batch.executions.filter((record) => !isCopied(record));
-  const changedRuns = batch.changes.flatMap((change) =>
-    change.node_id === undefined ? [change.instance_id] : [],
-  );
-  const runIds = [...new Set([...changedRuns, ...batch.zeroHits.map(({ runId }) => runId)])];
-  const runsBefore = await readRunStatuses(client, runIds);
+  const compared = batch.executions;
   const nodesBefore = await readNodeStatuses(client, compared);
-  await copyExecutions(client, copied);
+  await batch.copied?.copyTo(client);
   await recordExecutions(client, compared);
-  await recordEvents(client, batch.events);
+  await recordEvents(client, batch.events, batch.oddMoments, lastSeqOf);
   await writeBlobs(client, batch.blobs, blobs);
   await recordStarts(client, batch.starts);
   await recordDeadLetters(client, batch.deadLetters);
@@ -83,19 +69,16 @@ export async function writeBatch(
   const pausedParents = await writeChildren(client, batch);
   const finals = await writeFinals(client, batch.zeroHits);
 
-  const known = new Map<string, StateChange["previous_state"]>(runsBefore);
-  for (const { run_id, node_id, scope, status } of nodesBefore) {
-    known.set(executionKey(run_id, node_id, scope), status);
+  const before = new Map<string, NodeStatus>();
+  for (const { run_id, node_id, scope, status } of nodesBefore)
+    before.set(executionKey(run_id, node_id, scope), status);
+  const illegal = new Set<string>();
+  for (const { runId, nodeId, scope, status } of compared) {
+    const key = executionKey(runId, nodeId, scope);
+    const known = before.get(key);
+    if (known !== undefined && !isLegal(known, status)) illegal.add(key);
   }
-  const illegal = new Set(
-    compared.flatMap(({ runId, nodeId, scope, status }) => {
-      const key = executionKey(runId, nodeId, scope);
-      const before = known.get(key) as (typeof nodesBefore)[number]["status"] | undefined;
-      return before === undefined || isLegal(before, status) ? [] : [key];
-    }),
-  );
-  const legal = batch.changes.filter((change) => !illegal.has(keyOf(change)));
-  return { changes: truly([...legal, ...finals], known), pausedParents, illegal: illegal.size };
+  return { before, illegal, finals, pausedParents };
 }
 
 /** However small they are. */
@@ -117,6 +100,7 @@ async function writeBlobs(client: Queryable, blobs: RecordBatch["blobs"], source
 
 /** A child that is new begins as its parent is by now: a pause reaches those before it, a cancel it too. Answers which parents are paused. */
 async function writeChildren(client: Queryable, batch: RecordBatch): Promise<Set<string>> {
+  if (batch.children.length + batch.below.length === 0) return new Set();
   const paused = await readPaused(
     client,
     batch.children.map(({ parentRunId }) => parentRunId),
@@ -133,6 +117,7 @@ async function writeChildren(client: Queryable, batch: RecordBatch): Promise<Set
 
 /** Answers the changes of those that took their final status. */
 async function writeFinals(client: Queryable, hits: readonly ZeroHit[]): Promise<NewState[]> {
+  if (hits.length === 0) return [];
   const halted = hits.flatMap(({ runId, ir, at, halted: reason }) =>
     reason === undefined ? [] : [{ runId, nodeIds: nodesOnRecord(ir), at, reason }],
   );
@@ -156,24 +141,4 @@ async function writeFinals(client: Queryable, hits: readonly ZeroHit[]): Promise
 
 function finalRefused(runId: string, status: string): HitzeroError {
   return new HitzeroError("FINAL_REFUSED", `run ${runId} ended, and is ${status} on record`, { exitCode: 1 });
-}
-
-function keyOf({ instance_id, node_id, scope }: NewState): string {
-  return node_id === undefined ? instance_id : executionKey(instance_id, node_id, scope ?? "");
-}
-
-/** Each change with the state that it was a change from: the one on record, or that of the change before it. */
-function truly(
-  changes: readonly NewState[],
-  onRecord: ReadonlyMap<string, StateChange["previous_state"]>,
-): StateChange[] {
-  const known = new Map(onRecord);
-  return changes.map((change) => {
-    const key = keyOf(change);
-    const { instance_id, node_id, scope, ...rest } = change;
-    const previous_state = known.get(key) ?? "PENDING";
-    known.set(key, change.new_state);
-    const place = node_id === undefined ? {} : { node_id, ...(scope === undefined ? {} : { scope }) };
-    return { instance_id, ...place, previous_state, ...rest };
-  });
 }

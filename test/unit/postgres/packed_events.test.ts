@@ -1,5 +1,11 @@
 import { expect, test } from "vitest";
-import { type EventRecord, PACKED_BYTES, packEvents } from "../../../src/postgres/packed_events.ts";
+import { EventPacks, type EventRecord, PACKED_BYTES } from "../../../src/postgres/packed_events.ts";
+
+const packEvents = (records: readonly EventRecord[]) => {
+  const packs = new EventPacks();
+  for (const record of records) packs.add(record);
+  return packs.finish();
+};
 
 const event = (runId: string, seq: number, more: Partial<EventRecord> = {}): EventRecord => ({
   runId,
