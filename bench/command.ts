@@ -2,7 +2,16 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_CONCURRENCY, MAX_CONCURRENCY } from "../src/engine/limits.ts";
 import { requireBuild } from "./build.ts";
-import { FULL, measure, type Plan, QUICK, type Results, SCENARIOS, type Scenario } from "./measure.ts";
+import {
+  ALL_SCENARIOS,
+  FULL,
+  measure,
+  type Plan,
+  QUICK,
+  type Results,
+  SCENARIOS,
+  type Scenario,
+} from "./measure.ts";
 import { reportText } from "./report.ts";
 import { Rig } from "./rig.ts";
 
@@ -17,6 +26,7 @@ interface Flags {
   concurrency: number;
   samples?: number;
   scenario: readonly Scenario[];
+  share: number;
   dir?: string;
   profile?: string;
 }
@@ -27,6 +37,12 @@ export function wholeNumber(highest: number): (text: string) => number {
     if (Number.isInteger(value) && value >= 1 && value <= highest) return value;
     throw new InvalidArgumentError(`Give a whole number from 1 to ${highest}.`);
   };
+}
+
+function partOfOne(text: string): number {
+  const value = Number(text);
+  if (value > 0 && value <= 1) return value;
+  throw new InvalidArgumentError("Give a number above 0, up to 1.");
 }
 
 function parse(argv: readonly string[], stdout: Output, stderr: Output): Flags {
@@ -44,7 +60,12 @@ function parse(argv: readonly string[], stdout: Output, stderr: Output): Flags {
       DEFAULT_CONCURRENCY,
     )
     .option("--samples <count>", `measurements of each scenario (default ${FULL.samples})`, wholeNumber(100))
-    .addOption(new Option("--scenario <names...>", "only these").choices(SCENARIOS).default(SCENARIOS, "all"))
+    .addOption(
+      new Option("--scenario <names...>", "only these")
+        .choices(ALL_SCENARIOS)
+        .default(SCENARIOS, "all that are not called large-…"),
+    )
+    .option("--share <part>", "of large-…: part of their full size, up to 1", partOfOne, 1)
     .option(
       "--dir <folder>",
       "where the throw-away folder is made (default: the system's for temporary files)",
@@ -58,9 +79,22 @@ function parse(argv: readonly string[], stdout: Output, stderr: Output): Flags {
 }
 
 function planOf(flags: Flags): Plan {
-  const { workers, concurrency, scenario } = flags;
+  const { workers, concurrency, scenario, share } = flags;
   const counts = flags.quick ? QUICK : FULL;
-  return { ...counts, samples: flags.samples ?? counts.samples, workers, concurrency, scenarios: scenario };
+  const { nodes, openRuns, recordedSteps } = counts.large;
+  const part = (whole: number) => Math.ceil(whole * share);
+  const large = {
+    ...counts.large,
+    ...{ nodes: part(nodes), openRuns: part(openRuns), recordedSteps: part(recordedSteps) },
+  };
+  return {
+    ...counts,
+    large,
+    samples: flags.samples ?? counts.samples,
+    workers,
+    concurrency,
+    scenarios: scenario,
+  };
 }
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;

@@ -1,4 +1,5 @@
 /** The whole benchmark, in order. */
+import { LARGE_SCENARIOS, type Large, type LargeSizes, measureLarge } from "./large.ts";
 import { type Latency, measureLatency } from "./latency.ts";
 import { Ledger } from "./ledger.ts";
 import { type LimitSizes, type Limits, measureLimits } from "./limits.ts";
@@ -11,8 +12,10 @@ import { type Surroundings, surroundingsOf } from "./surroundings.ts";
 import { measureThroughput, type Throughput } from "./throughput.ts";
 import { chains, fans, maps, singles, TURNS } from "./workloads.ts";
 
+/** Measured when no other are asked for. */
 export const SCENARIOS = ["chain", "fan", "single", "map", "latency", "sizes", "payload", "limits"] as const;
-export type Scenario = (typeof SCENARIOS)[number];
+export const ALL_SCENARIOS = [...SCENARIOS, ...LARGE_SCENARIOS] as const;
+export type Scenario = (typeof ALL_SCENARIOS)[number];
 
 export interface Plan {
   workers: number;
@@ -31,6 +34,7 @@ export interface Plan {
   sizeRuns: number;
   payload: PayloadSizes;
   limits: LimitSizes;
+  large: LargeSizes;
 }
 
 /** What `npm run bench` measures. */
@@ -45,6 +49,10 @@ export const FULL = {
   sizeRuns: 1_000,
   payload: { nodes: 100, definitionBytes: 200_000, inputBytes: 100_000, outputBytes: 1_000 },
   limits: { items: 100_000, iterations: 100, itemsOfEach: 1_000, nodes: 10_000, timers: 50 },
+  large: {
+    ...{ chainRuns: 4_000, nodes: 10_000, nodeRuns: 32, openRuns: 100_000 },
+    recordedSteps: 10_000_000,
+  },
 };
 
 /** Enough to see that everything counts right; the times mean little. */
@@ -59,6 +67,7 @@ export const QUICK = {
   sizeRuns: 20,
   payload: { nodes: 5, definitionBytes: 2_000, inputBytes: 1_000, outputBytes: 100 },
   limits: { items: 30, iterations: 2, itemsOfEach: 5, nodes: 20, timers: 2 },
+  large: { chainRuns: 20, nodes: 50, nodeRuns: 4, openRuns: 50, recordedSteps: 2_000 },
 };
 
 const SMALL_MAP = 100;
@@ -74,6 +83,7 @@ export interface Results {
   /** All rows so far, counted at the end. */
   total: Counted;
   limits: Limits | null;
+  large: Large | null;
 }
 
 /** @throws Error when rows are missing, a server is not durable, or a process died */
@@ -98,6 +108,7 @@ export async function measure(rig: Rig, plan: Plan, onNotice: (line: string) => 
   if (wanted("sizes")) onNotice("sizes");
   const sizes = wanted("sizes") ? await measureSizes(rig, ledger, chains(plan.sizeRuns)) : null;
   const total = await checkRecord(rig, ledger.total);
+  const large = await measureAllLarge(rig, plan, onNotice);
   return {
     surroundings,
     plan,
@@ -106,6 +117,7 @@ export async function measure(rig: Rig, plan: Plan, onNotice: (line: string) => 
     sizes,
     payload,
     total,
+    large,
     limits: await measureAllLimits(rig, plan, onNotice),
   };
 }
@@ -127,6 +139,20 @@ async function measureAllThroughput(
   if (plan.scenarios.includes("map"))
     results.push(...(await measureMaps(rig, meter, plan, ledger, onNotice)));
   return results;
+}
+
+/** Last but for the limits: what is on record then cannot be told from what was submitted. */
+async function measureAllLarge(
+  rig: Rig,
+  plan: Plan,
+  onNotice: (line: string) => void,
+): Promise<Large | null> {
+  const { samples, scenarios, large: sizes } = plan;
+  if (!LARGE_SCENARIOS.some((name) => scenarios.includes(name))) return null;
+  // Others may have been started, and `latency` leaves some that read no default queue.
+  await rig.stopWorkers();
+  await rig.startWorkers();
+  return measureLarge(rig, await Meter.of(rig), { sizes, samples, scenarios }, new Ledger(), onNotice);
 }
 
 async function measureAllLimits(

@@ -120,6 +120,21 @@ function payloadTable({ payload }: Results): string | undefined {
   return table(["KB of one run", "definition", "input", "Redis received", "Redis sent", "both"], rows);
 }
 
+function largeTable({ large }: Results): string | undefined {
+  if (!large) return undefined;
+  const costs = PROCESSES.map((name) => large.small.cpu_us_per_step[name]?.median);
+  const all = costs.reduce<number>((sum, us) => sum + (us ?? Number.NaN), 0);
+  const rows = large.cases.map(({ title, ratio, ratios }) => [
+    `${title}, × the small case`,
+    ...PROCESSES.map((name) => shown(ratios[name] ?? undefined)),
+    shown(ratio ?? undefined),
+  ]);
+  return table(
+    ["CPU of a step", ...PROCESSES, "all"],
+    [[`${large.small.title}, µs`, ...costs.map(shown), shown(all)], ...rows],
+  );
+}
+
 const OVER = ["over_1_ms", "over_2_ms", "over_5_ms", "over_10_ms"] as const;
 
 function limitTables({ limits }: Results): string | undefined {
@@ -185,6 +200,7 @@ export function reportText(results: Results): string {
     results.throughput.length > 0 ? byteTable(results) : undefined,
     sizeTable(results),
     payloadTable(results),
+    largeTable(results),
     limitTables(results),
     conditions(results),
   ];

@@ -17,6 +17,8 @@ import { type EngineProcess, startEngineProcess } from "./engine_process.ts";
 const HANDLERS = resolve(import.meta.dirname, "handlers.mjs");
 const STOPWATCH = pathToFileURL(resolve(import.meta.dirname, "stopwatch.mjs")).href;
 export const NAMESPACE = "bench";
+/** Before the id of every run. */
+const NO_RUN = "00000000-0000-0000-0000-000000000000";
 
 export interface RigOptions {
   /** Folder in which the throw-away folder is made. */
@@ -40,6 +42,8 @@ export class Rig {
   readonly redis: Redis;
   supervisor: EngineProcess | undefined;
   workers: EngineProcess[] = [];
+  /** Runs up to this id are meant to stay open: nobody waits for their ends. */
+  staysOpen = NO_RUN;
   #nodeArgs: string[] = [];
 
   private constructor(folder: string, options: RigOptions, servers: LocalServers, client: Client) {

@@ -55,14 +55,14 @@ const CHAIN_LENGTH = 10;
 const FAN_WIDTH = 50;
 const DEFAULT_QUEUE = ["default"];
 
-export function chains(runs: number): Workload {
+export function chains(runs: number, length = CHAIN_LENGTH): Workload {
   return {
     name: "chain",
-    title: `chains of ${CHAIN_LENGTH} steps`,
-    steps: CHAIN_LENGTH,
+    title: `chains of ${length.toLocaleString("en")} steps`,
+    steps: length,
     runs,
-    count: CHAIN_LENGTH,
-    document: (name) => chain(name, CHAIN_LENGTH, "step", DEFAULT_QUEUE),
+    count: length,
+    document: (name) => chain(name, length, "step", DEFAULT_QUEUE),
   };
 }
 
@@ -243,6 +243,11 @@ export function payloads(
   });
   const bare = JSON.stringify(withNotes("")).length;
   return withNotes("y".repeat(Math.max(0, Math.floor((definitionBytes - bare) / nodes))));
+}
+
+/** One node that waits for a signal. */
+export function listeners(name: string): object {
+  return { name, nodes: [{ id: "listen", type: "signal", config: { name: "go" } }], edges: [] };
 }
 
 /** Queues that the nodes of a streamed chain take turns in: a worker for each passes every token through a stream. */

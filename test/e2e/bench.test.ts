@@ -2,6 +2,7 @@
 import { readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { bench } from "../../bench/command.ts";
+import { LARGE_SCENARIOS } from "../../bench/large.ts";
 import { QUICK, type Results, SCENARIOS } from "../../bench/measure.ts";
 import { percentile, spreadOf } from "../../bench/statistics.ts";
 import { makeFolder } from "./cli.ts";
@@ -65,10 +66,44 @@ test("a quick benchmark finds every row on record and leaves nothing behind", {
   expect(processesIn(folder)).toEqual([]);
 });
 
+test("a step is measured in a large workflow, beside open runs and above a history that is as long as asked for", {
+  timeout: 180_000,
+}, async () => {
+  const folder = await makeFolder();
+  const { code, stdout, stderr } = await run([
+    "--quick",
+    "--json",
+    "--dir",
+    folder,
+    "--share",
+    "0.5",
+    "--scenario",
+    ...LARGE_SCENARIOS,
+  ]);
+  expect({ code, stderr }).toMatchObject({ code: 0 });
+  const { large, plan } = JSON.parse(stdout) as Results;
+  const { chainRuns, nodes, nodeRuns, openRuns, recordedSteps } = plan.large;
+  expect([nodes, openRuns, recordedSteps]).toEqual(
+    [QUICK.large.nodes, QUICK.large.openRuns, QUICK.large.recordedSteps].map((whole) => whole / 2),
+  );
+  expect(large?.small.counted).toEqual([rows(chainRuns, 10)]);
+  // Runs that stay open, and those that were copied, are not counted as any sample's.
+  expect(large?.cases.map(({ title, measured }) => [title, measured.counted])).toEqual([
+    [`chains of ${nodes} nodes`, [rows(nodeRuns, nodes)]],
+    [`beside ${openRuns} open runs`, [rows(chainRuns, 10)]],
+    ["after 1,000 recorded steps", [rows(chainRuns, 10)]],
+  ]);
+  expect(stderr).toContain(`${openRuns} of ${openRuns} runs wait for a signal`);
+  expect(stderr).toContain("1,000 of 1,000 steps are copied into the record");
+  expect(readdirSync(folder)).toEqual([]);
+});
+
 test("a wrong flag is refused before anything starts", async () => {
   const { code, stderr } = await run(["--scenario", "everything"]);
   expect(code).not.toBe(0);
-  expect(stderr).toContain("Allowed choices are chain, fan, single, map, latency, sizes, payload, limits");
+  expect(stderr).toContain(
+    "Allowed choices are chain, fan, single, map, latency, sizes, payload, limits, large-nodes",
+  );
 });
 
 test("spreads and percentiles", () => {
