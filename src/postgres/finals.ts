@@ -53,7 +53,10 @@ const FINAL_TYPES = Object.values(FINAL_COLUMNS);
 /** Characters of outputs that cross as one list: each is escaped within it. Larger ones cross as they are, and are planned each time. */
 const LISTED_OUTPUTS = 256 * 1024;
 
-/** The statement that gives these runs their final statuses and closes them, with its values. */
+/**
+ * The statement that gives these runs their final statuses and closes them, with its values. For the planner's sake their ids stand beside the
+ * join, and their states within `coalesce` (see `recordStarts`).
+ */
 function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unknown[]] {
   const rows = finals.map(({ runId, status, startedAt, completedAt, output, error, totals }) => [
     ...[runId, status, startedAt ?? null, completedAt],
@@ -75,9 +78,9 @@ function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unk
       update hitzero.runs r set status = new.status, completed_at = to_timestamp(new.at / 1000), output = new.output, error = new.error,
         started_at = case when r.status = 'PENDING' then to_timestamp(new.started_at / 1000) else r.started_at end
       from new
-      where r.run_id = new.run_id
-        and (r.status = 'RUNNING' or r.status = 'PENDING' and new.started_at is not null
-          or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'))
+      where r.run_id = any (array(select run_id from new)) and r.run_id = new.run_id
+        and coalesce(r.status = 'RUNNING' or r.status = 'PENDING' and new.started_at is not null
+          or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'), false)
       returning r.partition, r.run_id, r.started_at, r.completed_at, new.completed, new.failed, new.skipped, new.handler_ms
     ), gone as (
       delete from hitzero.open_runs o
@@ -99,7 +102,9 @@ export async function recordStatistics(client: Queryable, runIds: readonly strin
     `insert into hitzero.run_statistics (run_id, executions, completed, failed, skipped, handler_ms, wall_ms, completion_checks_saved)
      select r.run_id, of_run.executions, of_run.completed, of_run.failed, of_run.skipped, of_run.handler_ms,
        coalesce(extract(epoch from (r.completed_at - r.started_at)) * 1000, 0), of_run.completed + of_run.failed
-     from unnest($1::uuid[]) as over (run_id) join hitzero.runs r using (run_id)
+     from unnest($1::uuid[]) as over (run_id)
+     cross join lateral (
+       select known.run_id, known.started_at, known.completed_at from hitzero.runs known where known.run_id = over.run_id limit 1) r
      cross join lateral (
        select count(*) as executions, count(*) filter (where e.status = 'COMPLETED') as completed,
          count(*) filter (where e.status = 'FAILED') as failed, count(*) filter (where e.status = 'SKIPPED') as skipped,

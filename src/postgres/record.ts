@@ -78,7 +78,10 @@ export async function recordBlobs(client: Queryable, records: readonly BlobRecor
   );
 }
 
-/** Runs of one partition. */
+/**
+ * Runs of one partition. Their ids stand beside the join, and their states within `coalesce`, for the planner's sake: where nearly all runs are
+ * over, it takes those that are PENDING for one, reads the whole table to find it, and compares each that it finds with each of the batch.
+ */
 export async function recordStarts(
   client: Queryable,
   starts: readonly { runId: string; at: number }[],
@@ -88,11 +91,12 @@ export async function recordStarts(
     `with began as (
        update hitzero.runs r set status = 'RUNNING', started_at = to_timestamp(new.at / 1000)
        from unnest($1::uuid[], $2::double precision[]) as new (run_id, at)
-       where r.run_id = new.run_id and r.status = 'PENDING'
+       where r.run_id = any ($1::uuid[]) and r.run_id = new.run_id and coalesce(r.status = 'PENDING', false)
        returning r.partition)
      update hitzero.open_runs o set started_at = to_timestamp(new.at / 1000)
      from unnest($1::uuid[], $2::double precision[]) as new (run_id, at)
-     where o.partition = (select min(partition) from began) and o.run_id = new.run_id and o.started_at is null`,
+     where o.partition = (select min(partition) from began) and o.run_id = any ($1::uuid[]) and o.run_id = new.run_id
+       and coalesce(o.started_at is null, false)`,
     [starts.map(({ runId }) => runId), starts.map(({ at }) => at)],
   );
 }
