@@ -35,9 +35,9 @@ export async function measureSizes(rig: Rig, ledger: Ledger, workload: Workload)
   const { runs, steps } = workload;
   const workflow = await rig.client.register(workload.document("sizes"));
   const { rows } = await rig.database.query<{ epoch: string }>("select epoch from hitzero.partitions");
-  const keys = new PartitionKeys(NAMESPACE, 0);
+  const keys = new PartitionKeys(NAMESPACE, 0, String(rows[0]?.epoch));
   const ready = keys.ready("default");
-  const journal = keys.journal(String(rows[0]?.epoch));
+  const { journal } = keys;
   await rig.stopWorkers();
   await rig.stopSupervisor();
 

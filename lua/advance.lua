@@ -33,6 +33,7 @@
 --@include lib/waiting.lua
 --@include lib/withdraw.lua
 --@include lib/bodies.lua
+--@include lib/groups.lua
 --@include lib/offers.lua
 --@include lib/losses.lua
 

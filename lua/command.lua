@@ -2,8 +2,9 @@
 -- Applies one command to a run, once: cancel, pause, resume, time_out (its own limit), or stuck (nothing of it is in reach). What it means for executions that wait is
 -- `sweep`'s; those in flight hear of it from their workers.
 -- KEYS  1 meta · 2 journal · 3 run · 4 tombstone · 5 nudge
--- ARGV  1 JSON {layout, epoch, timeline, call, now, nudge, id, seq, kind}: seq orders a run's commands; 0 for time_out and stuck
--- reply applied | repeated | paused (it is already) | not_paused | final | gone | unstarted | refused
+-- ARGV  1 JSON {layout, epoch, timeline, call, now, nudge, id, seq, kind, g?}: seq orders a run's commands; 0 for time_out and stuck;
+--         g: only of a run of this generation, as a time limit is
+-- reply applied | repeated | paused (it is already) | not_paused | final | gone | unstarted | stale | refused
 -- Journal: c.
 --@include lib/fence.lua
 --@include lib/writes.lua
@@ -36,6 +37,7 @@ if not run.exists then
   journal(step, run, 1)
   return answer('applied')
 end
+if call.g and run.generation ~= integer(call.g) then return answer('stale') end
 if call.seq > 0 and call.seq <= run.last_command then return answer('repeated') end
 -- A halted run is not paused, and what undoes a run's work is not commanded.
 if run.status ~= STATUS.running or run.compensating or (run.halted and call.kind == 'pause') then return answer('final') end

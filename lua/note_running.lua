@@ -7,6 +7,8 @@
 --@include lib/fence.lua
 --@include lib/writes.lua
 --@include lib/letters.lua
+--@include lib/fields.lua
+--@include lib/held.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -14,10 +16,8 @@ local word = refusal(meta, call)
 if word then return refuse(word) end
 local fields = {}
 for _, note in ipairs(call.notes) do
-  local scope = note.scope == '' and '' or '@' .. note.scope
-  local state = redis.call('HGET', KEYS[note.run], 'n' .. note.node .. scope)
   local held = EXECUTION.active .. ':' .. note.nonce .. ':' .. note.delivery .. ':' .. note.attempt .. ':' .. call.worker .. ':'
-  if state and string.sub(state, 1, #held) == held then
+  if is_as_given(KEYS[note.run], note, held) then
     fields[#fields + 1] = EVENT.running
     fields[#fields + 1] = cjson.encode({ id = note.id, g = note.g, node = note.node, scope = note.scope,
       attempt = note.attempt, worker = call.worker, started_at = note.started_at })

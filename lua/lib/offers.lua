@@ -26,8 +26,6 @@ function offers.move(call, item, token)
   return 'moved'
 end
 
-local function has_group(stream) return not redis.pcall('XPENDING', stream, 'workers').err end
-
 function offers.has_opened() return next(offers.opened) ~= nil end
 
 function offers.write(call)

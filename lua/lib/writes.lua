@@ -16,6 +16,9 @@ local bell, rings = nil, false
 
 local function ring() rings = true end
 
+-- Of a script that appends nothing.
+local function ring_at(nudge) bell, rings = nudge, true end
+
 local function ring_before(due, now)
   if due - now < LOOK_MS then ring() end
 end

@@ -5,6 +5,7 @@ import type { CallLimits } from "../redis/call_limits.ts";
 import type { StartItem } from "../redis/calls.ts";
 import type { Partition } from "../redis/partition.ts";
 import type { StartWord } from "../redis/replies.ts";
+import { loadIR } from "../redis/scripts/load_ir.ts";
 import { callStart } from "../redis/scripts/start.ts";
 import type { IR, IRNode } from "../workflow/ir/ir.ts";
 import { PART_BYTES, START_DEADLINE_MS } from "./limits.ts";
@@ -93,7 +94,7 @@ async function startTogether(
   const lacking = runs.filter((_run, index) => words[index] === "ir_missing");
   if (lacking.length === 0) return [...words];
   for (const [digest, ir] of new Map(lacking.map((run) => [run.digest, run.ir])))
-    await partition.loadIR(digest, ir);
+    await loadIR(partition, digest, ir, partition.keysOf(epoch));
   const again = [...(await call(lacking))];
   return words.map((word) => (word === "ir_missing" ? (again.shift() as StartWord) : word));
 }

@@ -102,12 +102,19 @@ export async function releaseLease(database: Queryable, partition: number, term:
   );
 }
 
-/** Commits the next epoch with a fresh journal, before Redis hears of it. @throws LeaseLostError */
-export async function beginEpoch(database: Queryable, row: PartitionRow): Promise<PartitionRow> {
+/**
+ * Commits the next epoch with a fresh journal, before Redis hears of it: above that of the record, and above the one that Redis has, as of
+ * a Postgres that was put back. @throws LeaseLostError
+ */
+export async function beginEpoch(
+  database: Queryable,
+  row: PartitionRow,
+  inRedis: number,
+): Promise<PartitionRow> {
   const { rows } = await database.query<PartitionRow>(
-    `update hitzero.partitions set epoch = epoch + 1, recorded_seq = 0, recorded_call = ''
+    `update hitzero.partitions set epoch = greatest(epoch, $4) + 1, recorded_seq = 0, recorded_call = ''
      where partition = $1 and term = $2 and epoch = $3 returning ${COLUMNS}`,
-    [row.partition, row.term, row.epoch],
+    [row.partition, row.term, row.epoch, inRedis],
   );
   if (!rows[0]) throw new LeaseLostError(row.partition);
   return Object.assign(row, rows[0]);

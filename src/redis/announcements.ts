@@ -1,4 +1,4 @@
-/** What everybody of a namespace is told by Pub/Sub, and the reader by its stream. Losing it costs time only. */
+/** What the workers of a namespace are told by Pub/Sub. Losing it costs time only. */
 import { controlChannel } from "./keys.ts";
 import type { Partition } from "./partition.ts";
 
@@ -28,10 +28,4 @@ export async function announceHalt(
 ): Promise<void> {
   const { redis } = partition.connection;
   await partition.orAway(Promise.all(runIds.map((runId) => redis.publish(controlChannel(namespace), runId))));
-}
-
-/** Wakes the partition's reader, as scripts do (lua/lib/writes.lua): there is a command. Losing it costs at most the reader's own look around. */
-export async function nudgeReader(partition: Partition): Promise<void> {
-  const { redis } = partition.connection;
-  await partition.orAway(redis.xadd(partition.keys.nudge, "MAXLEN", 1, "*", "n", "1"));
 }

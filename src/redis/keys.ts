@@ -1,5 +1,10 @@
-/** The names of all keys. Everything of a partition shares one hash tag, so that one script sees all it needs. */
+/**
+ * The names of all keys. Everything of a partition shares one hash tag, so that one script sees all it needs; and all but `meta` carries
+ * the epoch that it belongs to, so that what an older epoch left behind is never read (docs/adr/0024).
+ */
+
 import type { QueuedFunction } from "../workflow/ir/function_of.ts";
+import { FenceError } from "./fence_error.ts";
 
 /** Layout of keys and fields. A release with another layout is refused by the fence. */
 export const LAYOUT = "5";
@@ -23,88 +28,111 @@ export type FunctionStream = StreamPlace & QueuedFunction;
 export class PartitionKeys {
   readonly namespace: string;
   readonly partition: number;
-  readonly #base: string;
+  readonly #epoch: string | undefined;
+  readonly #all: string;
+  readonly #own: string;
 
-  constructor(namespace: string, partition: number) {
+  /** Without an epoch there is no key but `meta`. */
+  constructor(namespace: string, partition: number, epoch?: string) {
     this.namespace = namespace;
     this.partition = partition;
-    this.#base = `{${namespace}:${partition}}`;
+    this.#epoch = epoch;
+    this.#all = `{${namespace}:${partition}}:`;
+    this.#own = `${this.#all}${epoch}:`;
   }
 
-  /** hash: the fence (layout, installation, epoch, timeline) and the number of the last journal entry */
-  get meta(): string {
-    return `${this.#base}:meta`;
+  /** @throws FenceError when it is not known: a call would be refused */
+  get epoch(): string {
+    if (this.#epoch === undefined) throw new FenceError(this.partition, "epoch");
+    return this.#epoch;
   }
-  /** stream: what happened, since the epoch began */
-  journal(epoch: string): string {
-    return `${this.#base}:journal:${epoch}`;
+
+  /** hash: the fence (layout, installation, epoch, timeline), the number of the last journal entry, and `cleared` (lua/clear_older.lua) */
+  get meta(): string {
+    return `${this.#all}meta`;
+  }
+  /** What SCAN matches all keys of the partition by. Namespaces have no character that means something in a pattern. */
+  get pattern(): string {
+    return `${this.#all}*`;
+  }
+  /** Does a key of this partition belong to another epoch (or to a release that had none in its keys)? */
+  isOfAnother(key: string): boolean {
+    return key !== this.meta && !key.startsWith(this.#prefix);
+  }
+  get #prefix(): string {
+    if (this.#epoch === undefined) throw new FenceError(this.partition, "epoch");
+    return this.#own;
+  }
+  /** stream: what happened */
+  get journal(): string {
+    return `${this.#prefix}journal`;
   }
   /** sorted set: tokens handed out, by the time at which their lease ends */
   get leases(): string {
-    return `${this.#base}:leases`;
+    return `${this.#prefix}leases`;
   }
   /** sorted set: workers, by the time until which their processes are known to live */
   get workers(): string {
-    return `${this.#base}:workers`;
+    return `${this.#prefix}workers`;
   }
   /** hash: what each of these workers listed last (lua/lib/workers.lua) */
   get listings(): string {
-    return `${this.#base}:listings`;
+    return `${this.#prefix}listings`;
   }
   /** hash: what was going on in a worker whose loop does not turn, or that is about to end: JSON {text, begun} */
   get lastWords(): string {
-    return `${this.#base}:last_words`;
+    return `${this.#prefix}last_words`;
   }
   /** sorted set: tokens that wait for a time, by that time */
   get timers(): string {
-    return `${this.#base}:timers`;
+    return `${this.#prefix}timers`;
   }
   /** stream of one entry: wakes the reader */
   get nudge(): string {
-    return `${this.#base}:nudge`;
+    return `${this.#prefix}nudge`;
   }
   /** set: names of the queues that have had a worker */
   get queues(): string {
-    return `${this.#base}:queues`;
+    return `${this.#prefix}queues`;
   }
   /** stream: tokens that wait for a worker of this queue; with a function: for one that offers it */
   ready(queue: string, functionName?: string): string {
-    return `${this.#base}:ready:${streamName(queue, functionName)}`;
+    return `${this.#prefix}ready:${streamName(queue, functionName)}`;
   }
   /** hash: the function streams that exist, those of suspects included, by `functionField` (lua/lib/offers.lua) */
   get functions(): string {
-    return `${this.#base}:functions`;
+    return `${this.#prefix}functions`;
   }
   /** stream: tokens of this queue that are performed with nothing else in their process; with a function: for a worker that offers it */
   suspects(queue: string, functionName?: string): string {
-    return `${this.#base}:suspects:${streamName(queue, functionName)}`;
+    return `${this.#prefix}suspects:${streamName(queue, functionName)}`;
   }
   stream({ queue, functionName, suspects }: StreamPlace): string {
     return suspects ? this.suspects(queue, functionName) : this.ready(queue, functionName);
   }
   /** hash: one run's state (fields: lua/lib/run.lua) */
   run(runId: string): string {
-    return `${this.#base}:run:${runId}`;
+    return `${this.#prefix}run:${runId}`;
   }
   /** list: tokens of a run that wait for another to give its permits back (max_parallel_nodes, semaphores) */
   parked(runId: string): string {
-    return `${this.#base}:parked:${runId}`;
+    return `${this.#prefix}parked:${runId}`;
   }
   /** set: scopes of a run's map items that are under way */
   scopes(runId: string): string {
-    return `${this.#base}:scopes:${runId}`;
+    return `${this.#prefix}scopes:${runId}`;
   }
   /** string with a TTL: this run was here and is over */
   tombstone(runId: string): string {
-    return `${this.#base}:gone:${runId}`;
+    return `${this.#prefix}gone:${runId}`;
   }
   /** hash: packed adjacency of one IR, one field per node */
   ir(digest: string): string {
-    return `${this.#base}:ir:${digest}`;
+    return `${this.#prefix}ir:${digest}`;
   }
   /** string: one large output */
   blob(runId: string, name: string): string {
-    return `${this.#base}:blob:${runId}:${name}`;
+    return `${this.#prefix}blob:${runId}:${name}`;
   }
 }
 

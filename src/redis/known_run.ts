@@ -1,6 +1,7 @@
 /** A run whose workflow is at hand: what calls about it carry, and its executions in parts of bounded size. */
 import type { IR } from "../workflow/ir/ir.ts";
 import { KeyList } from "./key_list.ts";
+import type { PartitionKeys } from "./keys.ts";
 import type { Partition } from "./partition.ts";
 import { stepCall } from "./step_call.ts";
 
@@ -62,13 +63,18 @@ export async function* partsOf(partition: Partition, { runId, ir }: KnownRun) {
 }
 
 /** The keys of a call about one run, and what every such call carries. */
-export async function runCall(partition: Partition, { runId, digest, ir }: KnownRun, keys: string[]) {
-  const list = new KeyList([...keys, partition.keys.run(runId), partition.keys.ir(digest)]);
+export async function runCall(
+  partition: Partition,
+  { runId, digest, ir }: KnownRun,
+  keys: PartitionKeys,
+  first: string[],
+) {
+  const list = new KeyList([...first, keys.run(runId), keys.ir(digest)]);
   return {
     list,
     common: async () => ({
-      ...(await partition.fence(partition.epoch)),
-      ...stepCall(list, partition, [ir]),
+      ...(await partition.fence(keys)),
+      ...stepCall(list, { keys, limits: partition.limits }, [ir]),
       id: runId,
     }),
   };

@@ -24,7 +24,11 @@ export type ScriptName =
   | "revive"
   | "store"
   | "count_unoffered"
-  | "tidy";
+  | "tidy"
+  | "load_ir"
+  | "ensure_queues"
+  | "nudge"
+  | "clear_older";
 
 interface Script {
   source: string;

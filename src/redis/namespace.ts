@@ -6,7 +6,7 @@ import { redisFault } from "./connection_errors.ts";
 const KEYS_AT_ONCE = 1_000;
 
 /** @throws RedisAwayError; HitzeroError of `redisFault`: processes need no right to SCAN, so the user may lack it */
-async function* keysOf({ redis, url }: RedisConnection, pattern: string): AsyncGenerator<string[]> {
+export async function* keysOf({ redis, url }: RedisConnection, pattern: string): AsyncGenerator<string[]> {
   let cursor = "0";
   do {
     const scan = redis.scan(cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE);

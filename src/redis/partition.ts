@@ -6,14 +6,12 @@
  */
 import { assert } from "../base/assert.ts";
 import { pause } from "../base/wait.ts";
-import type { IR } from "../workflow/ir/ir.ts";
 import { CALL_LIMITS, type CallLimits } from "./call_limits.ts";
 import { isAway, isLost, RedisAwayError, type RedisConnection } from "./connection.ts";
 import { FenceError, ForeignRedisError } from "./fence_error.ts";
-import { GROUP, LAYOUT, PartitionKeys, SETTLE_QUEUE } from "./keys.ts";
+import { LAYOUT, PartitionKeys } from "./keys.ts";
 import { runScript, type ScriptName } from "./load_scripts.ts";
 import { newNonce } from "./nonce.ts";
-import { packIR } from "./pack.ts";
 import { okReply, refusedReply } from "./replies.ts";
 
 /** Before a lost call is made again; twice as long each time. */
@@ -30,13 +28,12 @@ export interface Meta {
 
 export class Partition {
   readonly number: number;
-  readonly keys: PartitionKeys;
+  readonly namespace: string;
   readonly connection: RedisConnection;
   /** Id of the database whose runs these are. */
   readonly installation: string;
   readonly limits: CallLimits;
-  /** The epoch that calls carry; `refresh` reads it from the partition. */
-  epoch = "";
+  #keys: PartitionKeys;
   /** A script call that is lost is made so often, in all. Scripts answer repeats rightly. */
   readonly tries: number;
 
@@ -53,7 +50,27 @@ export class Partition {
     this.installation = installation;
     this.limits = limits;
     this.tries = tries;
-    this.keys = new PartitionKeys(namespace, number);
+    this.namespace = namespace;
+    this.#keys = new PartitionKeys(namespace, number);
+  }
+
+  /** Of the epoch that was entered last. A call takes them once: its fence carries their epoch. */
+  get keys(): PartitionKeys {
+    return this.#keys;
+  }
+
+  /** That calls are made in. @throws FenceError when none was entered */
+  get epoch(): string {
+    return this.#keys.epoch;
+  }
+
+  keysOf(epoch: string): PartitionKeys {
+    return new PartitionKeys(this.namespace, this.number, epoch);
+  }
+
+  /** Calls are made in this epoch from now on. */
+  enter(epoch: string): void {
+    this.#keys = this.keysOf(epoch);
   }
 
   async readMeta(): Promise<Meta> {
@@ -78,28 +95,11 @@ export class Partition {
     return meta;
   }
 
-  /** Learns the epoch of the open partition. @throws FenceError when it is closed, or another database's */
+  /** Enters the epoch of the open partition. @throws FenceError when it is closed, or another database's */
   async refresh(): Promise<void> {
-    const meta = await this.checkOwner();
-    if (meta.epoch === null) throw new FenceError(this.number, "closed");
-    this.epoch = meta.epoch;
-  }
-
-  /** Makes sure that the ready streams of these queues, and of settle tokens, can be read. */
-  async ensureQueues(names: readonly string[]): Promise<void> {
-    const queues = [SETTLE_QUEUE, ...names];
-    await this.orAway(this.connection.redis.sadd(this.keys.queues, ...queues));
-    const { keys } = this;
-    for (const stream of [
-      ...queues.map((queue) => keys.ready(queue)),
-      ...names.map((queue) => keys.suspects(queue)),
-    ]) {
-      await this.orAway(
-        this.connection.redis.xgroup("CREATE", stream, GROUP, "0", "MKSTREAM").catch((error: Error) => {
-          if (!error.message.startsWith("BUSYGROUP")) throw error;
-        }),
-      );
-    }
+    const { epoch } = await this.checkOwner();
+    if (epoch === null) throw new FenceError(this.number, "closed");
+    this.enter(epoch);
   }
 
   /** Redis's clock, milliseconds since 1970. */
@@ -115,18 +115,7 @@ export class Partition {
 
   /** Journal entries from number `from` on, as [id, fields]. */
   async readJournal(from: number, count: number): Promise<[string, string[]][]> {
-    const key = this.keys.journal(this.epoch);
-    return this.orAway(this.connection.redis.xrange(key, `${from}-0`, "+", "COUNT", count));
-  }
-
-  /** Stores the packed adjacency of an IR for the scripts, in parts. Repeating it is harmless: the digest names the content. */
-  async loadIR(digest: string, ir: IR): Promise<void> {
-    const key = this.keys.ir(digest);
-    const fields = packIR(ir, this.limits);
-    for (let first = 0; first < fields.length; first += 2_000) {
-      await this.orAway(this.connection.redis.hset(key, ...fields.slice(first, first + 2_000)));
-    }
-    await this.orAway(this.connection.redis.hset(key, "complete", "1"));
+    return this.orAway(this.connection.redis.xrange(this.keys.journal, `${from}-0`, "+", "COUNT", count));
   }
 
   /** Stores a large output for the step that will refer to it; without that step it vanishes. */
@@ -156,16 +145,8 @@ export class Partition {
     );
   }
 
-  /** Runs a call that settles arrivals, once more after loading the IR if the scripts lack it. */
-  async withIR<T extends { word: string }>(digest: string, ir: IR, call: () => Promise<T>): Promise<T> {
-    const reply = await call();
-    if (reply.word !== "ir_missing") return reply;
-    await this.loadIR(digest, ir);
-    return call();
-  }
-
-  /** What every call carries. */
-  async fence(epoch: string) {
+  /** What every call on these keys carries. */
+  async fence({ epoch }: PartitionKeys) {
     const timeline = await this.connection.identity();
     const { installation } = this;
     return { layout: LAYOUT, installation, epoch, timeline, call: newNonce(), now: this.connection.now() };

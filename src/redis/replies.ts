@@ -31,6 +31,7 @@ export const commandReply = z.object({
     "final",
     "gone",
     "unstarted",
+    "stale",
     "full",
     "busy",
     "ir_missing",

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { Client } from "../../src/engine/client/client.ts";
 import { Database } from "../../src/postgres/database.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
+import { kindOf } from "../support/redis.ts";
 import { until } from "../support/until.ts";
 import { type CliProcess, killAll } from "./cli.ts";
 import { type CliEngine, connectCli } from "./engine.ts";
@@ -107,7 +108,7 @@ test("Redis holds nothing of them but tombstones", async () => {
   try {
     const left = async (): Promise<string[]> => {
       const keys = await connection.redis.keys(`{${engine.env.HITZERO_NAMESPACE}:*`);
-      const kinds = new Set(keys.map((key) => key.split(":")[2] as string));
+      const kinds = new Set(keys.map(kindOf));
       // What was known of workers is kept for a minute.
       for (const kind of ["workers", "listings", "last_words"]) kinds.delete(kind);
       return [...kinds].sort();

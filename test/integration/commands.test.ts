@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../../src/engine/limits.ts";
 import { acceptCommand } from "../../src/postgres/commands.ts";
-import { nudgeReader } from "../../src/redis/announcements.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { nudgeReader } from "../../src/redis/scripts/nudge.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { until, withinLimit } from "../support/until.ts";
 

@@ -232,7 +232,7 @@ const holding = (all: readonly string[], key: string, text = "") =>
 
 test("no key, and no command that is sent to Redis, names what is written in a definition", async () => {
   const { client, database, settings } = engine;
-  const keys = new PartitionKeys(settings.namespace, 0);
+  const keys = new PartitionKeys(settings.namespace, 0, "1");
   const runIds = await Promise.all(
     Object.values(WORKFLOWS).map(async (document) => {
       const workflow = await client.register(document);
@@ -254,14 +254,14 @@ test("no key, and no command that is sent to Redis, names what is written in a d
   for (const runId of runIds) expect(holding(inFlight, keys.run(runId), INPUT)).toHaveLength(1);
   expect(holding(inFlight, keys.parked(parallel))).toHaveLength(1);
   expect(holding(inFlight, keys.leases)).toHaveLength(1);
-  expect(holding(inFlight, `{${settings.namespace}:0}:ir:`)).toHaveLength(runIds.length);
+  expect(holding(inFlight, keys.ir(""))).toHaveLength(runIds.length);
 
   // Without a reader the journal and the runs' keys stay when they are performed.
   await engine.supervisor.stop();
   openGates();
   await until(() => isPerformed(keys), "no token waits for a worker, and none is held");
   const performed = await unmarked();
-  expect(holding(performed, `{${settings.namespace}:0}:journal:`, OUTPUT)).toHaveLength(1);
+  expect(holding(performed, keys.journal, OUTPUT)).toHaveLength(1);
   for (const runId of runIds) expect(holding(performed, keys.run(runId), INPUT)).toHaveLength(1);
 
   const supervisor = new Supervisor({ ...settings, log: createLog("silent") });

@@ -52,7 +52,7 @@ test("a call that keeps failing is given up; its token is left to its lease", as
   gates[0]?.("done");
   await stopped;
   const connection = await RedisConnection.open(engine.settings.redisUrl);
-  expect(await connection.redis.zcard(new PartitionKeys(engine.settings.namespace, 0).leases)).toBe(1);
+  expect(await connection.redis.zcard(new PartitionKeys(engine.settings.namespace, 0, "1").leases)).toBe(1);
   connection.close();
 });
 

@@ -242,7 +242,7 @@ describe("data", () => {
       row.run_id,
     ]);
     expect(rows.map(({ bytes }) => bytes)).toEqual([100_002, 100_002]);
-    const keys = new PartitionKeys(engine.settings.namespace, row.partition);
+    const keys = new PartitionKeys(engine.settings.namespace, row.partition, "1");
     const connection = await RedisConnection.open(engine.settings.redisUrl);
     await until(
       async () =>

@@ -1,9 +1,11 @@
 /** For whom a reader wakes, and how long entries lie that nobody rings for. */
+
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { JournalBell } from "../../src/engine/reader/journal_bell.ts";
-import { nudgeReader } from "../../src/redis/announcements.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { Partition } from "../../src/redis/partition.ts";
+import { nudgeReader } from "../../src/redis/scripts/nudge.ts";
+import { openFence } from "../../src/redis/scripts/open.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 import { until } from "../support/until.ts";
 
@@ -31,9 +33,9 @@ afterAll(() => {
   connection.close();
 });
 
-function begin(lookMs: number) {
+async function begin(lookMs: number) {
   const partition = new Partition(connection, testNamespace(), 0, "installation-1");
-  partition.epoch = "1";
+  await openFence(partition, { epoch: "1", create: true });
   const { keys } = partition;
   const bell = new JournalBell(blocking, partition, lookMs);
   expect(bell.takeRing()).toBe(true);
@@ -51,14 +53,14 @@ function begin(lookMs: number) {
     bell,
     stop,
     wait,
-    journal: keys.journal("1"),
+    journal: keys.journal,
     nudge: keys.nudge,
-    append: (seq: number) => connection.redis.xadd(keys.journal("1"), `${seq}-0`, "call", `call-${seq}`),
+    append: (seq: number) => connection.redis.xadd(keys.journal, `${seq}-0`, "call", `call-${seq}`),
   };
 }
 
 test("an entry that nobody rings for lies: the reader listens for rings alone until its own look", async () => {
-  const { wait, append, journal, nudge, bell, partition } = begin(EVER_MS);
+  const { wait, append, journal, nudge, bell, partition } = await begin(EVER_MS);
   const state = wait(0);
   await append(1);
   await until(() => reads.length === 2, "it heard of the entry");
@@ -71,7 +73,7 @@ test("an entry that nobody rings for lies: the reader listens for rings alone un
 });
 
 test("its own look comes without a ring", async () => {
-  const { wait, append, bell } = begin(1);
+  const { wait, append, bell } = await begin(1);
   const state = wait(0);
   await append(1);
   await state.waiting;
@@ -79,7 +81,7 @@ test("its own look comes without a ring", async () => {
 });
 
 test("a ring wakes it though the journal rests; what rang while it was at work it hears at once", async () => {
-  const { wait, append, bell, partition } = begin(EVER_MS);
+  const { wait, append, bell, partition } = await begin(EVER_MS);
   await append(1);
   const state = wait(1);
   await nudgeReader(partition);
@@ -98,7 +100,7 @@ test("a ring wakes it though the journal rests; what rang while it was at work i
 
 test("a reader that is told to stop is not held up, at neither of its reads", async () => {
   for (const hasEntry of [false, true]) {
-    const { wait, append, stop, nudge } = begin(EVER_MS);
+    const { wait, append, stop, nudge } = await begin(EVER_MS);
     if (hasEntry) await append(1);
     const state = wait(0);
     await until(() => reads.length === (hasEntry ? 2 : 1), "it waits");

@@ -67,6 +67,7 @@ beforeAll(async () => {
   connection = await RedisConnection.open(engine.settings.redisUrl);
   const installation = await readInstallation(engine.database);
   partition = new Partition(connection, engine.settings.namespace, 0, installation);
+  await partition.refresh();
 });
 /** Lets an execution of `gate` end. */
 let open = () => {};

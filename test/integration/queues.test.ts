@@ -97,7 +97,7 @@ describe("a token that lies in its stream twice, as after a claim that put it as
     const workflow = await client.register({ name: "twice", nodes: [fn("a", "perform")], edges: [] });
     const runId = (await client.submit(workflow, { input: {} })).runIds[0] as string;
     const redis = new Redis(settings.redisUrl);
-    const stream = new PartitionKeys(settings.namespace, 0).ready("default");
+    const stream = new PartitionKeys(settings.namespace, 0, "1").ready("default");
     await until(async () => (await redis.xlen(stream)) === 1, "its token is ready");
     const [[, fields]] = (await redis.xrange(stream, "-", "+")) as [[string, string[]]];
     await redis.xadd(stream, "*", ...fields);

@@ -336,9 +336,9 @@ describe("what is on record already", () => {
     expect(await journal.drain()).toEqual([2]);
     const rows = await query("select * from hitzero.node_executions order by run_id, node_id");
     const events = await query("select * from hitzero.event_log order by run_id, seq");
-    const { keys, epoch } = journal.partition;
-    await journal.connection.redis.del(keys.journal(epoch));
-    for (const [id, fields] of raw) await journal.connection.redis.xadd(keys.journal(epoch), id, ...fields);
+    const { keys } = journal.partition;
+    await journal.connection.redis.del(keys.journal);
+    for (const [id, fields] of raw) await journal.connection.redis.xadd(keys.journal, id, ...fields);
     Object.assign(journal.ledger.row, before);
     await expect(journal.recorder.recordNext()).rejects.toMatchObject({ code: "LEASE_LOST" });
     expect(await query("select * from hitzero.node_executions order by run_id, node_id")).toEqual(rows);

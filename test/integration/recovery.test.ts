@@ -172,7 +172,7 @@ describe("Redis", () => {
     const partition = engine.partition(connection);
     await partition.refresh();
     const { recorded_seq } = await partitionRow(engine.database);
-    const key = partition.keys.journal(partition.epoch);
+    const key = partition.keys.journal;
     await connection.redis.del(key);
     await connection.redis.xadd(key, `${recorded_seq}-0`, "call", "another", "at", "1");
     connection.close();
@@ -187,6 +187,71 @@ describe("Redis", () => {
     await supervisor.stop();
     for (const open of gates.splice(0)) open();
     await engine.workers[0]?.abandon();
+  });
+
+  test("put back to an older copy performs nothing again of what is final on record, and goes on with new runs", async () => {
+    redis = await startPrivateRedis(["appendfsync always"]);
+    // Few at once: when the copy is made, some tokens are held and others lie in their stream.
+    engine = await startEngine({ handlers, redisUrl: redis.url, concurrency: 4, leaseMs: 1_000 });
+    const { client, database } = engine;
+    gates.length = 0;
+    calls.length = 0;
+    const workflow = await client.register(chain("count", "gate", "count"));
+    const { runIds } = await client.submit(workflow, { count: 8 });
+    await until(() => gates.length === 4, "four runs are at their gates");
+    const putBack = await redis.copy();
+    const openGates = setInterval(() => gates.splice(0).forEach((open) => void open()), 10);
+    expect(await client.waitAll(runIds)).toEqual({ COMPLETED: 8 });
+    const performed = [...calls].sort();
+    expect(performed).toEqual(runIds.flatMap((id) => [`${id}/n0/`, `${id}/n2/`]).sort());
+    await redis.kill9();
+    await putBack();
+    await redis.restart();
+    await until(async () => (await partitionRow(database)).epoch === 2, "a new epoch began");
+    const later = await client.submit(workflow, { count: 8 });
+    expect(await client.waitAll(later.runIds)).toEqual({ COMPLETED: 8 });
+    const connection = await RedisConnection.open(redis.url);
+    const older = () =>
+      connection.redis.keys(new PartitionKeys(engine?.settings.namespace ?? "", 0, "1").run("*"));
+    await until(async () => (await older()).length === 0, "what the older epoch left is removed");
+    clearInterval(openGates);
+    expect(calls.filter((key) => runIds.some((id) => key.startsWith(id))).sort()).toEqual(performed);
+    expect(await partitionRow(database)).toMatchObject({ epoch: 2, closed_reason: null });
+    expect((await database.query("select * from hitzero.refused_entries")).rows).toEqual([]);
+    const keys = await connection.redis.keys(engine.partition(connection).keys.pattern);
+    expect(keys.filter((key) => !/:(meta$|2:)/.test(key))).toEqual([]);
+    connection.close();
+  });
+
+  test("loses all while nothing is on record as started: workers, their threads and clients follow to the new epoch", async () => {
+    engine = await startEngine({ handlers, leaseMs: 600, stuckMs: 600_000 });
+    const { client, database, settings } = engine;
+    const connection = await RedisConnection.open(settings.redisUrl);
+    const workflow = await client.register(chain("noop", "gate", "noop"));
+    const openGates = setInterval(() => gates.splice(0).forEach((open) => void open()), 10);
+    const { runIds } = await client.submit(workflow, { count: 2 });
+    expect(await client.waitAll(runIds)).toEqual({ COMPLETED: 2 });
+    clearInterval(openGates);
+    const partition = engine.partition(connection);
+    await connection.redis.del(partition.keys.meta);
+    await until(async () => (await partitionRow(database)).epoch === 2, "a new epoch began");
+    await partition.refresh();
+    // The worker holds one, and waits in the new streams: its record there is made and renewed.
+    const later = await client.submit(workflow, {});
+    await until(() => gates.length === 1, "the run is at its gate");
+    const worker = engine.workers[0]?.id as string;
+    const aliveUntil = async () => Number(await connection.redis.zscore(partition.keys.workers, worker));
+    const first = await until(aliveUntil, "the worker has a record");
+    await until(async () => (await aliveUntil()) > first + 600, "its record is renewed");
+    await client.pause(later.runIds[0] as string);
+    await until(
+      async () => (await client.getRun(later.runIds[0] as string)).status === "PAUSED",
+      "it is paused",
+    );
+    await client.resume(later.runIds[0] as string);
+    for (const open of gates.splice(0)) open();
+    expect(await client.waitAll(later.runIds)).toEqual({ COMPLETED: 1 });
+    connection.close();
   });
 
   test("a reply that is lost is asked for again, and the handler does not run twice", async () => {
@@ -244,7 +309,9 @@ describe("readers", () => {
 
   test("a lease that is held is nobody else's; one that ran out is", async () => {
     engine = await startEngine({ workers: 0 });
-    expect(await takeLease(engine.database, 0, "another", 10_000)).toBeUndefined();
+    const { database } = engine;
+    await until(async () => (await partitionRow(database)).reader_id, "the supervisor has the lease");
+    expect(await takeLease(database, 0, "another", 10_000)).toBeUndefined();
     await engine.supervisor.stop();
     expect(await takeLease(engine.database, 0, "another", 10_000)).toBeDefined();
   });
@@ -301,7 +368,7 @@ describe("readers", () => {
     await listener.redis.subscribe(stateChannel(runId));
     await until(() => gates.length === 1, "the handler is at its gate");
     (gates[0] as () => void)();
-    const runKey = new PartitionKeys(settings.namespace, 0).run(runId);
+    const runKey = new PartitionKeys(settings.namespace, 0, "1").run(runId);
     await until(async () => (await connection.redis.exists(runKey)) === 0, "the run is cleared away");
     expect((await client.getRun(runId)).status).toBe("COMPLETED");
     await until(() => announced.length === 1, "its end is announced");

@@ -1,7 +1,9 @@
 /** What the recorder cannot write is set aside alone: its run ends, everybody else's goes on. The journal is written by hand. */
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { StateChange } from "../../src/engine/reader/record_types.ts";
 import { stateChannel } from "../../src/redis/keys.ts";
+import { loadIR } from "../../src/redis/scripts/load_ir.ts";
 import { type HandJournal, startHandJournal } from "../support/hand_journal.ts";
 import { until } from "../support/until.ts";
 
@@ -109,7 +111,7 @@ describe("one event at fault", () => {
     const ir = (await journal.runs.irOf(parent)) as NonNullable<
       Awaited<ReturnType<typeof journal.runs.irOf>>
     >;
-    await journal.partition.loadIR(ir.digest, ir.ir);
+    await loadIR(journal.partition, ir.digest, ir.ir);
     await journal.connection.redis.hset(
       keys.run(parent),
       ...["c", "1,1,1,", "s", "R", "d", ir.digest, "p0", "c", "n0", "A:x:1:1::"],

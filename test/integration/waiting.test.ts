@@ -108,7 +108,7 @@ describe("waits and signals", () => {
     await until(() => flow.gates.size === 1, "it has begun");
     const { redisUrl, namespace } = flow.engine.settings;
     const connection = await RedisConnection.open(redisUrl);
-    const key = new PartitionKeys(namespace, 0).run(runId);
+    const key = new PartitionKeys(namespace, 0, "1").run(runId);
     await keepSignals(connection.redis, key, "go", 1_000, (index) => `{"payload":${index}}`);
     connection.close();
     const { commandId } = await flow.client.signal(runId, { name: "go", payload: 1_000 });

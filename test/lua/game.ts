@@ -21,6 +21,8 @@ import { readReady } from "../../src/redis/ready.ts";
 import type { StartWord } from "../../src/redis/replies.ts";
 import { RUN } from "../../src/redis/run_state.ts";
 import { callAdvance } from "../../src/redis/scripts/advance.ts";
+import { ensureQueues } from "../../src/redis/scripts/ensure_queues.ts";
+import { loadIR } from "../../src/redis/scripts/load_ir.ts";
 import { openFence } from "../../src/redis/scripts/open.ts";
 import { type Listing, renewLeases } from "../../src/redis/scripts/renew.ts";
 import { callStart } from "../../src/redis/scripts/start.ts";
@@ -52,9 +54,9 @@ export async function beginGame(
   const all = { ...CALL_LIMITS, ...limits };
   const partition = new Partition(connection, testNamespace(), 0, INSTALLATION, all);
   await openFence(partition, { epoch: "1", create: true });
-  await partition.ensureQueues(queuesOf(ir));
+  await ensureQueues(partition, queuesOf(ir));
   const game = { partition, runId: crypto.randomUUID(), ir, digest: newNonce() };
-  await partition.loadIR(game.digest, ir);
+  await loadIR(partition, game.digest, ir);
   expect(await start(game, input)).toBe("started");
   return game;
 }
@@ -63,10 +65,10 @@ export async function beginGame(
 export async function start(
   game: Game,
   input = "{}",
-  { deadline = game.partition.connection.now() + 5_000, ...more }: Partial<StartItem & StartCall> = {},
+  { deadline = game.partition.connection.now() + 60_000, ...more }: Partial<StartItem & StartCall> = {},
 ): Promise<StartWord | undefined> {
   const run = { runId: game.runId, generation: 1, digest: game.digest, input, ir: game.ir, ...more };
-  const [word] = await callStart(game.partition, { epoch: "1", deadline, runs: [run] });
+  const [word] = await callStart(game.partition, { epoch: game.partition.epoch, deadline, runs: [run] });
   return word;
 }
 

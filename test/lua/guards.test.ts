@@ -348,7 +348,7 @@ describe("items of a map", () => {
     });
     await run.takesUp();
     const { partition, runId } = run.game;
-    partition.epoch = "0";
+    partition.enter("0");
     const item = finished(run.game, run.token("each"), { outcome: "W" });
     const blob = { name: "i0.0", value: "[1]" };
     expect(await storeOutput(partition, item, blob, createLog("silent"), withinLimit())).toBe(true);

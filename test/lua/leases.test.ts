@@ -1,8 +1,10 @@
 /** Leases and the workers that hold them: what is handed out again, and what a blocked worker keeps. */
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { ensureQueues } from "../../src/redis/scripts/ensure_queues.ts";
 import { reclaimExpired, reportDeath } from "../../src/redis/scripts/reclaim.ts";
 import { sweepRun } from "../../src/redis/scripts/sweep.ts";
 import { grantLeases, workersInReach } from "../../src/redis/workers.ts";
@@ -137,7 +139,7 @@ describe("losses", () => {
   const lossesOf = (run: Play, node = 0) => state(run.game, `f${node}`);
 
   async function suspects({ partition }: Game): Promise<Waiting[]> {
-    await partition.ensureQueues(["default"]);
+    await ensureQueues(partition, ["default"]);
     const stream = { partition, queue: "default", suspects: true };
     const entries = await readReady(connection, [stream], WORKER, { count: 10, blockMs: 1 });
     return entries.map(({ text, ...place }) => ({ ...(decodeToken(text) as ExecutionToken), ...place }));

@@ -1,4 +1,5 @@
 /** Function streams: tokens whose function a worker does not offer, each call by hand. */
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import { CALL_LIMITS } from "../../src/redis/call_limits.ts";
@@ -8,6 +9,7 @@ import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { applyCommand } from "../../src/redis/scripts/command.ts";
 import { countUnoffered } from "../../src/redis/scripts/count_unoffered.ts";
+import { ensureQueues } from "../../src/redis/scripts/ensure_queues.ts";
 import { requeueUnclaimed } from "../../src/redis/scripts/requeue.ts";
 import { reviveRun } from "../../src/redis/scripts/revive.ts";
 import { tidyStreams } from "../../src/redis/scripts/tidy.ts";
@@ -214,7 +216,7 @@ describe("consumers of workers that are gone", () => {
   test("are removed, but never one with a pending entry, which is handed out", async () => {
     const game = await beginOne("echo");
     const { partition } = game;
-    await partition.ensureQueues(["default"]);
+    await ensureQueues(partition, ["default"]);
     const key = partition.keys.ready("default");
     const read = (consumer: string) =>
       readReady(connection, [{ partition, queue: "default" }], consumer, { count: 1, blockMs: 1 });
@@ -233,7 +235,7 @@ describe("consumers of workers that are gone", () => {
 
   test("of a queue that is empty go with it; a token there keeps it", async () => {
     const { partition } = await beginOne("echo");
-    await partition.ensureQueues(["default", "host-1", "host-2", "host-3"]);
+    await ensureQueues(partition, ["default", "host-1", "host-2", "host-3"]);
     await connection.redis.xadd(partition.keys.ready("host-2"), "*", "t", "token");
     // A worker noted it, and died before it made the stream.
     await connection.redis.sadd(partition.keys.queues, "host-4");
@@ -244,7 +246,7 @@ describe("consumers of workers that are gone", () => {
     // A worker that comes back finds that out by reading, and makes it again.
     const stream = { partition, queue: "host-1" };
     await expect(readReady(connection, [stream], "back", { count: 1, blockMs: 1 })).rejects.toThrow("closed");
-    await partition.ensureQueues(["host-1"]);
+    await ensureQueues(partition, ["host-1"]);
     expect(await readReady(connection, [stream], "back", { count: 1, blockMs: 1 })).toEqual([]);
   });
 });

@@ -7,6 +7,8 @@ import { newNonce } from "../../src/redis/nonce.ts";
 import { Partition } from "../../src/redis/partition.ts";
 import { readReady } from "../../src/redis/ready.ts";
 import { callAdvance } from "../../src/redis/scripts/advance.ts";
+import { ensureQueues } from "../../src/redis/scripts/ensure_queues.ts";
+import { loadIR } from "../../src/redis/scripts/load_ir.ts";
 import { openFence } from "../../src/redis/scripts/open.ts";
 import { callStart } from "../../src/redis/scripts/start.ts";
 import { type ArrivalCounts, decide, skippedArrival } from "../../src/token/rules.ts";
@@ -35,7 +37,7 @@ beforeAll(async () => {
   connection = await RedisConnection.open(redisUrl());
   partition = new Partition(connection, testNamespace(), 0, INSTALLATION);
   await openFence(partition, { epoch: "1", create: true });
-  await partition.ensureQueues(["default"]);
+  await ensureQueues(partition, ["default"]);
 });
 afterAll(() => connection.close());
 
@@ -49,7 +51,7 @@ async function scriptVerdicts(rule: TriggerRule, arrivals: readonly Letter[]): P
   );
   const runId = crypto.randomUUID();
   const digest = newNonce();
-  await partition.loadIR(digest, ir);
+  await loadIR(partition, digest, ir);
   await callStart(partition, {
     epoch: "1",
     deadline: connection.now() + 5_000,

@@ -8,6 +8,7 @@ import { RedisConnection } from "../../src/redis/connection.ts";
 import { newNonce } from "../../src/redis/nonce.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
 import { forget } from "../../src/redis/scripts/forget.ts";
+import { loadIR } from "../../src/redis/scripts/load_ir.ts";
 import { callStart } from "../../src/redis/scripts/start.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import type { IR } from "../../src/workflow/ir/ir.ts";
@@ -118,7 +119,7 @@ describe("one call", () => {
     await tokens(game);
     const slow = { ...irOf("x y", []), timeout_ms: 60_000, max_parallel_nodes: 1 } as IR;
     const slowDigest = newNonce();
-    await game.partition.loadIR(slowDigest, slow);
+    await loadIR(game.partition, slowDigest, slow);
     const [plain] = newRuns(game, 1) as [StartItem];
     const [limited] = newRuns({ ir: slow, digest: slowDigest }, 1) as [StartItem];
     await callStart(game.partition, { epoch: "1", deadline: deadline(), runs: [limited, plain] });
@@ -184,7 +185,7 @@ describe("startRuns", () => {
     await tokens(game);
     const broken = { ...irOf("b", []) };
     const digest = newNonce();
-    await game.partition.loadIR(digest, broken);
+    await loadIR(game.partition, digest, broken);
     await connection.redis.hset(game.partition.keys.ir(digest), "oroot", "no JSON");
     const runs = newRuns(game, 7);
     runs.splice(3, 0, newRuns({ ir: broken, digest }, 1)[0] as StartItem);

@@ -13,6 +13,8 @@ import { Partition } from "../../src/redis/partition.ts";
 import type { HandedToken } from "../../src/redis/replies.ts";
 import { callAdvance } from "../../src/redis/scripts/advance.ts";
 import { applyCommand } from "../../src/redis/scripts/command.ts";
+import { ensureQueues } from "../../src/redis/scripts/ensure_queues.ts";
+import { loadIR } from "../../src/redis/scripts/load_ir.ts";
 import { openFence } from "../../src/redis/scripts/open.ts";
 import { isPlainClaim, isPlainFinish, step } from "../../src/redis/scripts/step.ts";
 import { decodeJournalEntry } from "../../src/token/journal.ts";
@@ -76,8 +78,8 @@ async function begin(ir: IR): Promise<Pair> {
   const open = async (): Promise<Game> => {
     const partition = new Partition(connection, testNamespace(), 0, INSTALLATION);
     await openFence(partition, { epoch: "1", create: true });
-    await partition.ensureQueues(queuesOf(ir));
-    await partition.loadIR(ids.digest, ir);
+    await ensureQueues(partition, queuesOf(ir));
+    await loadIR(partition, ids.digest, ir);
     return { ...ids, partition };
   };
   const pair = new Pair([await open(), await open()]);
@@ -106,7 +108,7 @@ async function snapshot({ partition, runId, ir }: Game) {
   const { redis } = connection;
   const { keys } = partition;
   const state = await redis.hgetall(keys.run(runId));
-  const entries = await redis.xrange(keys.journal("1"), "-", "+");
+  const entries = await redis.xrange(keys.journal, "-", "+");
   const journal = entries.map(([id, fields]) => ({ ...decodeJournalEntry(id, fields), at: 0 }));
   const queues = [...new Set(ir.nodes.map(({ queue }) => queue))].sort();
   const ready = await Promise.all(

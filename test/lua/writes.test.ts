@@ -9,12 +9,15 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { claimTraits } from "../../src/engine/worker/node_facts.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { runScript, type ScriptName } from "../../src/redis/load_scripts.ts";
+import { clearOlderEpochs } from "../../src/redis/scripts/clear_older.ts";
 import { applyCommand } from "../../src/redis/scripts/command.ts";
 import { compensateNext } from "../../src/redis/scripts/compensate.ts";
 import { countUnoffered } from "../../src/redis/scripts/count_unoffered.ts";
 import { fireTimers } from "../../src/redis/scripts/fire.ts";
 import { forget } from "../../src/redis/scripts/forget.ts";
 import { noteRunning } from "../../src/redis/scripts/note_running.ts";
+import { nudgeReader } from "../../src/redis/scripts/nudge.ts";
+import { openFence } from "../../src/redis/scripts/open.ts";
 import { reclaimExpired } from "../../src/redis/scripts/reclaim.ts";
 import { requeueUnclaimed } from "../../src/redis/scripts/requeue.ts";
 import { reviveRun } from "../../src/redis/scripts/revive.ts";
@@ -345,6 +348,9 @@ async function playAll(): Promise<void> {
   await looped.ends("work@again:1");
   await looped.takesUp();
   await looped.ends("again@again:1", { again: true, arrivals: "" });
+  await nudgeReader(its);
+  await openFence(its, { epoch: "2", create: true });
+  expect(await clearOlderEpochs(its)).toBeGreaterThan(0);
 }
 
 async function finishAll(run: Play): Promise<void> {

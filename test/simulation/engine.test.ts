@@ -5,6 +5,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startEngine, type TestEngine } from "../support/engine.ts";
+import { kindOf } from "../support/redis.ts";
 import { until, withinLimit } from "../support/until.ts";
 import { Dice } from "./dice.ts";
 import { type SimulatedCase, simulatedCase } from "./generator.ts";
@@ -59,7 +60,7 @@ test("nothing of a finished run stays in Redis but its tombstone", async () => {
   const connection = await RedisConnection.open(engine.settings.redisUrl);
   try {
     const keys = await connection.redis.keys(`{${engine.settings.namespace}:*`);
-    const kinds = new Set(keys.map((key) => key.split(":")[2]));
+    const kinds = new Set(keys.map(kindOf));
     // Blobs of a run vanish by themselves, and so do leases of what was withdrawn.
     for (const kind of ["nudge", "blob", "leases", "workers", "listings", "last_words", "suspects"])
       kinds.delete(kind);
@@ -68,7 +69,7 @@ test("nothing of a finished run stays in Redis but its tombstone", async () => {
     for (const ready of keys.filter((key) => key.includes(":ready:")))
       await until(async () => (await connection.redis.xlen(ready)) === 0, `${ready} is empty`);
     expect(
-      await connection.redis.xlen(keys.find((key) => key.includes(":journal:")) as string),
+      await connection.redis.xlen(keys.find((key) => kindOf(key) === "journal") as string),
     ).toBeLessThanOrEqual(1);
   } finally {
     connection.close();

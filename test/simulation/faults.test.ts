@@ -7,6 +7,7 @@
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SETTLE_QUEUE } from "../../src/redis/keys.ts";
+import { kindOf } from "../support/redis.ts";
 import { until } from "../support/until.ts";
 import { Campaign } from "./campaign.ts";
 import { QUEUES } from "./genes.ts";
@@ -68,9 +69,7 @@ test("nothing of a finished run stays in Redis but its tombstone, and blobs that
   const leftOver = async (): Promise<string[]> => {
     const all = await redis.keys("*");
     const ttls = await Promise.all(all.map((key) => redis.pttl(key)));
-    return [
-      ...new Set(all.filter((_key, index) => ttls[index] === -1).map((key) => key.split(":")[2] as string)),
-    ];
+    return [...new Set(all.filter((_key, index) => ttls[index] === -1).map(kindOf))];
   };
   const expected = [
     "ir",

@@ -115,6 +115,7 @@ export class RoughEngine {
     const database = new Database(testDatabase.url);
     const client = await faults.inNameOf(new Party("client"), () => Client.connect(settings, limits));
     const partition = new Partition(spared, settings.namespace, 0, await readInstallation(database));
+    partition.enter("1");
     const engine = new RoughEngine(
       { client, database, faults, partition },
       { redis, database: testDatabase },

@@ -18,7 +18,7 @@ export interface TestEngine {
   supervisor: Supervisor;
   workers: Worker[];
   settings: { redisUrl: string; databaseUrl: string; namespace: string };
-  /** Its only partition, by another connection. */
+  /** Its only partition, by another connection, in its first epoch. */
   partition(connection: RedisConnection): Partition;
   stop(): Promise<void>;
 }
@@ -84,7 +84,11 @@ export async function startEngine(options: EngineOptions = {}): Promise<TestEngi
     supervisor,
     workers,
     settings,
-    partition: (connection) => new Partition(connection, settings.namespace, 0, installation),
+    partition(connection) {
+      const partition = new Partition(connection, settings.namespace, 0, installation);
+      partition.enter("1");
+      return partition;
+    },
     async stop() {
       await client.close();
       await Promise.all(workers.map((worker) => worker.stop()));

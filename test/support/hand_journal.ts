@@ -78,7 +78,7 @@ export async function startHandJournal(options: EngineOptions = { workers: 0 }):
     async append(events, head) {
       const seq = await connection.redis.hincrby(keys.meta, "seq", 1);
       const fields = [...(head ?? ["call", `call-${seq}`, "at", "1000"]), ...events.flat()];
-      await connection.redis.xadd(keys.journal(partition.epoch), `${seq}-0`, ...fields);
+      await connection.redis.xadd(keys.journal, `${seq}-0`, ...fields);
       return seq;
     },
     async drain() {

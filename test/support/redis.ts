@@ -1,6 +1,7 @@
 /** Redis for tests: the run's shared server with a namespace per test, or a private one to mistreat. */
 
 import { randomBytes } from "node:crypto";
+import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { inject } from "vitest";
 import { signalProcess, waitForEnd } from "../../src/local/processes.ts";
@@ -18,6 +19,9 @@ export function redisUrl(): string {
   return redis.url;
 }
 
+/** What a key of a partition is for: `run`, `leases`, …. */
+export const kindOf = (key: string) => /^\{[^}]*\}:(?:\d+:)?(\w+)/.exec(key)?.[1] as string;
+
 /** A Redis of one test's own. */
 export interface PrivateRedis {
   /** The same before and after a restart. */
@@ -28,6 +32,8 @@ export interface PrivateRedis {
   kill9(): Promise<void>;
   /** Starts the server again on the same port and data, after ending it in order if it still runs. */
   restart(): Promise<void>;
+  /** Copies what it has on disk; the answer, called after `kill9`, puts that back. */
+  copy(): Promise<() => Promise<void>>;
   /** Ends the server for good. May be called again. */
   stop(): Promise<void>;
 }
@@ -53,6 +59,14 @@ export async function startPrivateRedis(config: readonly string[] = []): Promise
       server = await start();
       if (server.port !== port)
         throw new Error(`port ${port} was taken by another process while Redis was down`);
+    },
+    copy: async () => {
+      const [data, copied] = [join(dir, "data"), join(dir, `copy-${randomBytes(3).toString("hex")}`)];
+      await cp(data, copied, { recursive: true });
+      return async () => {
+        await rm(data, { recursive: true });
+        await cp(copied, data, { recursive: true });
+      };
     },
     stop: () => server.stop(),
   };

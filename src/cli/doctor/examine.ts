@@ -80,10 +80,14 @@ async function examineRecord(
     })),
   );
   checks.push(...partitionChecks(views));
-  const open = partitions.filter((_partition, index) => views[index]?.meta?.epoch != null);
+  const open = partitions.filter((partition, index) => {
+    const epoch = views[index]?.meta?.epoch;
+    if (epoch) partition.enter(epoch);
+    return epoch;
+  });
   const inReach = redis && new Set((await Promise.all(open.map(workersInReach))).flat());
   checks.push(...processChecks(await readProcesses(database), VERSION, inReach));
-  checks.push(...(await examineUnserved(database, partitions)));
+  checks.push(...(await examineUnserved(database, open)));
   checks.push(...workChecks(await readWorkHealth(database)));
 }
 

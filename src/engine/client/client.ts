@@ -1,4 +1,5 @@
 /** The client: submits runs, waits for them, reads what the record says. */
+
 import { v7 as uuidv7 } from "uuid";
 import { commandEffect, type SignalContent, type UserCommand } from "../../postgres/commands.ts";
 import type { Queryable } from "../../postgres/database.ts";
@@ -37,6 +38,7 @@ import {
   type WorkflowRow,
   type WorkflowVersion,
 } from "../../postgres/workflows.ts";
+import { FenceError } from "../../redis/fence_error.ts";
 import { type CompileOptions, compile } from "../../workflow/compile/compile.ts";
 import { functionsOf } from "../../workflow/ir/function_of.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
@@ -120,6 +122,13 @@ export class Client {
   async waitingForWorkers(run: Pick<RunRow, "run_id" | "partition">, ir: IR): Promise<WaitingNode[]> {
     const partition = this.#connections.partition(run.partition);
     if (!partition) return [];
+    try {
+      await partition.refresh();
+    } catch (error) {
+      // What waits in a partition that is closed is not known.
+      if (error instanceof FenceError) return [];
+      throw error;
+    }
     return findWaiting(partition, await this.unserved(ir), async () => ir, { runId: run.run_id });
   }
 

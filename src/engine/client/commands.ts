@@ -10,7 +10,7 @@ import {
 } from "../../postgres/commands.ts";
 import { getRun } from "../../postgres/runs.ts";
 import { findVersion } from "../../postgres/workflows.ts";
-import { nudgeReader } from "../../redis/announcements.ts";
+import { nudgeReader } from "../../redis/scripts/nudge.ts";
 import { isFinalRunStatus } from "../../token/lifecycle.ts";
 import { checkText, TEXT_LIMITS } from "../checked_texts.ts";
 import { MAX_INPUT_BYTES, MAX_JSON_DEPTH } from "../limits.ts";

@@ -35,9 +35,9 @@ export class JournalBell {
   }
 
   async wait(recorded: number, limitMs: number, stopping: AbortSignal): Promise<void> {
-    const { keys, epoch } = this.#partition;
+    const { keys } = this.#partition;
     const until = performance.now() + limitMs;
-    const streams = [keys.journal(epoch), keys.nudge];
+    const streams = [keys.journal, keys.nudge];
     const hasEntry = await this.#block(streams, [`${recorded}-0`, this.#lastNudge], limitMs, stopping);
     if (this.#rung || !hasEntry) return;
     const leftMs = Math.min(this.#lookMs, until - performance.now());

@@ -24,7 +24,7 @@ export async function openPartition(
   const meta = await checkedMeta(database, row, partition);
   const timeline = await partition.connection.identity();
   if (meta.epoch !== null && Number(meta.epoch) === row.epoch) {
-    partition.epoch = meta.epoch;
+    partition.enter(meta.epoch);
     const loss = await findLoss(row, partition, meta.seq);
     if (loss === undefined) {
       if (meta.timeline !== timeline) {
@@ -45,8 +45,9 @@ export async function openPartition(
     }
     await refuseLoss(database, row, loss);
   } else if (row.epoch > 0) await refuseLoss(database, row, "it does not hold the partition's current epoch");
-  const next = await beginEpoch(database, row);
-  await openFence(partition, { epoch: String(next.epoch), create: true });
+  const next = await beginEpoch(database, row, Number(meta.epoch ?? 0));
+  const word = await openFence(partition, { epoch: String(next.epoch), create: true });
+  if (word !== "opened") throw new FenceError(row.partition, "epoch");
   await noteOpening(database, next, { timeline });
   return next;
 }

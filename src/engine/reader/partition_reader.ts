@@ -3,6 +3,7 @@
  *
  * Owns nothing that outlives it: what it leaves undone is found by the next reader, on record or in Redis.
  */
+
 import type { Log } from "../../base/log.ts";
 import { pause } from "../../base/wait.ts";
 import type { Database } from "../../postgres/database.ts";
@@ -18,6 +19,7 @@ import { type Consequences, NO_CONSEQUENCES } from "./consequences.ts";
 import { JournalBell } from "./journal_bell.ts";
 import { KnownRuns } from "./known_runs.ts";
 import { Ledger } from "./ledger.ts";
+import { removeLeftovers } from "./leftovers.ts";
 import { checkedMeta } from "./opening.ts";
 import type { Pace } from "./pace.ts";
 import { Reclaimer } from "./reclaimer.ts";
@@ -27,7 +29,7 @@ import { AT_ONCE, Rhythm, type Round, type Service, WHEN_IT_COMES } from "./serv
 import { Starter } from "./starter.ts";
 import { StuckRuns } from "./stuck.ts";
 import { Sweeper } from "./sweeper.ts";
-import { openSweeps, repeatEnds } from "./take_over.ts";
+import { type Estate, openSweeps, repeatEnds } from "./take_over.ts";
 import { UnofferedClock } from "./unoffered.ts";
 import { Waker } from "./waker.ts";
 
@@ -118,8 +120,8 @@ export class PartitionReader {
 
   /** Until it is stopped, or another server answers: then the partition is to be opened again. @throws what interrupts it */
   async read(): Promise<void> {
-    const { stopping, onRound } = this.#options;
-    const { partition, identity, row } = this.#opened;
+    const { stopping } = this.#options;
+    const { partition } = this.#opened;
     const estate = {
       ledger: this.#ledger,
       partition,
@@ -127,6 +129,19 @@ export class PartitionReader {
       runs: this.#runs,
       ends: this.#ends,
     };
+    const over = new AbortController();
+    const removing = removeLeftovers(partition, this.#options.log, AbortSignal.any([stopping, over.signal]));
+    try {
+      await this.#readOn(estate);
+    } finally {
+      over.abort();
+      await removing;
+    }
+  }
+
+  async #readOn(estate: Estate): Promise<void> {
+    const { stopping, onRound } = this.#options;
+    const { partition, identity, row } = this.#opened;
     await repeatEnds(estate);
     let inherited: Inherited = await openSweeps(estate);
     while (!stopping.aborted) {

@@ -4,6 +4,7 @@
  *
  * Owns: the lease of its partitions. A crash lets the lease run out; a stopped process finds its term gone and starts over.
  */
+
 import { hostname } from "node:os";
 import { HitzeroError } from "../../base/errors.ts";
 import { createLog, type Log } from "../../base/log.ts";
@@ -21,6 +22,7 @@ import { RedisConnection } from "../../redis/connection.ts";
 import { newNonce } from "../../redis/nonce.ts";
 import { Partition } from "../../redis/partition.ts";
 import { refuseMissingRights } from "../../redis/rights.ts";
+import { ensureQueues } from "../../redis/scripts/ensure_queues.ts";
 import { Heart, Lifecycle } from "../lifecycle.ts";
 import {
   LAST_ANSWERS_MS,
@@ -208,7 +210,7 @@ export class Supervisor {
   async #open(row: PartitionRow, connection: RedisConnection, database: Database): Promise<Opened> {
     const partition = this.#partitionOf(connection, row.partition);
     const opened = await openPartition(database, row, partition, this.#log);
-    await partition.ensureQueues(["default"]);
+    await ensureQueues(partition, ["default"]);
     return { row: opened, partition, identity: await connection.identity() };
   }
 

@@ -13,7 +13,7 @@ import { buildRecordBatch } from "./record_batch.ts";
 import type { RunEnds } from "./run_ends.ts";
 import { NO_CHANGES } from "./state_changes.ts";
 
-interface Estate {
+export interface Estate {
   ledger: Ledger;
   partition: Partition;
   database: Database;

@@ -19,6 +19,7 @@ import type { Partition } from "../../redis/partition.ts";
 import { isPostponed } from "../../redis/replies.ts";
 import { callAdvance } from "../../redis/scripts/advance.ts";
 import { countUnoffered } from "../../redis/scripts/count_unoffered.ts";
+import { loadIR } from "../../redis/scripts/load_ir.ts";
 import { decodeToken, type ExecutionToken } from "../../token/token.ts";
 import type { QueuedFunction } from "../../workflow/ir/function_of.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
@@ -150,7 +151,7 @@ export class UnofferedClock implements Service {
       const answer = await callAdvance(this.#partition, call);
       const words = [...answer.reply.finished, ...answer.reply.claims].map(({ word }) => word);
       if (!words.some(isPostponed)) return answer;
-      if (words.includes("ir_missing")) await this.#partition.loadIR(digest, ir);
+      if (words.includes("ir_missing")) await loadIR(this.#partition, digest, ir);
     }
   }
 }

@@ -18,8 +18,9 @@ export class Waker implements Service {
   }
 
   async look(): Promise<number> {
-    const timeOut = async (runId: string) => {
-      await this.#ends.carryOn(runId, "time_out", () => applyCommand(this.#partition, runId, "time_out", 0));
+    const timeOut = async (runId: string, generation: number) => {
+      const apply = () => applyCommand(this.#partition, runId, "time_out", 0, generation);
+      await this.#ends.carryOn(runId, "time_out", apply);
     };
     const nextDue = await fireTimers(this.#partition, timeOut, this.#onRefused);
     if (nextDue === undefined) return WHEN_IT_COMES;

@@ -3,6 +3,7 @@
  *
  * Owns: the connection that blocks. After a lost reply the entries of that reply are pending for this consumer, and are read again.
  */
+
 import type { HitzeroError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Bell } from "../../base/wait.ts";
@@ -12,6 +13,7 @@ import { RedisAwayError, type RedisConnection } from "../../redis/connection.ts"
 import { FenceError } from "../../redis/fence_error.ts";
 import type { Partition } from "../../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../../redis/ready.ts";
+import { ensureQueues } from "../../redis/scripts/ensure_queues.ts";
 import { decodeToken } from "../../token/token.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
 import type { IRCache } from "../ir_cache.ts";
@@ -53,6 +55,8 @@ export class Intake {
   readonly #executions: Executions;
   #blockingId: number | undefined;
   #pending = false;
+  /** The partitions are to be looked at again before the next read. */
+  #unprepared = true;
 
   constructor(lanes: ReadonlyMap<number, Lane>, executions: Executions, options: IntakeOptions) {
     this.#lanes = lanes;
@@ -76,6 +80,7 @@ export class Intake {
         if (!(error instanceof RedisAwayError || error instanceof FenceError))
           log.error({ error: String(error) }, "reading tokens failed; it is tried again");
         this.#pending = true;
+        this.#unprepared = true;
         await pause(200, stopping);
       }
     }
@@ -87,9 +92,15 @@ export class Intake {
     if (id !== undefined) await this.#options.connection.redis.client("UNBLOCK", id).catch(() => {});
   }
 
+  /** A partition was opened in a new epoch: there are other streams to be read. */
+  readAnew(): void {
+    this.#unprepared = true;
+    void this.unblock();
+  }
+
   async #read(free: number): Promise<void> {
     const { suspects, streams, blocking, fencedOut, workerId } = this.#options;
-    if (this.#pending || this.#blockingId === undefined || fencedOut.isOut) await this.#prepare();
+    if (this.#unprepared || fencedOut.isOut) await this.#prepare();
     const { alone } = suspects;
     // Others wait for their turn behind suspects that may be gone.
     const wait = alone && !suspects.always ? { blockMs: 1 } : {};
@@ -104,11 +115,12 @@ export class Intake {
   /** Makes sure of the connection, the partitions, and this worker's own record. */
   async #prepare(): Promise<void> {
     const { blocking, queues, streams, list } = this.#options;
+    this.#unprepared = false;
     await blocking.identity();
     this.#blockingId = await blocking.redis.client("ID");
     for (const { partition } of this.#lanes.values()) {
       await this.#telling(partition, () => partition.refresh());
-      await partition.ensureQueues(queues);
+      await ensureQueues(partition, queues);
     }
     // Before the first token comes: a worker without a record is taken for dead when its loop is blocked.
     for (const lane of this.#lanes.values()) await list(lane);

@@ -6,6 +6,7 @@
  * alone. Never waits to fill a batch. While the worker stops, a call that fails for another reason than an absent server is given up
  * after some tries: its tokens are left to their leases.
  */
+
 import type { Log } from "../../base/log.ts";
 import { pause } from "../../base/wait.ts";
 import { isCallFault } from "../../redis/call_fault.ts";
@@ -14,6 +15,7 @@ import { RedisAwayError } from "../../redis/connection.ts";
 import { FenceError } from "../../redis/fence_error.ts";
 import type { Partition } from "../../redis/partition.ts";
 import { type AdvanceReply, isPostponed } from "../../redis/replies.ts";
+import { loadIR } from "../../redis/scripts/load_ir.ts";
 import { applyCall } from "../../redis/scripts/step.ts";
 import { LAST_TRIES, type Limits } from "../limits.ts";
 import { type Rest, Slot } from "./slot.ts";
@@ -171,7 +173,7 @@ export class Lane {
       ...answeredWith(claims, reply.claims, isMissing),
     ];
     const byDigest = new Map(lacking.map(({ digest, ir }) => [digest, ir]));
-    for (const [digest, ir] of byDigest) await this.partition.loadIR(digest, ir).catch(() => {});
+    for (const [digest, ir] of byDigest) await loadIR(this.partition, digest, ir).catch(() => {});
     for (const slot of unfinished) this.finish(slot);
     for (const slot of unclaimed) this.claim(slot);
   }

@@ -12,6 +12,7 @@ import type { Executions } from "./executions.ts";
 import type { FencedOut } from "./fenced_out.ts";
 import { callOff, lookAround } from "./interruptions.ts";
 import type { Lane } from "./lane.ts";
+import type { Liveness } from "./liveness.ts";
 import type { ReadyStreams } from "./ready_streams.ts";
 import type { SuspectTurns } from "./suspects.ts";
 
@@ -22,6 +23,8 @@ export interface LeasesOptions {
   streams: ReadyStreams;
   suspects: SuspectTurns;
   fencedOut: FencedOut;
+  /** The thread that renews what this worker is known by. */
+  liveness: Pick<Liveness, "renews">;
   /** The worker is told to stop. */
   stopping: AbortSignal;
   /** A call to a partition failed. */
@@ -40,7 +43,7 @@ export class Leases {
 
   /** Lists what is held of a partition; returns what is held no more. */
   async list(lane: Lane): Promise<string[]> {
-    const { workerId, leaseMs, streams, suspects, fencedOut, stopping, onFailed } = this.#options;
+    const { workerId, leaseMs, streams, suspects, fencedOut, liveness, stopping, onFailed } = this.#options;
     const { partition } = lane;
     const ofSuspects = await streams.ofSuspects();
     const { since } = lane;
@@ -54,8 +57,10 @@ export class Leases {
       alone: suspects.performed,
     };
     try {
+      const { keys } = partition;
       const answer = await renewLeases(partition, listing);
       fencedOut.taken(partition.number);
+      liveness.renews(partition.number, keys);
       suspects.listed(partition.number, answer.suspects);
       return answer.lost;
     } catch (error) {

@@ -30,14 +30,18 @@ const ENTERED = 2;
 export interface LivenessOptions {
   redisUrl: string;
   workerId: string;
-  /** Of each partition: the records of live workers, and what is left of dead ones. */
-  keys: readonly { workers: string; lastWords: string }[];
   leaseMs: number;
   /** Executions at once. */
   concurrency: number;
   /** The process is ended when its loop has not turned for so long since the timeout of an execution that it performs. */
   graceMs: number;
   log: Log;
+}
+
+/** Of a partition: the records of live workers, and what is left of dead ones. */
+export interface RecordKeys {
+  workers: string;
+  lastWords: string;
 }
 
 /** Milliseconds by a clock that all threads share. */
@@ -69,11 +73,13 @@ export class Liveness {
   /** Its call did not come back for long, since the loop last turned. */
   #culprit: Watched | undefined;
   readonly #timer: NodeJS.Timeout;
-  readonly #thread: { leave: () => void; say: (text: string, said: Int32Array) => void };
+  readonly #thread: ReturnType<typeof joinThread>;
+  /** Of each partition of which the worker has a record, by its number. */
+  readonly #records = new Map<number, RecordKeys>();
 
   constructor(options: LivenessOptions) {
     this.#options = options;
-    const { concurrency, redisUrl, workerId, keys, leaseMs, graceMs, log } = options;
+    const { concurrency, redisUrl, workerId, leaseMs, graceMs, log } = options;
     const table = new SharedArrayBuffer(FIRST_SLOT + concurrency * SLOT_BYTES);
     this.#times = new Float64Array(table);
     this.#words = new Int32Array(table);
@@ -89,8 +95,15 @@ export class Liveness {
       slotBytes: SLOT_BYTES,
       textAt: TEXT_AT,
     };
-    const watch = { url: redisUrl, workerId, keys, leaseMs, graceMs, table, layout };
+    const watch = { url: redisUrl, workerId, leaseMs, graceMs, table, layout };
     this.#thread = joinThread(watch, log);
+  }
+
+  /** The worker has a record in this partition, under these keys: it is to be renewed. */
+  renews(partition: number, { workers, lastWords }: RecordKeys): void {
+    if (this.#records.get(partition)?.workers === workers) return;
+    this.#records.set(partition, { workers, lastWords });
+    this.#thread.renew([...this.#records.values()]);
   }
 
   /** An execution begins. */
@@ -176,6 +189,8 @@ function joinThread(watch: { workerId: string }, log: Log) {
   joined.postMessage({ watch });
   const say = (text: string, said: Int32Array) =>
     joined.postMessage({ say: { workerId: watch.workerId, text, said } });
+  const renew = (keys: readonly RecordKeys[]) =>
+    joined.postMessage({ renew: { workerId: watch.workerId, keys } });
   const leave = () => {
     joined.postMessage({ unwatch: watch.workerId });
     workers -= 1;
@@ -187,7 +202,7 @@ function joinThread(watch: { workerId: string }, log: Log) {
       void idle?.terminate();
     }, KEPT_MS).unref();
   };
-  return { leave, say };
+  return { leave, say, renew };
 }
 
 function startThread(log: Log): Thread {

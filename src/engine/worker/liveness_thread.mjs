@@ -18,8 +18,8 @@ const monotonic = () => {
 };
 
 class Watch {
-  constructor({ url, workerId, keys, leaseMs, graceMs, table, layout }) {
-    Object.assign(this, { workerId, keys, leaseMs, graceMs, layout });
+  constructor({ url, workerId, leaseMs, graceMs, table, layout }) {
+    Object.assign(this, { workerId, keys: [], leaseMs, graceMs, layout });
     this.words = new Int32Array(table);
     this.times = new Float64Array(table);
     this.bytes = Buffer.from(table);
@@ -139,13 +139,15 @@ class Watch {
 
 const watches = new Map();
 
-parentPort.on("message", async ({ watch, unwatch, say }) => {
+parentPort.on("message", async ({ watch, unwatch, say, renew }) => {
   if (say) {
     await watches.get(say.workerId)?.say(say.text);
     Atomics.store(say.said, 0, 1);
     Atomics.notify(say.said, 0);
   }
   if (watch) watches.set(watch.workerId, new Watch(watch));
+  const renewed = watches.get(renew?.workerId);
+  if (renewed) renewed.keys = renew.keys;
   watches.get(unwatch)?.close();
   watches.delete(unwatch);
 });

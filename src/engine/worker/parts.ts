@@ -70,7 +70,6 @@ export function makeParts(options: PartsOptions): Parts {
   const liveness = new Liveness({
     redisUrl: options.redisUrl,
     workerId: options.workerId,
-    keys: partitions.map(({ keys: { workers, lastWords } }) => ({ workers, lastWords })),
     leaseMs: options.leaseMs,
     concurrency: options.concurrency,
     graceMs: options.blockedGraceMs,
@@ -91,7 +90,7 @@ export function makeParts(options: PartsOptions): Parts {
     list: (lane) => whileAway({ signal: abandoned }, () => leases.list(lane)),
     giveUp: options.giveUp,
   });
-  const leases = new Leases(executions, { ...options, streams });
+  const leases = new Leases(executions, { ...options, streams, liveness });
   const list = (lane: Lane) => leases.list(lane);
   const intake = new Intake(lanes, executions, {
     ...options,

@@ -5,6 +5,7 @@
  * leases. A crash leaves its tokens leased; so does a drain that gives up: when its time is over, or, with no handler at work, one lease
  * after Redis's last answer, as its tokens may be others' by then anyway.
  */
+
 import { hostname } from "node:os";
 import type { Log } from "../../base/log.ts";
 import { createLog } from "../../base/log.ts";
@@ -15,13 +16,15 @@ import { askToFail } from "../../postgres/commands.ts";
 import { Database } from "../../postgres/database.ts";
 import { listPartitions, readInstallation } from "../../postgres/partitions.ts";
 import { heartbeat, signOff } from "../../postgres/registry.ts";
-import { nudgeReader, type Withdrawn } from "../../redis/announcements.ts";
+import type { Withdrawn } from "../../redis/announcements.ts";
 import { RedisConnection } from "../../redis/connection.ts";
+import { FenceError } from "../../redis/fence_error.ts";
 import { announceOpened, STREAM_OPENED } from "../../redis/function_streams.ts";
 import { controlChannel } from "../../redis/keys.ts";
 import { newNonce } from "../../redis/nonce.ts";
 import { Partition } from "../../redis/partition.ts";
 import { refuseMissingRights } from "../../redis/rights.ts";
+import { nudgeReader } from "../../redis/scripts/nudge.ts";
 import { type Death, reportDeath } from "../../redis/scripts/reclaim.ts";
 import { forgetWorker } from "../../redis/workers.ts";
 import { alreadyStopped } from "../already_stopped.ts";
@@ -355,10 +358,13 @@ export class Worker {
     this.#parts?.liveness.say(text);
   }
 
-  /** A call to a partition failed. Was it refused for good? Then nothing more is read until that is over. */
+  /**
+   * A call to a partition failed. Was it refused for good? Then nothing more is read until that is over. Another epoch has other streams.
+   */
   #isFencedOut(partition: Partition, error: unknown): boolean {
     const isOut = this.#fencedOut.heard(partition.number, error);
     if (isOut) void this.#parts?.intake.unblock();
+    else if (error instanceof FenceError && error.why === "epoch") this.#parts?.intake.readAnew();
     return isOut;
   }
 }

@@ -12,18 +12,14 @@ export async function callAdvance(
   partition: Partition,
   call: AdvanceCall,
 ): Promise<{ reply: AdvanceReply; payloads: string[] }> {
-  const list = new KeyList([
-    partition.keys.meta,
-    partition.keys.journal(partition.epoch),
-    partition.keys.leases,
-    partition.keys.timers,
-  ]);
+  const { keys, limits: most } = partition;
+  const list = new KeyList([keys.meta, keys.journal, keys.leases, keys.timers]);
   const args = [""];
   const push = (value: string) => args.push(value);
   const irs = new Set<IR>();
   for (const { ir } of call.finished) irs.add(ir);
   for (const { ir } of call.claims) irs.add(ir);
-  const { nudge, limit, limits, queues } = stepCall(list, partition, irs);
+  const { nudge, limit, limits, queues } = stepCall(list, { keys, limits: most }, irs);
   // What was handed out again may be suspect.
   const again = call.claims.flatMap(({ item }) => (item.delivery > 1 ? [item.queue] : []));
   const moves = call.claims.some(({ item }) => item.unoffered !== undefined);
@@ -34,13 +30,13 @@ export async function callAdvance(
     nudge,
     limit,
     limits,
-    queues: again.length === 0 ? queues : { ...queues, ...suspectStreamsOf(list, partition.keys, again) },
+    queues: again.length === 0 ? queues : { ...queues, ...suspectStreamsOf(list, keys, again) },
     reads: Object.fromEntries(call.reads.map((queue) => [queue, true])),
-    finished: call.finished.map(({ item }) => finishedPart(partition.keys, list, push, item)),
-    claims: call.claims.map(({ item }) => claimPart(partition.keys, list, item)),
-    functions: moves ? list.position(partition.keys.functions) : undefined,
-    most_functions: moves ? partition.limits.functionStreams : undefined,
-    ...(await partition.fence(partition.epoch)),
+    finished: call.finished.map(({ item }) => finishedPart(keys, list, push, item)),
+    claims: call.claims.map(({ item }) => claimPart(keys, list, item)),
+    functions: moves ? list.position(keys.functions) : undefined,
+    most_functions: moves ? most.functionStreams : undefined,
+    ...(await partition.fence(keys)),
   };
   args[0] = JSON.stringify(json);
   const payloads = await partition.callStep("advance", list.keys, args);

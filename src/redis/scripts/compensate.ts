@@ -7,11 +7,11 @@ import { stepCall } from "../step_call.ts";
 
 /** Hands out the next compensation of a run that is to end FAILED or CANCELLED. */
 export async function compensateNext(partition: Partition, runId: string, ir: IR): Promise<void> {
-  const { keys } = partition;
-  const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.run(runId)]);
+  const { keys, limits } = partition;
+  const list = new KeyList([keys.meta, keys.journal, keys.run(runId)]);
   const json = {
-    ...(await partition.fence(partition.epoch)),
-    ...stepCall(list, partition, [ir]),
+    ...(await partition.fence(keys)),
+    ...stepCall(list, { keys, limits }, [ir]),
     id: runId,
   };
   await partition.call("compensate", list.keys, [JSON.stringify(json)], compensateReply);

@@ -22,16 +22,17 @@ export async function countUnoffered(
   keptMs = EMPTY_KEPT_MS,
 ): Promise<{ waited: number; offered: number }[]> {
   const answers: { waited: number; offered: number }[] = [];
+  const { keys } = partition;
   const atOnce = partition.limits.members;
   for (let first = 0; first < counts.length; first += atOnce) {
-    const list = new KeyList([partition.keys.meta, partition.keys.functions]);
+    const list = new KeyList([keys.meta, keys.functions]);
     const streams = counts.slice(first, first + atOnce).map(({ waits, offered, ...place }) => ({
       function: functionField(place),
-      stream: list.position(partition.keys.stream(place)),
+      stream: list.position(keys.stream(place)),
       waits,
       offered,
     }));
-    const json = { ...(await partition.fence(partition.epoch)), keep_ms: keptMs, streams };
+    const json = { ...(await partition.fence(keys)), keep_ms: keptMs, streams };
     const reply = await partition.call("count_unoffered", list.keys, [JSON.stringify(json)], countReply);
     answers.push(...reply.waited.map(([waited, offered]) => ({ waited, offered })));
   }

@@ -28,14 +28,15 @@ const FIRE_CALLS = 20;
  */
 export async function fireTimers(
   partition: Partition,
-  onTimeOut: (runId: string) => Promise<void>,
+  onTimeOut: (runId: string, generation: number) => Promise<void>,
   onRefused: OnRefused = isNobodys,
 ): Promise<number | undefined> {
+  const { keys } = partition;
   const { redis } = partition.connection;
   for (let calls = 0; calls < FIRE_CALLS; calls += 1) {
     const first = await partition.orAway(
       redis.zrange(
-        partition.keys.timers,
+        keys.timers,
         "-inf",
         "+inf",
         "BYSCORE",
@@ -52,23 +53,24 @@ export async function fireTimers(
     const due = seems ? dueBy(await partition.readTime()) : [];
     if (due.length === 0) return first.length === 0 ? undefined : Number(first[1]);
     for (const kept of due.filter((member) => member.startsWith("!"))) {
-      await onTimeOut(kept.split("|")[2] as string);
-      await partition.orAway(redis.zrem(partition.keys.timers, kept));
+      const [, , runId, generation] = kept.split("|") as [string, string, string, string];
+      await onTimeOut(runId, Number(generation));
+      await partition.orAway(redis.zrem(keys.timers, kept));
     }
     const fire = async (kept: readonly string[]) => {
-      const list = new KeyList([partition.keys.meta, partition.keys.timers]);
+      const list = new KeyList([keys.meta, keys.timers]);
       const queues = streamsOf(
         list,
-        partition.keys,
+        keys,
         kept.map((member) => member.slice(0, member.indexOf("|"))),
       );
-      const json = { ...(await partition.fence(partition.epoch)), queues, due: kept };
+      const json = { ...(await partition.fence(keys)), queues, due: kept };
       await partition.call("fire", list.keys, [JSON.stringify(json)], fireReply);
     };
     const tokens = due.filter((member) => !member.startsWith("!"));
     await callInHalves(tokens, fire, async (kept, error) => {
       await onRefused(decodeKept(kept)?.token.runId, `fire ${kept}`, error);
-      await partition.orAway(redis.zrem(partition.keys.timers, kept));
+      await partition.orAway(redis.zrem(keys.timers, kept));
     });
   }
   return partition.connection.now();

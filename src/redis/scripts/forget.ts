@@ -1,5 +1,6 @@
 /** Clears what is on record (lua/forget.lua). */
 import { KeyList } from "../key_list.ts";
+import type { PartitionKeys } from "../keys.ts";
 import type { Partition } from "../partition.ts";
 import { okReply } from "../replies.ts";
 
@@ -12,31 +13,33 @@ export async function forget(
   recorded: number,
   finished: readonly { runId: string; blobs: readonly string[] }[],
 ): Promise<void> {
-  const keys = finished.flatMap(({ runId, blobs }) => [
-    { tombstone: partition.keys.tombstone(runId) },
-    ...[partition.keys.run(runId), partition.keys.parked(runId), partition.keys.scopes(runId)].map((key) => ({
+  const { keys } = partition;
+  const parts = finished.flatMap(({ runId, blobs }) => [
+    { tombstone: keys.tombstone(runId) },
+    ...[keys.run(runId), keys.parked(runId), keys.scopes(runId)].map((key) => ({
       key,
     })),
-    ...blobs.map((blob) => ({ key: partition.keys.blob(runId, blob) })),
+    ...blobs.map((blob) => ({ key: keys.blob(runId, blob) })),
   ]);
   // The journal last: what is left undone is found in it.
   const atOnce = partition.limits.keys;
   let first = 0;
-  for (; first + atOnce < keys.length; first += atOnce)
-    await forgetSome(partition, keys.slice(first, first + atOnce), 0);
-  await forgetSome(partition, keys.slice(first), recorded);
+  for (; first + atOnce < parts.length; first += atOnce)
+    await forgetSome(partition, keys, parts.slice(first, first + atOnce), 0);
+  await forgetSome(partition, keys, parts.slice(first), recorded);
 }
 
 async function forgetSome(
   partition: Partition,
-  keys: readonly { tombstone?: string; key?: string }[],
+  keys: PartitionKeys,
+  parts: readonly { tombstone?: string; key?: string }[],
   recorded: number,
 ): Promise<void> {
-  const list = new KeyList([partition.keys.meta, partition.keys.journal(partition.epoch)]);
+  const list = new KeyList([keys.meta, keys.journal]);
   const positions = (of: "tombstone" | "key") =>
-    keys.flatMap((one) => (one[of] === undefined ? [] : [list.position(one[of])]));
+    parts.flatMap((one) => (one[of] === undefined ? [] : [list.position(one[of])]));
   const json = {
-    ...(await partition.fence(partition.epoch)),
+    ...(await partition.fence(keys)),
     recorded,
     tombstone_ms: TOMBSTONE_MS,
     tombstones: positions("tombstone"),

@@ -10,12 +10,13 @@ export async function noteRunning(
   worker: string,
   notes: readonly RunningNote[],
 ): Promise<void> {
-  const list = new KeyList([partition.keys.meta, partition.keys.journal(partition.epoch)]);
+  const { keys } = partition;
+  const list = new KeyList([keys.meta, keys.journal]);
   const json = {
-    ...(await partition.fence(partition.epoch)),
+    ...(await partition.fence(keys)),
     worker,
     notes: notes.map((note) => ({
-      run: list.position(partition.keys.run(note.runId)),
+      run: list.position(keys.run(note.runId)),
       id: note.runId,
       g: note.generation,
       node: note.node,

@@ -18,6 +18,6 @@ export async function openFence(
     expected: call.expected,
   };
   const { word } = await partition.call("open", [partition.keys.meta], [JSON.stringify(json)], openReply);
-  if (word === "opened") partition.epoch = call.epoch;
+  if (word === "opened") partition.enter(call.epoch);
   return word;
 }

@@ -75,13 +75,14 @@ export async function reportDeath(partition: Partition, died: Death): Promise<vo
 
 /** Hands these out again; returns how many there were. */
 async function reclaim(partition: Partition, leases: readonly string[], died?: Death): Promise<number> {
+  const { keys } = partition;
   const list = new KeyList([
-    partition.keys.meta,
-    partition.keys.journal(partition.epoch),
-    partition.keys.leases,
-    partition.keys.workers,
-    partition.keys.listings,
-    partition.keys.lastWords,
+    keys.meta,
+    keys.journal,
+    keys.leases,
+    keys.workers,
+    keys.listings,
+    keys.lastWords,
   ]);
   const items = await Promise.all(
     leases.map(async (lease) => {
@@ -92,9 +93,9 @@ async function reclaim(partition: Partition, leases: readonly string[], died?: D
       const [digest] = await partition.readFields(runId, [RUN.digest]);
       return {
         lease,
-        run: list.position(partition.keys.run(runId)),
-        ir: list.position(partition.keys.ir(digest ?? "")),
-        parked: list.position(partition.keys.parked(runId)),
+        run: list.position(keys.run(runId)),
+        ir: list.position(keys.ir(digest ?? "")),
+        parked: list.position(keys.parked(runId)),
         id: runId,
         g: generation,
         ...execution,
@@ -103,9 +104,9 @@ async function reclaim(partition: Partition, leases: readonly string[], died?: D
   );
   const names = items.map(({ queue }) => queue);
   const queues = {
-    ...streamsOf(list, partition.keys, names),
-    ...suspectStreamsOf(list, partition.keys, names),
+    ...streamsOf(list, keys, names),
+    ...suspectStreamsOf(list, keys, names),
   };
-  const json = { ...(await partition.fence(partition.epoch)), queues, expired: items, died };
+  const json = { ...(await partition.fence(keys)), queues, expired: items, died };
   return (await partition.call("reclaim", list.keys, [JSON.stringify(json)], reclaimReply)).reclaimed;
 }

@@ -26,19 +26,20 @@ export async function renewLeases(
   listing: Listing,
 ): Promise<{ lost: string[]; suspects: number }> {
   const { worker, leaseMs, held, since, leaves, alone } = listing;
-  const streams = listing.suspects.map((place) => partition.keys.stream(place));
+  const { keys } = partition;
+  const streams = listing.suspects.map((place) => keys.stream(place));
   let suspects = 0;
-  const { meta, leases, workers, listings, lastWords } = partition.keys;
+  const { meta, leases, workers, listings, lastWords } = keys;
   const atOnce = partition.limits.members;
   const lost: string[] = [];
   for (let first = 0; first === 0 || first < held.length; first += atOnce) {
     const part = held.slice(first, first + atOnce);
     const isLast = first + atOnce >= held.length;
-    const fence = await partition.fence(partition.epoch);
+    const fence = await partition.fence(keys);
     const said = { age_ms: Math.ceil(performance.now() - since), flags: leaves ? LISTED.leaves : "", alone };
     const json = { ...fence, worker, lease_ms: leaseMs, held: part, ...(isLast ? { listing: said } : {}) };
-    const keys = [meta, leases, workers, listings, lastWords, ...streams];
-    const reply = await partition.call("renew", keys, [JSON.stringify(json)], renewReply);
+    const named = [meta, leases, workers, listings, lastWords, ...streams];
+    const reply = await partition.call("renew", named, [JSON.stringify(json)], renewReply);
     lost.push(...reply.lost.map((position) => part[position] as string));
     suspects = reply.suspects;
   }

@@ -15,7 +15,8 @@ export async function requeueUnclaimed(
   idleMs: number,
   onRefused: OnRefused = isNobodys,
 ): Promise<number> {
-  const key = partition.keys.stream(place);
+  const { keys } = partition;
+  const key = keys.stream(place);
   const { redis } = partition.connection;
   const taking = redis
     .xautoclaim(key, GROUP, REQUEUER, idleMs, "0", "COUNT", partition.limits.members, "JUSTID")
@@ -27,8 +28,8 @@ export async function requeueUnclaimed(
   const [, entries] = (await partition.orAway(taking)) as [string, string[]];
   if (entries.length === 0) return 0;
   const requeue = async (part: readonly string[]) => {
-    const json = { ...(await partition.fence(partition.epoch)), entries: part };
-    await partition.call("requeue", [partition.keys.meta, key], [JSON.stringify(json)], okReply);
+    const json = { ...(await partition.fence(keys)), entries: part };
+    await partition.call("requeue", [keys.meta, key], [JSON.stringify(json)], okReply);
   };
   await callInHalves(entries, requeue, async (entry, error) => {
     const { redis } = partition.connection;

@@ -1,4 +1,5 @@
 /** Hands executions of a run out again that are queued, held and awaited nowhere (lua/revive.lua). */
+
 import { decodeToken } from "../../token/token.ts";
 import { functionOf } from "../../workflow/ir/function_of.ts";
 import type { IRNode } from "../../workflow/ir/ir.ts";
@@ -9,12 +10,13 @@ import { queuesOf } from "../pack.ts";
 import type { Partition } from "../partition.ts";
 import { reviveReply } from "../replies.ts";
 import { suspectStreamsOf } from "../step_call.ts";
+import { withIR } from "./load_ir.ts";
 
 /** Hands executions of a run out again that lie nowhere; answers how many there were, how many are in reach, and whether it compensates. */
 export async function reviveRun(partition: Partition, run: KnownRun) {
   const { keys, limits } = partition;
-  const first = [keys.meta, keys.journal(partition.epoch), keys.leases, keys.timers];
-  const { list, common } = await runCall(partition, run, first);
+  const first = [keys.meta, keys.journal, keys.leases, keys.timers];
+  const { list, common } = await runCall(partition, run, keys, first);
   const suspects = suspectStreamsOf(list, keys, queuesOf(run.ir));
   const [verdict, undoing] = await partition.readFields(run.runId, ["z", "Z"]);
   const total = { revived: 0, alive: 0, compensating: typeof verdict === "string" };
@@ -25,7 +27,7 @@ export async function reviveRun(partition: Partition, run: KnownRun) {
       const function_stream = list.position(keys.ready(one.queue, name));
       return { ...one, function_stream, function_suspects: list.position(keys.suspects(one.queue, name)) };
     });
-    const reply = await partition.withIR(run.digest, run.ir, async () => {
+    const reply = await withIR(partition, run, async () => {
       const call = await common();
       const queues = { ...call.queues, ...suspects };
       const part = { queues, scopes, nodes: placed, looked_through: limits.lookedThrough };

@@ -12,7 +12,8 @@ export async function callStart(
   partition: Partition,
   { epoch, deadline, runs }: StartCall,
 ): Promise<readonly StartWord[]> {
-  const list = new KeyList([partition.keys.meta, partition.keys.journal(epoch), partition.keys.timers]);
+  const keys = partition.keysOf(epoch);
+  const list = new KeyList([keys.meta, keys.journal, keys.timers]);
   const inputs = new Map<string, number>();
   const position = (input: string) => {
     const known = inputs.get(input) ?? inputs.size + 2;
@@ -22,9 +23,9 @@ export async function callStart(
   const json = {
     deadline,
     runs: runs.map(({ runId, digest, generation, ir, input, paused }) => ({
-      run: list.position(partition.keys.run(runId)),
-      tombstone: list.position(partition.keys.tombstone(runId)),
-      ir: list.position(partition.keys.ir(digest)),
+      run: list.position(keys.run(runId)),
+      tombstone: list.position(keys.tombstone(runId)),
+      ir: list.position(keys.ir(digest)),
       input: position(input),
       id: runId,
       generation,
@@ -33,8 +34,8 @@ export async function callStart(
       timeout_ms: ir.timeout_ms > 0 ? ir.timeout_ms : undefined,
       paused: paused || undefined,
     })),
-    ...stepCall(list, partition, new Set(runs.map(({ ir }) => ir))),
-    ...(await partition.fence(epoch)),
+    ...stepCall(list, { keys, limits: partition.limits }, new Set(runs.map(({ ir }) => ir))),
+    ...(await partition.fence(keys)),
   };
   const args = [JSON.stringify(json), ...[...inputs.keys()].map((input) => OUTPUT.json + input)];
   const reply = await partition.call("start", list.keys, args, startReply);

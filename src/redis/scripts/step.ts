@@ -86,14 +86,14 @@ const isTrue = (is: boolean | undefined) => (is ? "1" : "0");
 /** @throws FenceError, RedisAwayError */
 export async function step(partition: Partition, call: AdvanceCall): Promise<StepReply> {
   const { keys, limits } = partition;
-  const list = new KeyList([keys.meta, keys.journal(partition.epoch), keys.leases, keys.nudge]);
+  const list = new KeyList([keys.meta, keys.journal, keys.leases, keys.nudge]);
   const queues = new Set<string>();
   const digests = new Set<string>();
   for (const { ir, item } of call.finished) {
     for (const queue of queuesOf(ir)) queues.add(queue);
     digests.add(item.digest);
   }
-  const { layout, installation, epoch, timeline, call: nonce, now } = await partition.fence(partition.epoch);
+  const { layout, installation, epoch, timeline, call: nonce, now } = await partition.fence(keys);
   const args: string[] = [layout, installation, epoch, timeline, nonce, `${now}`];
   args.push(call.worker, `${call.leaseMs}`, `${call.take}`, `${limits.plainEdges}`, `${limits.part}`);
   args.push(`${queues.size}`, `${digests.size}`, `${call.finished.length}`, `${call.claims.length}`);

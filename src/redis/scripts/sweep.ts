@@ -1,7 +1,9 @@
 /** Brings executions in line with their run (lua/sweep.lua). */
+
 import { type KnownRun, partsOf, runCall } from "../known_run.ts";
 import type { Partition } from "../partition.ts";
 import { sweepReply } from "../replies.ts";
+import { withIR } from "./load_ir.ts";
 
 /** A map that is gone while items of it were under way: its node, and its scope. */
 export type Burial = [node: number, scope: string];
@@ -30,15 +32,11 @@ export async function sweepRun(
   burials: readonly Burial[] = [],
 ): Promise<void> {
   const { keys } = partition;
-  const { list, common } = await runCall(partition, run, [
-    keys.meta,
-    keys.journal(partition.epoch),
-    keys.timers,
-  ]);
+  const { list, common } = await runCall(partition, run, keys, [keys.meta, keys.journal, keys.timers]);
   list.position(keys.parked(run.runId));
   list.position(keys.scopes(run.runId));
   const sweep = (part: object) =>
-    partition.withIR(run.digest, run.ir, async () => {
+    withIR(partition, run, async () => {
       const json = JSON.stringify({ ...(await common()), ...part });
       return partition.call("sweep", list.keys, [json], sweepReply);
     });

@@ -18,18 +18,19 @@ export async function tidyStreams(
   goneMs: number,
   unread: readonly string[],
 ): Promise<number> {
-  const list = new KeyList([partition.keys.meta, partition.keys.queues]);
+  const { keys } = partition;
+  const list = new KeyList([keys.meta, keys.queues]);
   const streams = (await listReadyStreams(partition)).map((place) => {
     const { queue, functionName, suspects } = place;
     const isQueue =
       functionName === undefined && !suspects && unread.includes(queue) && !KEPT_QUEUES.has(queue);
     return {
-      stream: list.position(partition.keys.stream(place)),
-      ...(isQueue ? { queue, suspects: list.position(partition.keys.suspects(queue)) } : {}),
+      stream: list.position(keys.stream(place)),
+      ...(isQueue ? { queue, suspects: list.position(keys.suspects(queue)) } : {}),
     };
   });
   const json = {
-    ...(await partition.fence(partition.epoch)),
+    ...(await partition.fence(keys)),
     gone_ms: goneMs,
     most: partition.limits.members,
     streams,
