@@ -5,11 +5,10 @@
 lock table hitzero.runs in share row exclusive mode;
 
 create table hitzero.open_runs (
+  run_id uuid primary key,
   partition int not null,
-  run_id uuid not null,
   submitted_at timestamptz not null default now(),
-  started_at timestamptz,
-  primary key (partition, run_id)
+  started_at timestamptz
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 comment on table hitzero.open_runs is 'Runs that are not over: a row from acceptance to the final status.';
 comment on column hitzero.open_runs.partition is 'Partition that holds the run.';

@@ -31,7 +31,7 @@ export interface FinalRecord {
 }
 
 /**
- * Writes final statuses and totals of runs of one partition. Final is final: a run that has one keeps it. Answers the runs that took theirs.
+ * Writes final statuses and totals. Final is final: a run that has one keeps it. Answers the runs that took theirs.
  */
 export async function recordFinals(client: Queryable, finals: readonly FinalRecord[]): Promise<Set<string>> {
   if (finals.length === 0) return new Set();
@@ -81,16 +81,15 @@ function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unk
       where r.run_id = any (array(select run_id from new)) and r.run_id = new.run_id
         and coalesce(r.status = 'RUNNING' or r.status = 'PENDING' and new.started_at is not null
           or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'), false)
-      returning r.partition, r.run_id, r.started_at, r.completed_at, new.completed, new.failed, new.skipped, new.handler_ms
+      returning r.run_id, r.started_at, r.completed_at, new.completed, new.failed, new.skipped, new.handler_ms
     ), gone as (
       delete from hitzero.open_runs o
-      where o.partition = (select min(partition) from taken) and o.run_id = any (array(select run_id from taken))
+      where o.run_id = any (array(select run_id from taken))
     ), counted as (
       insert into hitzero.run_statistics (run_id, executions, completed, failed, skipped, handler_ms, wall_ms, completion_checks_saved)
       select run_id, completed + failed + skipped, completed, failed, skipped, handler_ms,
         coalesce(extract(epoch from (completed_at - started_at)) * 1000, 0), completed + failed
-      from taken where completed is not null
-      on conflict (run_id) do nothing)
+      from taken where completed is not null)
     select run_id from taken`;
   return [sql, isListed ? FINAL_TYPES.map((_type, index) => rows.map((row) => row[index])) : rows.flat()];
 }

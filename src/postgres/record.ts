@@ -79,7 +79,7 @@ export async function recordBlobs(client: Queryable, records: readonly BlobRecor
 }
 
 /**
- * Runs of one partition. Their ids stand beside the join, and their states within `coalesce`, for the planner's sake: where nearly all runs are
+ * Their ids stand beside the join, and their states within `coalesce`, for the planner's sake: where nearly all runs are
  * over, it takes those that are PENDING for one, reads the whole table to find it, and compares each that it finds with each of the batch.
  */
 export async function recordStarts(
@@ -92,11 +92,10 @@ export async function recordStarts(
        update hitzero.runs r set status = 'RUNNING', started_at = to_timestamp(new.at / 1000)
        from unnest($1::uuid[], $2::double precision[]) as new (run_id, at)
        where r.run_id = any ($1::uuid[]) and r.run_id = new.run_id and coalesce(r.status = 'PENDING', false)
-       returning r.partition)
+       returning r.run_id)
      update hitzero.open_runs o set started_at = to_timestamp(new.at / 1000)
      from unnest($1::uuid[], $2::double precision[]) as new (run_id, at)
-     where o.partition = (select min(partition) from began) and o.run_id = any ($1::uuid[]) and o.run_id = new.run_id
-       and coalesce(o.started_at is null, false)`,
+     where o.run_id = any (array(select run_id from began)) and o.run_id = new.run_id`,
     [starts.map(({ runId }) => runId), starts.map(({ at }) => at)],
   );
 }
