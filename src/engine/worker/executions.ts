@@ -288,6 +288,7 @@ export class Executions {
       return;
     }
     slot.step = performed.step;
+    slot.largeOutput = performed.step.blob === undefined ? undefined : performed.blobs[0]?.value;
     if (performed.blobs.length > 0) void this.#store(slot, performed);
     else this.#finish(slot);
   }

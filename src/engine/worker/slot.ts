@@ -78,6 +78,8 @@ export class Slot {
 
   /** What it came to: its lane applies that. */
   step: FinishedItem | undefined;
+  /** JSON text of its output, where the step names a blob: whom it hands over to need not read that. */
+  largeOutput: string | undefined;
 
   /** @param state where it begins: `receiving` if it was handed over */
   constructor(partition: number, ir: IR, identity: Identity, state: "claiming" | "receiving" = "claiming") {

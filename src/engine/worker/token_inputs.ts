@@ -61,6 +61,12 @@ function stateOfFormerItem({ ir, nodeIndex, scope, place: former }: Slot, next: 
   return stateOf(nodeIndex, scope)[1];
 }
 
+/** The output of the execution that handed it over, as if it had come with the token. */
+function outputOf(origin: Slot | undefined): StoredOutput | undefined {
+  const large = origin?.largeOutput;
+  return large === undefined ? origin?.step?.output : OUTPUT.json + large;
+}
+
 const isBlob = (stored: StoredOutput | null): boolean => stored?.startsWith(OUTPUT.blob) ?? false;
 
 /**
@@ -76,7 +82,7 @@ export function takeInputs(
   reader: InputReader,
 ): Promise<void> | undefined {
   const given = (position: number): StoredOutput | null => {
-    const stored = position === -1 ? origin?.step?.output : position === 0 ? undefined : payloads[position];
+    const stored = position === -1 ? outputOf(origin) : position === 0 ? undefined : payloads[position];
     return stored ?? null;
   };
   slot.sources = token.sources;
