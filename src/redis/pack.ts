@@ -111,7 +111,7 @@ export const PARKING: ReadonlySet<IRNode["type"]> = new Set([
 const TIMED: ReadonlySet<IRNode["type"]> = new Set(["wait", "approval", "signal"]);
 
 /** May something of an iteration still go on when its loop node is done? */
-function isCounted(ir: IR, index: number): boolean {
+export function isCounted(ir: IR, index: number): boolean {
   return ir.nodes.some((node, at) => isEarly(node.trigger_rule) && loopsInside(ir, at, -1).includes(index));
 }
 

@@ -18,7 +18,16 @@ export const RUN = {
   unhandled: "u",
   input: "i",
 } as const;
-/** Of one of its nodes (arrivals: counted at a join) and edges; the number follows, then `@` and the scope. */
-export const FIELD = { execution: "n", output: "o", arrivals: "a", arrival: "e" } as const;
-/** Of an IR; the number of the node follows. */
-export const ADJACENCY = { out: "o", into: "i" } as const;
+/** Of one of its nodes (arrivals: counted at a join) and edges; the number follows, then `@` and the scope. Of a scope, which follows as `@scope`. */
+export const FIELD = {
+  execution: "n",
+  output: "o",
+  arrivals: "a",
+  arrival: "e",
+  map: "M",
+  result: "r",
+  scope_counter: "c",
+  item_failure: "u",
+} as const;
+/** Of an IR; the number of the node follows. body: what that of a loop or map node is like. fields: what a scope of it may have. */
+export const ADJACENCY = { out: "o", into: "i", body: "m", fields: "k" } as const;

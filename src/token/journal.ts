@@ -242,12 +242,13 @@ export function encodePlain(of: PlainExecution): string {
 const NONE: [] = [];
 const numbersOf = (text: string): number[] => (text === "" ? NONE : text.split(",").map(Number));
 
-/** `node:source,source node:…`, in the scope of the execution that activated them. */
-function activatedOf(text: string, scope: string): Step["activated"] {
+/** `node:source,source@scope node:…`; without a scope it is that of the execution that activated them. */
+function activatedOf(text: string, home: string): Step["activated"] {
   if (text === "") return NONE;
   return text.split(" ").map((one) => {
-    const [node, sources] = one.split(":") as [string, string];
-    return sources === "" ? [Number(node), scope] : [Number(node), scope, numbersOf(sources)];
+    const [, node, sources, elsewhere] = /^(\d+):([\d,]*)(?:@(.*))?$/.exec(one) ?? [];
+    const scope = elsewhere ?? home;
+    return sources === "" ? [Number(node), scope] : [Number(node), scope, numbersOf(sources ?? "")];
   });
 }
 

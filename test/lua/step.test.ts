@@ -5,7 +5,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { claimTraits } from "../../src/engine/worker/node_facts.ts";
-import type { ClaimItem, FinishedItem } from "../../src/redis/calls.ts";
+import type { ClaimItem, FinishedItem, Park } from "../../src/redis/calls.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { GROUP } from "../../src/redis/keys.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
@@ -19,9 +19,12 @@ import { openFence } from "../../src/redis/scripts/open.ts";
 import { isPlainClaim, isPlainFinish, step } from "../../src/redis/scripts/step.ts";
 import { decodeJournalEntry } from "../../src/token/journal.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
+import { compile } from "../../src/workflow/compile/compile.ts";
 import { TRIGGER_RULES } from "../../src/workflow/file/schema.ts";
 import type { IR, TriggerRule } from "../../src/workflow/ir/ir.ts";
+import { scopePrefix, storageDepth } from "../../src/workflow/ir/scopes.ts";
 import { Dice } from "../simulation/dice.ts";
+import { edges as edgesOf, fn } from "../support/flow.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl, testNamespace } from "../support/redis.ts";
 import { advance, finished, type Game, INSTALLATION, start, type Waiting, WORKER } from "./game.ts";
@@ -53,6 +56,46 @@ function randomIR(dice: Dice): IR {
     if (dice.chance(0.1)) node.unless = [dice.between(0, ids.length - 1)];
   }
   return ir;
+}
+
+interface Body {
+  nodes: object[];
+  edges: object[];
+  first: string;
+  last: string;
+}
+
+const SHAPES = [[], ["i0 -> i1"], ["i0 -> i1", "i1 -> i2"], ["i0 -> i1", "i0 -> i2"]];
+
+/** A map or a loop, or one in the other, between two nodes. */
+function randomBodies(dice: Dice): IR {
+  const shape = dice.pick(SHAPES) as string[];
+  const ids = ["i0", "i1", "i2"].filter(
+    (id, index) => index === 0 || shape.some((edge) => edge.includes(id)),
+  );
+  const inner: Body = {
+    nodes: ids.map((id) => fn(id, "echo", {}, dice.chance(0.2) ? { queue: "left" } : {})),
+    edges: edgesOf(...shape),
+    first: "i0",
+    last: ids.at(-1) as string,
+  };
+  const map = (id: string, { nodes, edges }: Body): Body => {
+    const config = { items: "[]", max_concurrency: dice.between(1, 4), body: { nodes, edges } };
+    return { nodes: [{ id, type: "map", config }], edges: [], first: id, last: id };
+  };
+  const loop = ({ nodes, edges, first, last }: Body): Body => {
+    const config = { loop_back_to: first, max_iterations: 3, condition: "true" };
+    const node = { id: "l", type: "loop", config };
+    return { nodes: [...nodes, node], edges: [...edges, ...edgesOf(`${last} -> l`)], first, last: "l" };
+  };
+  const maps = [() => map("m", inner), () => loop(map("m", inner)), () => map("m", map("k", inner))];
+  const loops = [() => loop(inner), () => map("m", loop(inner))];
+  // All of a loop leads to its node.
+  const makes = shape.at(-1) === "i0 -> i2" ? maps : [...maps, ...loops];
+  const middle = (dice.pick(makes) as () => Body)();
+  const nodes = [fn("a"), ...middle.nodes, fn("z", "echo", {}, { trigger_rule: "all_done" })];
+  const edges = [...middle.edges, ...edgesOf(`a -> ${middle.first}`, `${middle.last} -> z`)];
+  return compile({ name: "bodies", nodes, edges }).ir;
 }
 
 /** Two partitions with the same run, in which each call has the same nonce. */
@@ -109,6 +152,7 @@ async function snapshot({ partition, runId, ir }: Game) {
   const { keys } = partition;
   const state = await redis.hgetall(keys.run(runId));
   const entries = await redis.xrange(keys.journal, "-", "+");
+  const scopes = (await redis.smembers(keys.scopes(runId))).sort();
   const journal = entries.map(([id, fields]) => ({ ...decodeJournalEntry(id, fields), at: 0 }));
   const queues = [...new Set(ir.nodes.map(({ queue }) => queue))].sort();
   const ready = await Promise.all(
@@ -116,7 +160,7 @@ async function snapshot({ partition, runId, ir }: Game) {
       (await redis.xrange(keys.ready(queue), "-", "+")).map(([, [, text]]) => text),
     ),
   );
-  return { state, journal, ready, leases: (await redis.zrange(keys.leases, 0, -1)).sort() };
+  return { state, scopes, journal, ready, leases: (await redis.zrange(keys.leases, 0, -1)).sort() };
 }
 
 /** A reply's tokens with the values that its payloads are. */
@@ -131,23 +175,28 @@ function told(list: readonly HandedToken[], payloads: readonly string[]) {
   }));
 }
 
-/** How often each way was gone. */
-const counts = { plain: 0, slow: 0 };
+/** An execution that is held, with what its worker knows of it. */
+type Held = Waiting & { isWoken: boolean; follows: string | undefined };
 
 /** One call of each kind with the same items: the small step, then the general one for what is not plain or was too slow. */
 async function play(
   pair: Pair,
   makes: readonly Partial<FinishedItem>[],
-  held: Waiting[],
+  held: readonly Held[],
   claims: readonly Waiting[][],
+  /** How often each way was gone. */
+  counts: { plain: number; inBodies: number; slow: number },
 ) {
   const [general, small] = pair.games;
   const ir = small.ir;
   const more = { leaseMs: 30_000, reads: ["default"] };
-  const items = held.map((token, index) => ({ item: finished(small, token, makes[index]), ir }));
+  const items = held.map((token, index) => {
+    const item = { ...finished(small, token, makes[index]), forgets: token.follows };
+    return { item, ir };
+  });
   const wanted = claims.map((list) =>
     list.map((token): { item: ClaimItem; ir: IR } => ({
-      item: { ...token, ...claimTraits(ir, token.node, "") },
+      item: { ...token, ...claimTraits(ir, token.node, token.scope) },
       ir,
     })),
   ) as [{ item: ClaimItem; ir: IR }[], { item: ClaimItem; ir: IR }[]];
@@ -168,6 +217,7 @@ async function play(
   ) as typeof wanted;
   const taken = (list: typeof byGeneral) => list.filter((_entry, index) => answer.claims[index] === "run");
   counts.plain += quick.length + taken(bySmall).length;
+  counts.inBodies += quick.filter(({ item }) => item.scope !== "").length;
   counts.slow += items.length - quick.length + wanted[1].length - taken(bySmall).length;
   const reference = await callAdvance(general.partition, {
     ...more,
@@ -179,7 +229,7 @@ async function play(
   expect(reference.reply.finished.map(({ word }) => word)).toEqual(quick.map(() => "done"));
   expect(reference.reply.claims.map(({ word }) => word)).toEqual(taken(byGeneral).map(() => "run"));
   expect(told(answer.tokens, answer.payloads)).toEqual(told(reference.reply.tokens, reference.payloads));
-  const handed = [...answer.tokens];
+  const handed = answer.tokens.map((token) => heldAs(token, quick));
   // What is left goes the general way in both.
   const rest = items.filter((entry) => !quick.includes(entry));
   const left = wanted.map((list, index) =>
@@ -199,56 +249,80 @@ async function play(
       ),
     );
     expect(first?.reply.finished).toEqual(second?.reply.finished);
-    handed.push(...(second?.reply.tokens ?? []));
+    for (const token of second?.reply.tokens ?? []) handed.push(heldAs(token, rest));
   }
   expect(await snapshot(small)).toEqual(await snapshot(general));
   return handed;
 }
 
+const heldAs = (token: HandedToken, origins: readonly { item: FinishedItem }[]): Held => {
+  const origin = token.after === undefined ? undefined : origins[token.after]?.item;
+  const isElsewhere =
+    origin !== undefined && origin.scope !== "" && itemOf(origin.scope) !== itemOf(token.scope);
+  return {
+    ...token,
+    kind: "execution",
+    runId: token.id,
+    generation: token.g,
+    queue: "",
+    entry: "",
+    isWoken: token.woken !== undefined,
+    follows: isElsewhere ? `n${origin.node}@${origin.scope}` : undefined,
+  };
+};
+
+/** The innermost item of a scope. */
+const itemOf = (scope: string) => /^(.*\bm:\d+|)/.exec(scope)?.[0];
+
 const letters = (ir: IR, node: number, dice: Dice) =>
   `=${ir.nodes[node]?.out.map(() => (dice.chance(0.9) ? "t" : "n")).join("")}`;
 
-function outcome(ir: IR, node: number, dice: Dice): Partial<FinishedItem> {
+function outcome(ir: IR, { node, scope, isWoken }: Held, dice: Dice): Partial<FinishedItem> {
+  const { type } = ir.nodes[node] as IR["nodes"][number];
+  const parks: Park = { kind: "m", total: dice.between(0, 5), closes: true, blobs: [] };
+  if (type === "map" && !isWoken) return { outcome: "W", arrivals: "", park: parks };
+  if (type === "map") return { hand: dice.chance(0.7) };
+  const kept = { hand: dice.chance(0.7), keepAt: scopePrefix(scope, storageDepth(ir, node)) };
+  if (type === "loop" && dice.chance(0.5) && !/l:3$/.test(scope))
+    return { ...kept, arrivals: "", again: true };
+  if (type === "loop") return kept;
   if (dice.chance(0.1))
     return { outcome: "F", arrivals: "X", unhandled: true, outputInJournal: false, output: 'e{"error":{}}' };
-  return { arrivals: letters(ir, node, dice), hand: dice.chance(0.7) };
+  return { arrivals: letters(ir, node, dice), hand: dice.chance(0.7), handItems: dice.chance(0.7) };
 }
 
-test(`${GAMES} random runs come to the same by both (seed ${seed})`, async () => {
+test.each([
+  [GAMES, "graphs", randomIR],
+  [GAMES / 2, "bodies", randomBodies],
+])(`%i random runs of %s come to the same by both (seed ${seed})`, async (games, _name, make) => {
   const dice = new Dice(seed);
-  for (let game = 0; game < GAMES; game += 1) {
-    const ir = randomIR(dice);
+  const counts = { plain: 0, inBodies: 0, slow: 0 };
+  for (let game = 0; game < games; game += 1) {
+    const ir = make(dice);
     const pair = await begin(ir);
-    let held: Waiting[] = [];
+    let held: Held[] = [];
     const waiting: [Waiting[], Waiting[]] = [[], []];
-    for (let calls = 0; calls < 100; calls += 1) {
+    for (let calls = 0; calls < 300; calls += 1) {
       for (const [index, one] of pair.games.entries()) waiting[index as 0 | 1].push(...(await arrived(one)));
-      const key = ({ node, nonce }: Waiting) => `${node} ${nonce}`;
+      const key = ({ node, scope, nonce }: Waiting) => `${node} ${scope} ${nonce}`;
       expect(waiting[0].map(key)).toEqual(waiting[1].map(key));
       if (held.length + waiting[0].length === 0) break;
       const claimed = waiting[0].map(() => dice.chance(0.6));
       const ending = held.filter(() => dice.chance(0.6));
-      const makes = ending.map(({ node }) => outcome(ir, node, dice));
+      const makes = ending.map((token) => outcome(ir, token, dice));
       const claims = waiting.map((list) => list.filter((_token, index) => claimed[index]));
       for (const index of [0, 1] as const)
         waiting[index] = waiting[index].filter((_token, at) => !claimed[at]);
       held = held.filter((token) => !ending.includes(token));
-      for (const token of await play(pair, makes, ending, claims))
-        held.push({
-          ...token,
-          kind: "execution",
-          runId: token.id,
-          generation: token.g,
-          queue: "",
-          entry: "",
-        });
+      held.push(...(await play(pair, makes, ending, claims, counts)));
     }
     expect(held).toEqual([]);
     expect((await snapshot(pair.games[1])).state.s).toMatch(/^[CF]$/);
   }
   // Both ways are gone often.
-  expect(counts.plain).toBeGreaterThan(GAMES);
-  expect(counts.slow).toBeGreaterThan(GAMES);
+  expect(counts.plain).toBeGreaterThan(games);
+  expect(counts.slow).toBeGreaterThan(games);
+  if (make === randomBodies) expect(counts.inBodies).toBeGreaterThan(games);
 });
 
 describe("the small step leaves to the general one, with nothing written,", () => {

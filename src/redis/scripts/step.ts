@@ -6,12 +6,14 @@
 import { encodePlain } from "../../token/journal.ts";
 import { ANSWER, ARRIVAL, OUTCOME } from "../../token/letters.ts";
 import { encodeLease } from "../../token/token.ts";
-import type { IR, IREdge, IRNode } from "../../workflow/ir/ir.ts";
+import type { IR, IRBody, IREdge, IRNode } from "../../workflow/ir/ir.ts";
+import { bodyPath, scopePrefix } from "../../workflow/ir/scopes.ts";
 import type { AdvanceCall, ClaimEntry, ClaimItem, FinishedEntry, FinishedItem } from "../calls.ts";
 import { KeyList } from "../key_list.ts";
-import { queuesOf } from "../pack.ts";
+import { isCounted, queuesOf } from "../pack.ts";
 import type { Partition } from "../partition.ts";
 import type { AdvanceReply, HandedToken } from "../replies.ts";
+import { FIELD } from "../run_state.ts";
 import { callAdvance } from "./advance.ts";
 
 const isNone = (list: readonly unknown[] | undefined) => list === undefined || list.length === 0;
@@ -42,22 +44,65 @@ function skips(ir: IR, { node, arrivals }: FinishedItem): boolean {
   );
 }
 
+/** Where executions of a body stand: how many components of their scope are up to the item of the map around them. */
+interface BodyPlace {
+  /** The map node around; -1: none. */
+  map: number;
+  /** Components of an item's scope. */
+  depth: number;
+  /** Is the item's scope their own? */
+  isItem: boolean;
+}
+
+const bodyPlaces = new WeakMap<IR, (BodyPlace | null)[]>();
+
+/** Undefined where the small step does not know its way: in maps within maps, in loops that count. */
+function bodyPlace(ir: IR, body: number): BodyPlace | undefined {
+  const known = bodyPlaces.get(ir) ?? ir.bodies.map((_body, index) => findPlace(ir, index));
+  bodyPlaces.set(ir, known);
+  return known[body] ?? undefined;
+}
+
+function findPlace(ir: IR, body: number): BodyPlace | null {
+  const path = bodyPath(ir, body);
+  const maps = path.filter((index) => ir.bodies[index]?.kind === "map");
+  if (maps.length > 1 || path.some((index) => ir.bodies[index]?.kind === "loop" && isCounted(ir, index)))
+    return null;
+  const [map] = maps;
+  if (map === undefined) return { map: -1, depth: 0, isItem: false };
+  return { map: (ir.bodies[map] as IRBody).node, depth: path.indexOf(map) + 1, isItem: path.at(-1) === map };
+}
+
+const at = (scope: string) => (scope === "" ? "" : `@${scope}`);
+
+/** What the script is told of an execution in a body: fields of its counter and map, its item, the map's node and scope. */
+function placeIn(ir: IR, { node, scope }: FinishedItem | ClaimItem) {
+  const { map, depth, isItem } = bodyPlace(ir, (ir.nodes[node] as IRNode).body) as BodyPlace;
+  if (map < 0) return { counter: "", map: "", item: "", node: "", outer: "" };
+  const item = isItem ? scope : scopePrefix(scope, depth);
+  const outer = at(scopePrefix(item, depth - 1));
+  const counter = `${FIELD.scope_counter}@${item}`;
+  return { counter, map: `${FIELD.map}${map}${outer}`, item: isItem ? scope : "", node: `${map}`, outer };
+}
+
+const isPlainPlace = (ir: IR, { node, scope }: FinishedItem | ClaimItem) =>
+  scope === "" || bodyPlace(ir, (ir.nodes[node] as IRNode).body) !== undefined;
+
 const isFirst = ({ attempt, delivery }: FinishedItem | ClaimItem) => attempt === 1 && delivery === 1;
 
 /** May the small step know its way with this finished execution? */
 export function isPlainFinish({ item, ir }: FinishedEntry, wide: number): boolean {
-  if ("work" in item || item.outcome !== OUTCOME.completed || item.scope !== "" || !isFirst(item))
-    return false;
+  if ("work" in item || item.outcome !== OUTCOME.completed || !isFirst(item)) return false;
   if (item.limited || item.waits || item.withdraws || item.guarded || item.again || item.endsItem)
     return false;
   if (item.blob !== undefined || item.compensation !== undefined || item.keepAt !== undefined) return false;
-  if (item.forgets !== undefined || !isNone(item.unoffered) || Object.keys(item.needs).length > 0)
-    return false;
-  return isPlainNode(ir, item.node, wide) && !skips(ir, item);
+  if (!isNone(item.unoffered) || Object.keys(item.needs).length > 0) return false;
+  return isPlainNode(ir, item.node, wide) && !skips(ir, item) && isPlainPlace(ir, item);
 }
 
-export function isPlainClaim({ item }: ClaimEntry): boolean {
-  if (item.scope !== "" || !isFirst(item) || item.suspects || item.unoffered !== undefined) return false;
+export function isPlainClaim({ item, ir }: ClaimEntry): boolean {
+  if (!isFirst(item) || item.suspects || item.unoffered !== undefined || !isPlainPlace(ir, item))
+    return false;
   return (
     !item.limited &&
     !item.waits &&
@@ -100,30 +145,36 @@ export async function step(partition: Partition, call: AdvanceCall): Promise<Ste
   for (const queue of queues)
     args.push(queue, `${list.position(keys.ready(queue))}`, isTrue(call.reads.includes(queue)));
   for (const digest of digests) args.push(`${list.position(keys.ir(digest))}`, digest);
-  for (const { item } of call.finished as readonly { item: FinishedItem }[]) {
+  for (const { item, ir: graph } of call.finished as readonly { item: FinishedItem; ir: IR }[]) {
     const [run, ir] = [list.position(keys.run(item.runId)), list.position(keys.ir(item.digest))];
     args.push(`${run}`, `${ir}`, `${item.generation}`, `${item.runId}|${item.generation}|`, `${item.node}`);
-    args.push(handOutOf(item), leaseOf(item), isTrue(item.keep) + isTrue(item.hand) + item.arrivals.slice(1));
-    args.push(encodePlain(item), item.output);
+    const mayBe = isTrue(item.keep) + isTrue(item.hand) + isTrue(item.handItems);
+    args.push(handOutOf(item), leaseOf(item), mayBe + item.arrivals.slice(1), encodePlain(item), item.output);
+    args.push(at(item.scope));
+    if (item.scope === "") continue;
+    const place = placeIn(graph, item);
+    args.push(place.counter, place.map, place.item, place.node, place.outer);
+    args.push(place.map === "" ? "" : `${list.position(keys.scopes(item.runId))}`, item.forgets ?? "");
   }
-  for (const { item } of call.claims) {
+  for (const { item, ir } of call.claims) {
     const [run, stream] = [list.position(keys.run(item.runId)), list.position(keys.stream(item))];
     args.push(`${run}`, `${item.generation}`, `${item.node}`, handOutOf(item), leaseOf(item));
-    args.push(`${stream}`, item.entry);
+    args.push(`${stream}`, item.entry, at(item.scope), item.scope === "" ? "" : placeIn(ir, item).map);
   }
   const reply = await partition.callStep("step", list.keys, args);
   if (reply[0] !== "ok") partition.refuse(reply);
   return readReply(reply, call, nonce);
 }
 
-/** A token of the small step: of a first attempt and delivery, outside of bodies. */
-function tokenOf(item: FinishedItem | ClaimItem, node: number, nonce: string): HandedToken {
+/** A token of the small step: of a first attempt and delivery. `place`: node, and `@` and its scope. */
+function tokenOf(item: FinishedItem | ClaimItem, place: string, nonce: string): HandedToken {
+  const [node, scope] = place.split("@");
   return {
     id: item.runId,
     g: item.generation,
     digest: item.digest,
-    node,
-    scope: "",
+    node: Number(node),
+    scope: scope ?? "",
     attempt: 1,
     delivery: 1,
     nonce,
@@ -149,25 +200,25 @@ function readSources(token: HandedToken, reply: readonly string[], at: number): 
 function readReply(reply: string[], call: AdvanceCall, nonce: string): StepReply {
   const letters = reply[1] as string;
   const tokens: HandedToken[] = [];
-  let at = REPLY_HEAD;
+  let next = REPLY_HEAD;
   for (let handed = Number(reply[2]); handed > 0; handed -= 1) {
-    const after = Number(reply[at]) - 1;
+    const after = Number(reply[next]) - 1;
     const { item } = call.finished[after] as { item: FinishedItem };
-    const token = tokenOf(item, Number(reply[at + 1]), nonce);
+    const token = tokenOf(item, reply[next + 1] as string, nonce);
     token.after = after;
-    if (reply[at + 2] === ANSWER.own_alone) {
+    if (reply[next + 2] === ANSWER.own_alone) {
       token.sources = [item.node];
       token.inputs = [-1];
-      at += REPLY_HEAD;
-    } else at = readSources(token, reply, at + 2);
+      next += REPLY_HEAD;
+    } else next = readSources(token, reply, next + 2);
     tokens.push(token);
   }
   const ends = call.finished.length;
   for (const [index, { item }] of call.claims.entries()) {
     if (letters[ends + index] !== ANSWER.runs) continue;
-    const token = tokenOf(item, item.node, item.nonce);
-    token.input = readSources(token, reply, at);
-    at = token.input + 1;
+    const token = tokenOf(item, item.node + at(item.scope), item.nonce);
+    token.input = readSources(token, reply, next);
+    next = token.input + 1;
     tokens.push(token);
   }
   return {
