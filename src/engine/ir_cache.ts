@@ -15,6 +15,8 @@ function freeze(value: unknown): void {
 export class IRCache {
   readonly #database: Queryable;
   readonly #known = new Map<string, Promise<IR>>();
+  /** Those of them that have been read. */
+  readonly #read = new Map<string, IR>();
 
   constructor(database: Queryable) {
     this.#database = database;
@@ -25,8 +27,17 @@ export class IRCache {
     const known = this.#known.get(digest) ?? this.#load(digest);
     this.#known.delete(digest);
     this.#known.set(digest, known);
-    if (this.#known.size > LARGEST) this.#known.delete(this.#known.keys().next().value as string);
+    if (this.#known.size > LARGEST) {
+      const oldest = this.#known.keys().next().value as string;
+      this.#known.delete(oldest);
+      this.#read.delete(oldest);
+    }
     return known;
+  }
+
+  /** It, if it has been read, at once. Undefined, too, when there are many: then `get` notes which of them are used. */
+  find(digest: string): IR | undefined {
+    return this.#known.size < LARGEST / 2 ? this.#read.get(digest) : undefined;
   }
 
   #load(digest: string): Promise<IR> {
@@ -38,6 +49,7 @@ export class IRCache {
       }
       freeze(ir.vars);
       for (const node of ir.nodes) freeze(node.config);
+      if (this.#known.has(digest)) this.#read.set(digest, ir);
       return ir;
     });
     loading.catch(() => this.#known.delete(digest));

@@ -28,7 +28,7 @@ export async function readReady(
   consumer: string,
   options: { count: number; blockMs?: number; pending?: boolean },
 ): Promise<ReadyEntry[]> {
-  const names = streams.map(({ partition, ...place }) => partition.keys.stream(place));
+  const names = streams.map((stream) => stream.partition.keys.stream(stream));
   const position = options.pending ? "0" : ">";
   try {
     const reply = (await connection.redis.call(
@@ -43,15 +43,12 @@ export async function readReady(
       ...names,
       ...names.map(() => position),
     )) as [string, [string, string[] | null][]][] | null;
-    return (reply ?? []).flatMap(([name, entries]) => {
-      const { partition, ...place } = streams[names.indexOf(name)] as ReadyStream;
-      return entries.map(([entry, fields]) => ({
-        ...place,
-        partition: partition.number,
-        entry,
-        text: fields?.[1] ?? "",
-      }));
-    });
+    const found: ReadyEntry[] = [];
+    for (const [name, entries] of reply ?? []) {
+      const stream = streams[names.indexOf(name)] as ReadyStream;
+      for (const [entry, fields] of entries) found.push(entryOf(stream, entry, fields?.[1] ?? ""));
+    }
+    return found;
   } catch (error) {
     if (isAway(error)) throw new RedisAwayError(error);
     // UNBLOCKED: a stream was removed while it was read.
@@ -60,4 +57,11 @@ export async function readReady(
     }
     throw error;
   }
+}
+
+function entryOf({ partition, queue, functionName, suspects }: ReadyStream, entry: string, text: string) {
+  const found: ReadyEntry = { partition: partition.number, queue, entry, text };
+  if (functionName !== undefined) found.functionName = functionName;
+  if (suspects !== undefined) found.suspects = suspects;
+  return found;
 }

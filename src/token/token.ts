@@ -69,20 +69,21 @@ export function decodeLease(lease: string): Leased | undefined {
 
 /** Reads a token as scripts write it; undefined when it is not one. */
 export function decodeToken(text: string): Token | undefined {
-  const [kind, runId, generation, digest, ...rest] = text.split("|");
-  if (runId === undefined || generation === undefined || digest === undefined) return undefined;
-  const common = { runId, generation: Number(generation), digest };
-  if (kind === TOKEN.settle && rest.length === 1 && rest[0])
-    return { kind: "settle", ...common, work: rest[0] };
-  const [node, scope, attempt, delivery, nonce] = rest;
-  if (kind !== TOKEN.execution || rest.length !== 5 || scope === undefined || !nonce) return undefined;
+  const parts = text.split("|");
+  const [kind, runId, generation, digest] = parts as [string, string, string, string];
+  if (parts.length < 5) return undefined;
+  if (kind === TOKEN.settle && parts.length === 5 && parts[4])
+    return { kind: "settle", runId, generation: Number(generation), digest, work: parts[4] };
+  if (kind !== TOKEN.execution || parts.length !== 9 || !parts[8]) return undefined;
   return {
     kind: "execution",
-    ...common,
-    node: Number(node),
-    scope,
-    attempt: Number(attempt),
-    delivery: Number(delivery),
-    nonce,
+    runId,
+    generation: Number(generation),
+    digest,
+    node: Number(parts[4]),
+    scope: parts[5] as string,
+    attempt: Number(parts[6]),
+    delivery: Number(parts[7]),
+    nonce: parts[8],
   };
 }

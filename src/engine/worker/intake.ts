@@ -8,20 +8,19 @@ import type { HitzeroError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { Bell } from "../../base/wait.ts";
 import { pause } from "../../base/wait.ts";
-import type { ClaimItem } from "../../redis/calls.ts";
 import { RedisAwayError, type RedisConnection } from "../../redis/connection.ts";
 import { FenceError } from "../../redis/fence_error.ts";
 import type { Partition } from "../../redis/partition.ts";
 import { type ReadyEntry, readReady } from "../../redis/ready.ts";
 import { ensureQueues } from "../../redis/scripts/ensure_queues.ts";
-import { decodeToken } from "../../token/token.ts";
+import { decodeToken, type Token } from "../../token/token.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
 import type { IRCache } from "../ir_cache.ts";
 import { whileAway } from "../while_away.ts";
 import type { Executions } from "./executions.ts";
 import type { FencedOut } from "./fenced_out.ts";
 import type { Lane } from "./lane.ts";
-import { claimTraits, traitsOf } from "./node_facts.ts";
+import { claimOf, traitsOf } from "./node_facts.ts";
 import type { Offers } from "./offers.ts";
 import type { ReadyStreams } from "./ready_streams.ts";
 import type { SuspectTurns } from "./suspects.ts";
@@ -109,7 +108,10 @@ export class Intake {
     const entries = await readReady(blocking, from, workerId, { count: free, pending, ...wait });
     if (alone && entries.length === 0) suspects.none();
     this.#pending = false;
-    for (const entry of entries) await this.#take(entry);
+    for (const entry of entries) {
+      const taken = this.#take(entry);
+      if (taken !== undefined) await taken;
+    }
   }
 
   /** Makes sure of the connection, the partitions, and this worker's own record. */
@@ -127,24 +129,33 @@ export class Intake {
     streams.forget();
   }
 
-  async #take(entry: ReadyEntry): Promise<void> {
+  /** Takes up the token of an entry; returns what is still to be waited for, which most often is nothing. */
+  #take(entry: ReadyEntry): Promise<void> | undefined {
     const lane = this.#lanes.get(entry.partition) as Lane;
-    const { partition } = lane;
-    const lie = `${partition.keys.stream(entry)} ${entry.entry}`;
+    const lie = `${lane.partition.keys.stream(entry)} ${entry.entry}`;
     const token = decodeToken(entry.text);
-    if (!token || this.#executions.isTakingUp(lie)) return;
+    if (!token || this.#executions.isTakingUp(lie)) return undefined;
+    const ir = this.#options.irs.find(token.digest);
+    if (ir === undefined) return this.#takeLater(entry, lane, lie, token);
+    this.#takeUp(entry, lane, lie, token, ir);
+    return undefined;
+  }
+
+  async #takeLater(entry: ReadyEntry, lane: Lane, lie: string, token: Token): Promise<void> {
     const ir = await this.#loadIR(token.digest);
+    if (ir) this.#takeUp(entry, lane, lie, token, ir);
     // Another database's tokens, perhaps: those are not to be read on.
-    if (!ir) return this.#telling(partition, async () => void (await partition.checkOwner()));
-    const { partition: _number, text: _text, ...position } = entry;
+    else await this.#telling(lane.partition, () => lane.partition.checkOwner());
+  }
+
+  #takeUp(entry: ReadyEntry, lane: Lane, lie: string, token: Token, ir: IR): void {
     if (token.kind === "settle") {
+      const { partition: _number, text: _text, ...position } = entry;
       this.#executions.settle(lane, ir, lie, { ...token, ...position, ...traitsOf(ir) });
       return;
     }
     const unoffered = this.#options.offers.unoffered(ir, token.node);
-    const claim: ClaimItem = { ...token, ...position, ...claimTraits(ir, token.node, token.scope) };
-    if (unoffered !== undefined) claim.unoffered = unoffered;
-    this.#executions.claim(lane, ir, lie, token, claim);
+    this.#executions.claim(lane, ir, lie, token, claimOf(ir, token, entry, unoffered));
   }
 
   /** Waits for Postgres while it is away. Undefined: there is no such IR. */

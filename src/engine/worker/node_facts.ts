@@ -1,7 +1,8 @@
 /** What is known of a node whatever becomes of its executions: computed once for each IR, as steps of any number ask for it. */
 import { assert } from "../../base/assert.ts";
-import type { Need, RunTraits } from "../../redis/calls.ts";
+import type { ClaimItem, Need, RunTraits, StreamPosition } from "../../redis/calls.ts";
 import { PARKING } from "../../redis/pack.ts";
+import type { ExecutionToken } from "../../token/token.ts";
 import { functionOf } from "../../workflow/ir/function_of.ts";
 import type { IR, IRBody, IREdge, IRNode } from "../../workflow/ir/ir.ts";
 import { bodyPath, scopePrefix, storageDepth } from "../../workflow/ir/scopes.ts";
@@ -164,17 +165,58 @@ export function stateOf(node: number, scope: string): Need {
   return [node, scope === "" ? `n${node}` : `n${node}@${scope}`];
 }
 
+interface ClaimTraits extends RunTraits {
+  needs: Need[];
+  waits: boolean;
+  withdraws: boolean;
+  guarded: boolean;
+  unless?: Need[];
+}
+
 /** What a call that takes a token up says of its node. */
-export function claimTraits(ir: IR, nodeIndex: number, scope: string) {
+export function claimTraits(ir: IR, nodeIndex: number, scope: string): ClaimTraits {
   const facts = factsOf(ir, nodeIndex);
   const { limited, mapped, waits, withdrawsAtEvent, guarded, unless, node } = facts;
-  return {
+  const needs = needsIn(facts, scope);
+  const traits: ClaimTraits = { limited, mapped, needs, waits, withdraws: withdrawsAtEvent, guarded };
+  if (unless) traits.unless = node.unless?.map((other) => stateOf(other, scope)) as Need[];
+  return traits;
+}
+
+/** What takes up a token that lies there. `unoffered`: its function, which this worker does not offer. */
+export function claimOf(
+  ir: IR,
+  token: Omit<ExecutionToken, "kind">,
+  { queue, functionName, suspects, entry }: StreamPosition,
+  unoffered: string | undefined,
+): ClaimItem {
+  const { limited, mapped, waits, withdraws, guarded, needs, unless } = claimTraits(
+    ir,
+    token.node,
+    token.scope,
+  );
+  // Named one by one: what is spread into an object is slow to make, and every token is taken up.
+  const claim: ClaimItem = {
+    runId: token.runId,
+    generation: token.generation,
+    digest: token.digest,
     limited,
     mapped,
-    needs: needsIn(facts, scope),
+    queue,
+    entry,
+    node: token.node,
+    scope: token.scope,
+    attempt: token.attempt,
+    delivery: token.delivery,
+    nonce: token.nonce,
+    needs,
     waits,
-    withdraws: withdrawsAtEvent,
+    withdraws,
     guarded,
-    ...(unless ? { unless: node.unless?.map((other) => stateOf(other, scope)) as Need[] } : {}),
   };
+  if (functionName !== undefined) claim.functionName = functionName;
+  if (suspects !== undefined) claim.suspects = suspects;
+  if (unless !== undefined) claim.unless = unless;
+  if (unoffered !== undefined) claim.unoffered = unoffered;
+  return claim;
 }

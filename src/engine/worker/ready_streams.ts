@@ -20,6 +20,8 @@ export class ReadyStreams {
   /** By partition, in their order. */
   #functions: Promise<readonly FunctionStream[][]> = Promise.resolve([]);
   #lookedAt = Number.NEGATIVE_INFINITY;
+  /** What `list` answers as long as nothing is looked up anew. */
+  #listed: { functions: readonly FunctionStream[][]; streams: readonly ReadyStream[] } | undefined;
 
   constructor(partitions: readonly Partition[], queues: readonly string[], offers: Offers) {
     this.#partitions = partitions;
@@ -35,12 +37,15 @@ export class ReadyStreams {
   /** Those of all partitions, but for those of suspects. */
   async list(): Promise<readonly ReadyStream[]> {
     const functions = await this.#look();
-    return this.#partitions.flatMap((partition, index) =>
+    if (this.#listed?.functions === functions) return this.#listed.streams;
+    const streams = this.#partitions.flatMap((partition, index) =>
       [
         ...[SETTLE_QUEUE, ...this.#queues].map((queue) => ({ queue })),
         ...(functions[index] ?? []).filter(({ suspects }) => !suspects),
       ].map((place) => ({ ...place, partition })),
     );
+    this.#listed = { functions, streams };
+    return streams;
   }
 
   /** Those of suspects, which are read by themselves. */
