@@ -31,20 +31,30 @@ create or replace view hitzero.v_active_runs as
   select r.run_id, r.workflow_name, r.workflow_version, r.status, r.partition, r.submitted_at, r.started_at, now() - r.submitted_at as age
   from hitzero.open_runs o join hitzero.runs r using (run_id);
 
+-- What happens most often is kept short: a run started [at, journal, activated], or completed [at, journal]; an execution completed in its first
+-- attempt and delivery [at, journal, node_id, scope, duration_ms, arrivals, activated].
+comment on column hitzero.events_packed.kinds is
+  'Types of these events, but for node_completed; also command, halted and buries when the data of one has such a key.';
 comment on column hitzero.events_packed.events is
-  'JSON: a list of [level, event_type, node_id, scope, at (ms since 1970), message, data], in order of their numbers. Of an execution completed in its first attempt: [at, journal, node_id, scope, duration_ms, arrivals, activated].';
+  'JSON: a list of [level, event_type, node_id, scope, at (ms since 1970), message, data], in order of their numbers; those that begin with a number are short forms, of 2, 3 or 7 values.';
 create or replace view hitzero.event_log as
   select p.run_id, p.first_seq + e.place - 1 as seq,
-    case when of.plain then 'INFO' else e.event ->> 0 end as level,
-    case when of.plain then 'node_completed' else e.event ->> 1 end as event_type,
-    e.event ->> 2 as node_id, e.event ->> 3 as scope,
-    to_timestamp((e.event ->> case when of.plain then 0 else 4 end)::double precision / 1000) as at,
-    case when of.plain then (e.event ->> 2) || ' completed in ' || (e.event ->> 4) || ' ms' else e.event ->> 5 end as message,
-    case when of.plain then jsonb_build_object('journal', e.event -> 1, 'attempt', 1, 'delivery', 1, 'arrivals', e.event -> 5,
-      'activated', e.event -> 6) else nullif(e.event -> 6, 'null') end as data
+    case form.size when 0 then e.event ->> 0 else 'INFO' end as level,
+    case form.size when 7 then 'node_completed' when 3 then 'run_started' when 2 then 'run_completed' else e.event ->> 1 end as event_type,
+    case when form.size in (0, 7) then e.event ->> 2 end as node_id,
+    case when form.size in (0, 7) then e.event ->> 3 end as scope,
+    to_timestamp((e.event ->> case form.size when 0 then 4 else 0 end)::double precision / 1000) as at,
+    case form.size when 7 then (e.event ->> 2) || ' completed in ' || (e.event ->> 4) || ' ms' when 3 then 'the run started'
+      when 2 then 'the run completed' else e.event ->> 5 end as message,
+    case form.size
+      when 7 then jsonb_build_object('journal', e.event -> 1, 'attempt', 1, 'delivery', 1, 'arrivals', e.event -> 5, 'activated', e.event -> 6)
+      when 3 then jsonb_build_object('journal', e.event -> 1, 'activated', e.event -> 2)
+      when 2 then jsonb_build_object('journal', e.event -> 1)
+      else nullif(e.event -> 6, 'null') end as data
   from hitzero.events_packed p
   cross join lateral jsonb_array_elements(p.events::jsonb) with ordinality as e (event, place)
-  cross join lateral (select jsonb_typeof(e.event -> 0) = 'number' as plain) of;
+  cross join lateral (
+    select case jsonb_typeof(e.event -> 0) when 'number' then jsonb_array_length(e.event) else 0 end as size) form;
 
 -- Roles may do with the new table what they might with the runs.
 do $$

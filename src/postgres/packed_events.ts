@@ -24,6 +24,7 @@ export interface PackedEvents {
   firstSeq: number;
   lastSeq: number;
   lastAt: number;
+  /** Types of its events but for the usual one, and of NOTED_KEYS those that it has. */
   kinds: string[];
   /** JSON text. */
   events: string;
@@ -44,25 +45,25 @@ export const NOTED = "kinds && '{run_cancelling,run_timed_out,run_resumed,comman
 export const EACH_EVENT =
   "cross join lateral jsonb_array_elements(p.events::jsonb) with ordinality as e (event, place)";
 
-/** SQL: is it one that `EventPack.addCompleted` wrote? */
-const IS_COMPLETED = "jsonb_typeof(e.event -> 0) = 'number'";
-const either = (completed: string, other: string) =>
-  `case when ${IS_COMPLETED} then ${completed} else ${other} end`;
+/** SQL: how many values the short form of an event of EACH_EVENT has; 0: it is not a short one. */
+const SIZE = "case jsonb_typeof(e.event -> 0) when 'number' then jsonb_array_length(e.event) else 0 end";
 
 /** SQL of what an event of EACH_EVENT holds, as `event_log` shows it. */
 export const EVENT = {
   seq: "(p.first_seq + e.place - 1)",
-  level: either("'INFO'", "e.event ->> 0"),
-  eventType: either("'node_completed'", "e.event ->> 1"),
-  nodeId: "e.event ->> 2",
-  scope: "e.event ->> 3",
+  level: `case ${SIZE} when 0 then e.event ->> 0 else 'INFO' end`,
+  eventType: `case ${SIZE} when 7 then 'node_completed' when 3 then 'run_started' when 2 then 'run_completed' else e.event ->> 1 end`,
+  nodeId: `case when ${SIZE} in (0, 7) then e.event ->> 2 end`,
+  scope: `case when ${SIZE} in (0, 7) then e.event ->> 3 end`,
   /** Whole ms since 1970, rounded down. */
-  at: `floor((e.event ->> ${either("0", "4")})::numeric)::bigint`,
-  message: either("(e.event ->> 2) || ' completed in ' || (e.event ->> 4) || ' ms'", "e.event ->> 5"),
-  data: either(
-    "jsonb_build_object('journal', e.event -> 1, 'attempt', 1, 'delivery', 1, 'arrivals', e.event -> 5, 'activated', e.event -> 6)",
-    "nullif(e.event -> 6, 'null')",
-  ),
+  at: `floor((e.event ->> case ${SIZE} when 0 then 4 else 0 end)::numeric)::bigint`,
+  message: `case ${SIZE} when 7 then (e.event ->> 2) || ' completed in ' || (e.event ->> 4) || ' ms'
+    when 3 then 'the run started' when 2 then 'the run completed' else e.event ->> 5 end`,
+  data: `case ${SIZE}
+    when 7 then jsonb_build_object('journal', e.event -> 1, 'attempt', 1, 'delivery', 1, 'arrivals', e.event -> 5, 'activated', e.event -> 6)
+    when 3 then jsonb_build_object('journal', e.event -> 1, 'activated', e.event -> 2)
+    when 2 then jsonb_build_object('journal', e.event -> 1)
+    else nullif(e.event -> 6, 'null') end`,
 } as const;
 
 /** When the last event of the run `r` happened. */
@@ -86,7 +87,7 @@ export class EventPacks {
 
   add(record: EventRecord): void {
     const { runId, seq, level, eventType, nodeId, scope, at, message, data } = record;
-    const text = JSON.stringify([level, eventType, nodeId, scope, at, message, data]);
+    const text = shortForm(record) ?? JSON.stringify([level, eventType, nodeId, scope, at, message, data]);
     const pack = this.of(runId);
     pack.add(seq, at, eventType, text, Buffer.byteLength(text));
     for (const key of NOTED_KEYS) if (data[key] !== undefined) pack.note(key);
@@ -98,6 +99,21 @@ export class EventPacks {
     return [...this.#packs.values()].flatMap((pack) => pack.finish());
   }
 }
+
+/** Of a run that started or completed without more ado. */
+function shortForm({ level, eventType, nodeId, at, message, data }: EventRecord): string | undefined {
+  const { journal, activated, ...more } = data;
+  if (level !== "INFO" || nodeId !== null) return undefined;
+  if (typeof journal !== "number" || Object.keys(more).length > 0) return undefined;
+  if (eventType === "run_started" && message === "the run started" && activated !== undefined)
+    return JSON.stringify([at, journal, activated]);
+  if (eventType === "run_completed" && message === "the run completed" && activated === undefined)
+    return JSON.stringify([at, journal]);
+  return undefined;
+}
+
+/** The type that goes without saying: nearly all rows have one of these events. */
+const USUAL = "node_completed";
 
 /** The events of a run in a batch. */
 export class EventPack {
@@ -114,7 +130,8 @@ export class EventPack {
   add(seq: number, at: number, kind: string, text: string, bytes: number): void {
     let row = this.#row;
     if (row === undefined || seq !== row.lastSeq + 1 || this.#isFull(row, bytes + 1)) {
-      row = { runId: this.#runId, firstSeq: seq, lastSeq: seq, lastAt: at, kinds: [kind], events: text };
+      row = { runId: this.#runId, firstSeq: seq, lastSeq: seq, lastAt: at, kinds: [], events: text };
+      if (kind !== USUAL) row.kinds.push(kind);
       this.#row = row;
       this.#rows.push(row);
       this.#bytes = bytes + 1;
@@ -124,7 +141,7 @@ export class EventPack {
     row.lastAt = at;
     row.events += `,${text}`;
     this.#bytes += bytes + 1;
-    if (!row.kinds.includes(kind)) row.kinds.push(kind);
+    if (kind !== USUAL && !row.kinds.includes(kind)) row.kinds.push(kind);
   }
 
   /**
@@ -142,7 +159,7 @@ export class EventPack {
     activated: string,
   ): void {
     const text = `[${at},${journal},"${nodeId}","${scope}",${durationMs},"${arrivals}",${activated}]`;
-    this.add(seq, at, "node_completed", text, text.length);
+    this.add(seq, at, USUAL, text, text.length);
   }
 
   /** A kind of the last event's row, besides its type. */

@@ -31,7 +31,7 @@ test("the events of a run and batch are one row, in their order", () => {
   const events = [event("r", 1, { eventType: "run_started" }), event("s", 4), event("r", 2), event("r", 3)];
   expect(packEvents(events)).toEqual([
     {
-      ...{ runId: "r", firstSeq: 1, lastSeq: 3, lastAt: 1_003, kinds: ["run_started", "node_completed"] },
+      ...{ runId: "r", firstSeq: 1, lastSeq: 3, lastAt: 1_003, kinds: ["run_started"] },
       events: JSON.stringify([
         ["INFO", "run_started", "a", "", 1_001, "event 1", { journal: 7 }],
         ["INFO", "node_completed", "a", "", 1_002, "event 2", { journal: 7 }],
@@ -82,5 +82,23 @@ test("what queries look for in the data of an event is among the kinds of its ro
     event("r", 1, { data: { halted: "fail_fast" } }),
     event("r", 2, { data: { buries: true, command: undefined } }),
   ]);
-  expect(row?.kinds).toEqual(["node_completed", "halted", "buries"]);
+  expect(row?.kinds).toEqual(["halted", "buries"]);
+});
+
+test("runs that start and complete without more ado are kept short, and no others", () => {
+  const run = (seq: number, eventType: string, message: string, data: object) =>
+    event("r", seq, { eventType, nodeId: null, scope: null, message, data: { journal: 7, ...data } });
+  const [row] = packEvents([
+    run(1, "run_started", "the run started", { activated: [[0, ""]] }),
+    run(2, "run_completed", "the run completed", { more: 1 }),
+    run(3, "run_completed", "the run completed at last", {}),
+    run(4, "run_completed", "the run completed", {}),
+  ]);
+  expect(row?.kinds).toEqual(["run_started", "run_completed"]);
+  expect(JSON.parse(row?.events ?? "")).toEqual([
+    [1_001, 7, [[0, ""]]],
+    ["INFO", "run_completed", null, null, 1_002, "the run completed", { journal: 7, more: 1 }],
+    ["INFO", "run_completed", null, null, 1_003, "the run completed at last", { journal: 7 }],
+    [1_004, 7],
+  ]);
 });
