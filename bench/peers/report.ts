@@ -1,5 +1,6 @@
 /** The comparison as Markdown: tables that can be pasted as they are. */
 import { GOAL_HEAD, goalRow } from "../goals.ts";
+import { markdownTable, shownSpread } from "../markdown.ts";
 import { shown } from "../report.ts";
 import type { Spread } from "../statistics.ts";
 import type { Surroundings } from "../surroundings.ts";
@@ -33,18 +34,6 @@ export interface Comparison {
   idle_cpu: Record<string, number>;
 }
 
-/** A row for each line, the first one the head. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  const rule = head.map((_, index) => (index === 0 ? "---" : "---:"));
-  return [line(head), line(rule), ...rows.map(line)].join("\n");
-}
-
-/** Median, and least and most in brackets. */
-function spread({ min, median, max }: Spread): string {
-  return `${shown(median)} (${shown(min)}–${shown(max)})`;
-}
-
 /** How the numbers of a work are told: runs where a run is a step. */
 export function rateOf(one: ComparedThroughput): Spread {
   return one.work === "single" ? one.runs_per_second : one.steps_per_second;
@@ -68,22 +57,22 @@ function throughputTable(comparison: Comparison): string | undefined {
     const ratio = (one: ComparedThroughput | undefined) =>
       one === undefined || one === own ? "" : `${shown(rateOf(own).median / rateOf(one).median)} ×`;
     return [
-      [`${TITLES[work]}, ${UNITS[work]}`, ...found.map((one) => (one ? spread(rateOf(one)) : "–"))],
+      [`${TITLES[work]}, ${UNITS[work]}`, ...found.map((one) => (one ? shownSpread(rateOf(one)) : "–"))],
       ["hitzero against it", ...found.map(ratio)],
     ];
   });
-  return table(["", ...engines.map(({ title }) => title)], rows);
+  return markdownTable(["", ...engines.map(({ title }) => title)], rows);
 }
 
 function hopTable(comparison: Comparison): string | undefined {
   if (comparison.hops.length === 0) return undefined;
   const rows = comparison.hops.map((one) => [
     titleOf(comparison, one.engine),
-    spread(one.p50_ms),
-    spread(one.p99_ms),
-    spread(one.ping_p99_ms),
+    shownSpread(one.p50_ms),
+    shownSpread(one.p99_ms),
+    shownSpread(one.ping_p99_ms),
   ]);
-  return table(["hop, idle, ms", "p50", "p99", "p99 of PING"], rows);
+  return markdownTable(["hop, idle, ms", "p50", "p99", "p99 of PING"], rows);
 }
 
 /** All of an engine's processes, by their medians. */
@@ -98,27 +87,27 @@ function cpuTable(comparison: Comparison): string | undefined {
     ...PARTS.map((part: Part) => shown(one.cpu_us_per_step[part]?.median)),
     shown(cpuSum(one)),
   ]);
-  return table(["CPU µs per step", ...PARTS, "all"], rows);
+  return markdownTable(["CPU µs per step", ...PARTS, "all"], rows);
 }
 
-function openLoopTable({ open_loop: openLoop }: Comparison): string | undefined {
+export function openLoopTable({ open_loop: openLoop }: Comparison): string | undefined {
   if (!openLoop) return undefined;
   const rows = openLoop.loads.map((one) => [
     `${one.share * 100} %: ${shown(one.runs_per_second)} runs/s`,
-    spread(one.p50_ms),
-    spread(one.p99_ms),
+    shownSpread(one.p50_ms),
+    shownSpread(one.p99_ms),
     shown(one.merged_ms.p999),
     shown(one.merged_ms.max),
   ]);
-  const head = `open loop, ms; capacity ${spread(openLoop.capacity)} runs/s`;
-  return table([head, "p50", "p99", "p99.9", "max"], rows);
+  const head = `open loop, ms; capacity ${shownSpread(openLoop.capacity)} runs/s`;
+  return markdownTable([head, "p50", "p99", "p99.9", "max"], rows);
 }
 
 function goalTable(comparison: Comparison): string | undefined {
   const goals = goalsOf(comparison);
   return goals.length === 0
     ? undefined
-    : table(
+    : markdownTable(
         GOAL_HEAD,
         goals.map((goal) => goalRow(goal, shown)),
       );
@@ -143,14 +132,26 @@ function conditions(comparison: Comparison): string {
   ].join("  \n");
 }
 
+const joined = (parts: readonly (string | undefined)[]): string =>
+  parts.filter((part) => part !== undefined).join("\n\n");
+
+/** What engines are compared in, and on what. */
+export function peerFigures(comparison: Comparison): string {
+  return joined([
+    throughputTable(comparison),
+    hopTable(comparison),
+    cpuTable(comparison),
+    conditions(comparison),
+  ]);
+}
+
 export function comparisonText(comparison: Comparison): string {
-  const parts = [
+  return joined([
     throughputTable(comparison),
     hopTable(comparison),
     cpuTable(comparison),
     openLoopTable(comparison),
     goalTable(comparison),
     conditions(comparison),
-  ];
-  return parts.filter((part) => part !== undefined).join("\n\n");
+  ]);
 }
