@@ -81,7 +81,7 @@ local function hand_out(token, needs, after, after_node)
   local outputs, sources = {}, {}
   for index, source in ipairs(token.sources) do
     sources[index] = source[1]
-    outputs[index] = source[1] == after_node and 'own' or ('o' .. source[1] .. at_scope(strip_scope(token.scope, source[2])))
+    outputs[index] = source[1] == after_node and 'own' or (FIELD.output .. source[1] .. at_scope(strip_scope(token.scope, source[2])))
     if outputs[index] ~= 'own' then fields[#fields + 1] = outputs[index] end
   end
   for _, need in ipairs(needs or {}) do fields[#fields + 1] = need[2] end
@@ -89,7 +89,7 @@ local function hand_out(token, needs, after, after_node)
   local inputs, needed = {}, {}
   for index, field in ipairs(outputs) do inputs[index] = field == 'own' and -1 or payload(get(run, field)) end
   for index, need in ipairs(needs or {}) do needed[index] = { need[1], payload(get(run, need[2])) } end
-  if not after and not run.input_payload then run.input_payload = payload(get(run, 'i')) end
+  if not after and not run.input_payload then run.input_payload = payload(get(run, RUN.input)) end
   reply.tokens[#reply.tokens + 1] = {
     id = run.id, g = tonumber(run.generation), digest = run.digest, node = token.node, scope = token.scope, attempt = token.attempt,
     delivery = token.delivery, nonce = token.nonce, after = after, sources = #inputs > 0 and sources or nil,
@@ -105,7 +105,7 @@ end
 local function owed(item, run, position, rest)
   for handed in string.gmatch(rest, '[^,]+') do
     local target, scope, queue = string.match(handed, '^(%d+)@?([^!]*)!?(.*)$')
-    local kind, nonce, delivery, more = parse_execution(get(run, 'n' .. target .. at_scope(scope)))
+    local kind, nonce, delivery, more = parse_execution(get(run, FIELD.execution .. target .. at_scope(scope)))
     if kind == EXECUTION.active then
       local attempt, worker, sources = parse_active(more)
       if worker == call.worker and delivery == 1 and attempt == 1 then
@@ -142,7 +142,7 @@ local function put_off(item, run, field, rest, kind, attempt, more)
   if item.blobs then for _, blob in ipairs(item.blobs) do persisted[#persisted + 1] = blob end end
   local woken = false
   if item.park then
-    put(run, 'p' .. item.node .. at_scope(item.scope), item.park)
+    put(run, FIELD.waits .. item.node .. at_scope(item.scope), item.park)
     if item.park == PARK.child then ring() end
     if item.park == PARK.items then
       park_map(step, run, item)
@@ -164,8 +164,8 @@ local function fail_unhandled(item, run)
   local scope = item.scope == '' and '' or item_scope(run, item.scope)
   if scope == '' then
     run.unhandled = run.unhandled or integer(item.node) .. at_scope(item.scope)
-  elseif not get(run, 'u@' .. scope) then
-    put(run, 'u@' .. scope, integer(item.node))
+  elseif not get(run, SCOPE.unhandled .. '@' .. scope) then
+    put(run, SCOPE.unhandled .. '@' .. scope, integer(item.node))
   end
   return scope == ''
 end
@@ -187,7 +187,7 @@ local function settle_first(run)
 end
 
 local function finish(item, run, position)
-  local field = 'n' .. item.node .. at_scope(item.scope)
+  local field = FIELD.execution .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   if kind == EXECUTION.completed or kind == EXECUTION.failed or kind == EXECUTION.cancelled then
@@ -199,7 +199,7 @@ local function finish(item, run, position)
   if settle_first(run) then return 'busy' end
   local outcome, stopping = item.outcome, is_stopping(run)
   if outcome == OUTCOME.cancelled and not stopping then return 'stale' end
-  if not edges_of(run, 'o' .. item.node) then return 'ir_missing' end
+  if not edges_of(run, ADJACENCY.out .. item.node) then return 'ir_missing' end
   if item.scope ~= '' and not is_alive(run, item.scope, item.node) then
     released[#released + 1] = lease_of(run, item)
     return 'stale'
@@ -225,8 +225,8 @@ local function finish(item, run, position)
   if item.unhandled and fail_unhandled(item, run) then step.halt = item.halt end
   forget_losses(run, item)
   put(run, field, EXECUTION.active) -- resolved below, when it is known what was handed over
-  if item.keep then put(run, 'o' .. item.node .. at_scope(item.keep_at or item.scope), ARGV[item.output]) end
-  if item.ends_item then put(run, 't' .. item.node .. at_scope(item.keep_at or item.scope), '1') end
+  if item.keep then put(run, FIELD.output .. item.node .. at_scope(item.keep_at or item.scope), ARGV[item.output]) end
+  if item.ends_item then put(run, FIELD.ended_item .. item.node .. at_scope(item.keep_at or item.scope), '1') end
   give_back_permits(step, run, item.guarded, item.node)
   local work = {}
   if item.withdraws and not stopping then work[#work + 1] = { item.node, item.scope, 1, MODE.withdrawals } end
@@ -239,17 +239,17 @@ local function finish(item, run, position)
       if not map.stopped then bodies.leave(run, item.node, item.scope, item.node) end -- it failed while items are under way
     end
     bodies.drop_map(run, item.node, item.scope)
-    put(run, 'p' .. item.node .. at_scope(item.scope), false)
+    put(run, FIELD.waits .. item.node .. at_scope(item.scope), false)
     leave_line(run, item.node, item.scope)
   end
   if item.compensation and outcome == OUTCOME.completed then
-    local last = tonumber(get(run, 'K') or '0') + 1
-    put(run, 'K', integer(last))
-    put(run, 'K' .. integer(last), table.concat({ item.compensation, item.scope, item.queue, item.node }, '|'))
+    local last = tonumber(get(run, RUN.compensations) or '0') + 1
+    put(run, RUN.compensations, integer(last))
+    put(run, FIELD.compensation .. integer(last), table.concat({ item.compensation, item.scope, item.queue, item.node }, '|'))
   end
   if item.again and not stopping then
     local id = last_component(item.scope)
-    if body_of(run, id).c then put(run, 'L' .. at_scope(item.scope), '1')
+    if body_of(run, id).c then put(run, SCOPE.goes_round .. at_scope(item.scope), '1')
     else work[#work + 1] = { item.node, item.scope, 1, MODE.iteration } end
   elseif not stopping then -- a halted run goes no further
     work[#work + 1] = { item.node, item.scope, 1, item.arrivals }
@@ -290,7 +290,7 @@ local function claim(item, run)
   if (item.scope ~= '' or run.rests_first) and not has_ir(run) then return 'ir_missing' end
   if settle_first(run) then return 'busy' end
   acknowledge(item)
-  local field = 'n' .. item.node .. at_scope(item.scope)
+  local field = FIELD.execution .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if kind ~= EXECUTION.active or nonce ~= item.nonce or delivery ~= item.delivery then return 'stale' end
   local attempt, holder, sources = parse_active(rest)
@@ -335,7 +335,7 @@ local function claim(item, run)
     if answer == 'moved' then pass_permits_on(step_of(), run, item.guarded, item.node) end
     if answer then return answer end
   end
-  local woken = item.waits and get(run, 'p' .. item.node .. at_scope(item.scope))
+  local woken = item.waits and get(run, FIELD.waits .. item.node .. at_scope(item.scope))
   if holder == '' then
     if not are_free(run, item.guarded, item.node) then
       put_active(run, field, nonce, delivery, attempt, ASIDE.permits, sources)

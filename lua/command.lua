@@ -47,20 +47,20 @@ run.events = run.events + 1
 local event = run.events
 if call.kind == 'pause' then
   run.paused = true
-  put(run, 'p', '1')
+  put(run, RUN.paused, '1')
 elseif call.kind == 'resume' then
   run.paused = false
-  put(run, 'p', '0')
+  put(run, RUN.paused, '0')
 else
   -- Cancelling ends a pause: CANCELLED is the one final status that a paused run may reach.
   run.paused = false
-  put(run, 'p', '0')
+  put(run, RUN.paused, '0')
   run.halted = run.halted or call.kind
   step.halted = run.halted
 end
 -- Nothing is left that could count it down.
 if call.kind == 'stuck' then run.counter = 0 end
-if call.seq > 0 then put(run, 'k', integer(call.seq)) end
+if call.seq > 0 then put(run, RUN.last_command, integer(call.seq)) end
 test_zero(step, run)
 write_run(run)
 journal(step, run, event)

@@ -18,13 +18,13 @@ local meta = read_meta(KEYS[1])
 local word = refusal(meta, call)
 if word then return refuse(word) end
 local run = open_run(KEYS[3], nil, call.id)
-local last = run.exists and run.compensating and run.status == STATUS.running and run.counter == 0 and tonumber(get(run, 'K') or '0') or 0
+local last = run.exists and run.compensating and run.status == STATUS.running and run.counter == 0 and tonumber(get(run, RUN.compensations) or '0') or 0
 if last == 0 then return commit({ word = 'idle' }) end
-local node, scope, queue, origin = string.match(get(run, 'K' .. integer(last)), '^(%d+)|(.*)|(.-)|(%d+)$')
-put(run, 'K' .. integer(last), false)
-put(run, 'K', integer(last - 1))
-put(run, 'Z', node .. at_scope(scope))
-put_active(run, 'n' .. node .. at_scope(scope), call.call, 1, 1, '', { { tonumber(origin), 0 } })
+local node, scope, queue, origin = string.match(get(run, FIELD.compensation .. integer(last)), '^(%d+)|(.*)|(.-)|(%d+)$')
+put(run, FIELD.compensation .. integer(last), false)
+put(run, RUN.compensations, integer(last - 1))
+put(run, RUN.undoing, node .. at_scope(scope))
+put_active(run, FIELD.execution .. node .. at_scope(scope), call.call, 1, 1, '', { { tonumber(origin), 0 } })
 run.counter = 1
 run.changed = true
 local step = new_step(call)

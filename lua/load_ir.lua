@@ -6,6 +6,7 @@
 -- reply ok | refused
 --@include lib/fence.lua
 --@include lib/writes.lua
+--@include lib/fields.lua
 
 local call = cjson.decode(ARGV[1])
 local meta = read_meta(KEYS[1])
@@ -13,6 +14,6 @@ local word = refusal(meta, call)
 if word then return refuse(word) end
 local values = {}
 for index = 2, #ARGV do values[index - 1] = ARGV[index] end
-if call.done then values[#values + 1], values[#values + 2] = 'complete', '1' end
+if call.done then values[#values + 1], values[#values + 2] = ADJACENCY.complete, '1' end
 write_all('HSET', KEYS[2], values)
 return commit({ word = 'ok' })

@@ -32,7 +32,7 @@ local step, now, spared = new_step(call), clock(), {}
 local workers = { workers = KEYS[4], listings = KEYS[5], last_words = KEYS[6] }
 
 local function reclaim(item, run, score)
-  local field = 'n' .. item.node .. at_scope(item.scope)
+  local field = FIELD.execution .. item.node .. at_scope(item.scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if kind ~= EXECUTION.active or nonce ~= item.nonce or delivery ~= item.delivery then return end
   local attempt, worker, sources = parse_active(rest)

@@ -43,7 +43,7 @@ end
 
 local function in_reach(node, scope, state)
   if state.worker == ASIDE.paused or state.worker == ASIDE.permits then return true end
-  local waits = get(run, 'p' .. node.node .. at_scope(scope))
+  local waits = get(run, FIELD.waits .. node.node .. at_scope(scope))
   if waits == PARK.signal or waits == PARK.child then return true end
   if waits == PARK.items then return false end -- as far as its items are
   local token = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = state.attempt,
@@ -57,7 +57,7 @@ local function in_reach(node, scope, state)
 end
 
 local function revive(node, scope)
-  local field = 'n' .. node.node .. at_scope(scope)
+  local field = FIELD.execution .. node.node .. at_scope(scope)
   local kind, nonce, delivery, rest = parse_execution(get(run, field))
   if kind ~= EXECUTION.active then return end
   local attempt, worker, sources = parse_active(rest)
@@ -65,7 +65,7 @@ local function revive(node, scope)
     alive = alive + 1
     return
   end
-  if get(run, 'p' .. node.node .. at_scope(scope)) == PARK.items then return end
+  if get(run, FIELD.waits .. node.node .. at_scope(scope)) == PARK.items then return end
   revived = revived + 1
   run.events = run.events + 1
   run.changed = true
@@ -79,7 +79,7 @@ local function revive(node, scope)
 end
 
 if run.exists and run.status == STATUS.running then
-  if redis.call('HEXISTS', KEYS[6], 'complete') == 0 then return commit({ word = 'ir_missing' }) end
+  if redis.call('HEXISTS', KEYS[6], ADJACENCY.complete) == 0 then return commit({ word = 'ir_missing' }) end
   for _, base in ipairs(call.scopes) do
     for _, node in ipairs(call.nodes) do
       local scope = live_scope(run, base, node.loops or {})

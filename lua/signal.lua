@@ -31,7 +31,7 @@ run.parked_key, run.scopes_key = KEYS[6], KEYS[7]
 if not run.exists then return answer(redis.call('EXISTS', KEYS[8]) == 1 and 'gone' or 'unstarted') end
 if call.seq <= run.last_command then return answer('repeated') end
 if run.status ~= STATUS.running or run.halted then return answer('final') end
-if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
+if redis.call('HEXISTS', KEYS[5], ADJACENCY.complete) == 0 then return answer('ir_missing') end
 local step = new_step(call)
 local first_event = run.events + 1
 if first_rest(run) then
@@ -50,7 +50,7 @@ if fate == 'busy' then
   write_run(run)
   return answer('busy')
 end
-put(run, 'k', integer(call.seq))
+put(run, RUN.last_command, integer(call.seq))
 ring()
 settle_and_count(step, run, waiter and withdrawals_of_event(run, waiter.node, waiter.scope) or {})
 append_journal(meta, call, KEYS[2], { EVENT.commanded, journal_record(step, run, first_event, { kind = 'signal', seq = call.seq, name = call.name,

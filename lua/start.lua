@@ -43,7 +43,7 @@ local shared = {}
 local function shared_of(ir_key)
   local of = shared[ir_key]
   if not of then
-    of = { adjacency = {}, complete = redis.call('HEXISTS', ir_key, 'complete') == 1 }
+    of = { adjacency = {}, complete = redis.call('HEXISTS', ir_key, ADJACENCY.complete) == 1 }
     shared[ir_key] = of
   end
   return of
@@ -52,13 +52,13 @@ end
 -- What runs of an IR begin with when each entry node gets a token at once and nothing else is to be noted; false: they do not.
 local function plain_of(of, ir_key)
   if of.plain ~= nil then return of.plain end
-  local edges = edges_of({ ir_key = ir_key, adjacency = of.adjacency }, 'oroot') or {}
+  local edges = edges_of({ ir_key = ir_key, adjacency = of.adjacency }, ADJACENCY.out .. BEGINNING.run) or {}
   of.plain = #edges > 0 and #edges <= per_run and #edges < limits.part and { fields = {}, tokens = {} }
   local activated = {}
   for index, edge in ipairs(edges) do
     if edge[7] or decide(edge[5], edge[4], 1, 0, 0) ~= 'fire' then of.plain = false end
     if not of.plain then return false end
-    of.plain.fields[index] = 'n' .. integer(edge[2])
+    of.plain.fields[index] = FIELD.execution .. integer(edge[2])
     of.plain.tokens[index] = { queue = edge[6], text = table.concat({ '', integer(edge[2]), '', '1', '1', call.call }, '|') }
     activated[index] = { edge[2], '' }
   end
@@ -99,7 +99,7 @@ local function begin_any(item, of)
   end
   local step = new_step(call)
   call.limit = per_run
-  settle_and_count(step, run, { { 'root', '', 1, MODE.taken } })
+  settle_and_count(step, run, { { BEGINNING.run, '', 1, MODE.taken } })
   write_run(run)
   emit_queued(step)
   return journal_record(step, run, 1, { paused = item.paused })

@@ -184,13 +184,13 @@ end
 local function after_item(run, ir, node, map, base)
   local of = ARGV[base + 14]
   local info = read_ir(ir, ADJACENCY.body .. of)
-  if get(run, FIELD.item_failure .. ARGV[base + 10]) or info.asks or #info.results ~= 1 or #info.ends > 0 or #info.loops > 0 then return nil end
+  if get(run, SCOPE.unhandled .. ARGV[base + 10]) or info.asks or #info.results ~= 1 or #info.ends > 0 or #info.loops > 0 then return nil end
   if info.results[1] .. '' ~= node then return nil end
-  local after = { fields = read_ir(ir, ADJACENCY.fields .. of) }
+  local after = { fields = read_ir(ir, ADJACENCY.scope_fields .. of) }
   if not after.fields or #after.fields >= part then return nil end
   if map[NEXT] >= map[TOTAL] then return map[OPEN] > 1 and after or nil end
   if map[OPEN] < info.window and map[NEXT] + 1 < map[TOTAL] then return nil end -- there is room for more than one
-  local entries = read_ir(ir, 'oB' .. of)
+  local entries = read_ir(ir, ADJACENCY.out .. BEGINNING.item .. of)
   local entry = #entries == 1 and entries[1]
   if not entry or (entry[7] and (entry[7] > 0 or entry[9] > 0)) or not stream[entry[6]] then return nil end
   local outer = sub(ARGV[base + 15], 2)
@@ -205,16 +205,16 @@ local function end_item(run, map, after, base, kept)
   map[OVER], map[UNSEEN] = map[OVER] + 1, 1
   if after.item then map[NEXT] = map[NEXT] + 1 else map[OPEN] = map[OPEN] - 1 end
   map.changed = true
-  put(run, FIELD.result .. ARGV[base + 14] .. ARGV[base + 15] .. '#' .. match(item, '%d+$') .. '.' .. ARGV[base + 4], ARGV[base + 9])
+  put(run, FIELD.results .. ARGV[base + 14] .. ARGV[base + 15] .. '#' .. match(item, '%d+$') .. '.' .. ARGV[base + 4], ARGV[base + 9])
   for _, name in ipairs(after.fields) do
     name = name .. scope_at
     if not (kept and name == field) and (run.cache[name] or #after.fields > 2) then put(run, name, false) end
   end
-  put(run, FIELD.scope_counter .. scope_at, false)
+  put(run, SCOPE.counter .. scope_at, false)
   run.closed = run.closed or { 'SREM', scopes }
   run.closed[#run.closed + 1] = item
   if not after.item then return end
-  put(run, FIELD.scope_counter .. '@' .. after.item, '1')
+  put(run, SCOPE.counter .. '@' .. after.item, '1')
   run.opened = run.opened or { 'SADD', scopes }
   run.opened[#run.opened + 1] = after.item
 end
@@ -255,14 +255,14 @@ local function finish(base, position)
   local scope_at = ARGV[base + 10]
   local scope, field, counter_field, map, after = '', FIELD.execution .. node .. scope_at, '', nil, nil
   if scope_at ~= '' then scope, counter_field = sub(scope_at, 2), ARGV[base + 11] end
-  if counter_field ~= '' and runs[ARGV[base]] then get_many(runs[ARGV[base]], { field, counter_field, FIELD.item_failure .. scope_at }) end
+  if counter_field ~= '' and runs[ARGV[base]] then get_many(runs[ARGV[base]], { field, counter_field, SCOPE.unhandled .. scope_at }) end
   local run, state = open(ARGV[base], ARGV[base + 2], field)
   local active = EXECUTION.active .. ':' .. hand_out .. '1:'
   if not state or sub(state, 1, #active) ~= active then return false end
   local edges = read_ir(ir, ADJACENCY.out .. node)
   if not edges or #edges >= part or #edges > edges_left then return false end
   if counter_field ~= '' then
-    get_many(run, { counter_field, ARGV[base + 12], FIELD.item_failure .. scope_at })
+    get_many(run, { counter_field, ARGV[base + 12], SCOPE.unhandled .. scope_at })
     map = map_of(run, ARGV[base + 12])
     if not map then return false end
   end

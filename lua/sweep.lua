@@ -32,7 +32,7 @@ run.parked_key, run.scopes_key = KEYS[6], KEYS[7]
 local step, timed, changed = new_step(call), {}, 0
 
 local function withdraw_waiting(node, scope, attempt, delivery, nonce)
-  local waits = get(run, 'p' .. node.node .. at_scope(scope))
+  local waits = get(run, FIELD.waits .. node.node .. at_scope(scope))
   if waits == PARK.child then return end -- its child is cancelled first
   changed = changed + 1
   if waits == PARK.items or (waits and wait_for_items(run, node.node, scope)) then return settle_map(step, run, node.node, scope) end
@@ -48,7 +48,7 @@ local function buried_by(base)
     local body = body_of(run, last_component(scope))
     local outer = strip_scope(scope, 1)
     if body.k == 'map' then
-      local by = get(run, 'b' .. body.n .. at_scope(outer))
+      local by = get(run, FIELD.burial .. body.n .. at_scope(outer))
       if by then return tonumber(by) end
       local map = read_map(run, body.n, outer)
       if not map or map.stopped then gone = body.n end
@@ -59,7 +59,7 @@ local function buried_by(base)
 end
 
 local function bury(node, scope, by)
-  local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node.node .. at_scope(scope)))
+  local kind, nonce, delivery, rest = parse_execution(get(run, FIELD.execution .. node.node .. at_scope(scope)))
   if kind ~= EXECUTION.active then return end
   local attempt = parse_active(rest)
   timed[#timed + 1] = kept_token({ run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt, delivery = delivery, nonce = nonce })
@@ -68,12 +68,12 @@ local function bury(node, scope, by)
 end
 
 local function bring_in_line(node, scope)
-  local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node.node .. at_scope(scope)))
+  local kind, nonce, delivery, rest = parse_execution(get(run, FIELD.execution .. node.node .. at_scope(scope)))
   if kind ~= EXECUTION.active then return end
   local attempt, worker, sources = parse_active(rest)
   if is_stopping(run) and not is_held(worker) then return withdraw_waiting(node, scope, attempt, delivery, nonce) end
   if is_stopping(run) or run.paused or worker ~= ASIDE.paused then return end
-  put_active(run, 'n' .. node.node .. at_scope(scope), nonce, delivery, attempt, '', sources)
+  put_active(run, FIELD.execution .. node.node .. at_scope(scope), nonce, delivery, attempt, '', sources)
   step.queued[#step.queued + 1] = { run = run, queue = node.queue, node = node.node, scope = scope, attempt = attempt,
     delivery = delivery, nonce = nonce }
   run.changed = true
@@ -81,14 +81,14 @@ local function bring_in_line(node, scope)
 end
 
 if run.exists and run.status == STATUS.running then
-  if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return commit({ word = 'ir_missing' }) end
+  if redis.call('HEXISTS', KEYS[5], ADJACENCY.complete) == 0 then return commit({ word = 'ir_missing' }) end
   local first_event = run.events + 1
   for _, base in ipairs(call.scopes) do
     local gone = not is_alive(run, base, -1) and buried_by(base)
     local places, fields = {}, {}
     for index, node in ipairs(call.nodes) do
       places[index] = live_scope(run, base, node.loops or {}) or false
-      if places[index] then fields[#fields + 1] = 'n' .. node.node .. at_scope(places[index]) end
+      if places[index] then fields[#fields + 1] = FIELD.execution .. node.node .. at_scope(places[index]) end
     end
     get_many(run, fields)
     for index, node in ipairs(call.nodes) do
@@ -98,7 +98,7 @@ if run.exists and run.status == STATUS.running then
     if gone and call.last then run.closed[#run.closed + 1] = base end
   end
   for _, burial in ipairs(call.burials or {}) do
-    local field = 'b' .. burial[1] .. at_scope(burial[2])
+    local field = FIELD.burial .. burial[1] .. at_scope(burial[2])
     if get(run, field) then
       put(run, field, false)
       count(run, '', -1)

@@ -28,8 +28,8 @@ call.take, call.worker, call.reads = 0, '', {}
 
 local run = open_run(KEYS[4], KEYS[5], call.id)
 run.parked_key, run.scopes_key = KEYS[6], KEYS[7]
-if not run.exists or run.status ~= STATUS.running or get(run, 'p' .. call.node .. at_scope(call.scope)) ~= PARK.child then return answer('stale') end
-if redis.call('HEXISTS', KEYS[5], 'complete') == 0 then return answer('ir_missing') end
+if not run.exists or run.status ~= STATUS.running or get(run, FIELD.waits .. call.node .. at_scope(call.scope)) ~= PARK.child then return answer('stale') end
+if redis.call('HEXISTS', KEYS[5], ADJACENCY.complete) == 0 then return answer('ir_missing') end
 if not is_alive(run, call.scope, call.node) then return answer('stale') end
 local step = new_step(call)
 local first_event = run.events + 1

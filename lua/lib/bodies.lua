@@ -1,14 +1,9 @@
 -- Bodies: what is executed in scopes of its own, once for each iteration of a loop or item of a map.
 --
--- ir, m<node> of a loop or map node: {id, queue, loops (directly in it)} of its body, and of a map {window, results (terminals), asks
---   (complete_when)}; k<node>: names of the fields that a scope of it may have, without the scope
--- run, M<node><@scope>: `total,next item to begin,items under way,items over,failed items,first failed item,its node,
---   no more are added,items are over that complete_when has not seen,stopped`
---
 -- A map node waits while its items run; their executions count in their own scopes alone. So an item whose map is gone (withdrawn, or
 -- ended early) is dead: whatever is held of it is stale, and the reader withdraws what is left of it (`sweep`), for which the run waits.
 
-local function map_field(node, scope) return 'M' .. node .. at_scope(scope) end
+local function map_field(node, scope) return FIELD.map .. node .. at_scope(scope) end
 
 -- The same table for all of a call; whoever changes it says so.
 local function read_map(run, node, scope)
@@ -54,7 +49,7 @@ end
 
 -- Does this execution undo another one's work? Then it comes after its map, and counts in the run's own counter.
 local function is_undoing(run, scope, node)
-  return run.compensating and get(run, 'Z') == integer(node) .. at_scope(scope)
+  return run.compensating and get(run, RUN.undoing) == integer(node) .. at_scope(scope)
 end
 
 -- Do all maps around this execution still work on it?
@@ -78,7 +73,7 @@ bodies.are_alive = is_alive
 function bodies.leave(run, node, scope, by)
   local map = read_map(run, node, scope)
   if not map or map.open == 0 then return end
-  put(run, 'b' .. node .. at_scope(scope), integer(by))
+  put(run, FIELD.burial .. node .. at_scope(scope), integer(by))
   count(run, '', 1)
   ring()
 end
@@ -88,7 +83,7 @@ function bodies.enter(run, edge, scope)
   for _ = 1, edge[9] or 0 do
     local id = last_component(scope)
     scope = strip_scope(scope, 1)
-    put(run, 'i' .. body_of(run, id).n .. at_scope(scope), '1')
+    put(run, FIELD.iteration .. body_of(run, id).n .. at_scope(scope), '1')
   end
 end
 
@@ -96,26 +91,26 @@ end
 function bodies.was_entered(run, edge, scope)
   if not edge[9] or edge[9] == 0 then return false end
   local id = last_component(strip_scope(scope, edge[9] - 1))
-  return get(run, 'i' .. body_of(run, id).n .. at_scope(strip_scope(scope, edge[9])))
+  return get(run, FIELD.iteration .. body_of(run, id).n .. at_scope(strip_scope(scope, edge[9])))
 end
 
 -- Clears a part of what a scope left behind; answers true when that was the last. `outer` is the scope around it.
 local function clear_part(step, run, node, scope, part, outer, work)
   local at = at_scope(scope)
-  local fields = edges_of(run, part == 0 and 'k' .. node or 'k' .. node .. '+' .. integer(part))
+  local fields = edges_of(run, part == 0 and ADJACENCY.scope_fields .. node or ADJACENCY.scope_fields .. node .. '+' .. integer(part))
   step.call.limit = step.call.limit - math.floor(#(fields or {}) / 10)
   for _, field in ipairs(fields or {}) do put(run, field .. at, false) end
   if fields and #fields == limits.part then return false end
-  for _, loop in ipairs(edges_of(run, 'm' .. node).loops) do
-    local current = tonumber(get(run, 'i' .. loop .. at) or '0')
-    local id = edges_of(run, 'm' .. loop).id
+  for _, loop in ipairs(edges_of(run, ADJACENCY.body .. node).loops) do
+    local current = tonumber(get(run, FIELD.iteration .. loop .. at) or '0')
+    local id = edges_of(run, ADJACENCY.body .. loop).id
     for iteration = math.max(1, current - 1), current do
       work[#work + 1] = { loop, outer, 1, MODE.scope .. join_scope(scope, id .. ':' .. iteration) }
     end
-    put(run, 'i' .. loop .. at, false)
+    put(run, FIELD.iteration .. loop .. at, false)
   end
-  put(run, 'c' .. at, false)
-  put(run, 'u' .. at, false)
+  put(run, SCOPE.counter .. at, false)
+  put(run, SCOPE.unhandled .. at, false)
   return true
 end
 
@@ -134,9 +129,9 @@ modes[MODE.iteration] = function(step, run, top, work)
   local node, scope = top[1], top[2]
   local id, iteration = last_component(scope)
   local outer = strip_scope(scope, 1)
-  local edge = edges_of(run, 'ob' .. node)[1]
+  local edge = edges_of(run, ADJACENCY.out .. BEGINNING.iteration .. node)[1]
   local following = join_scope(outer, id .. ':' .. integer(iteration + 1))
-  put(run, 'i' .. node .. at_scope(outer), integer(iteration + 1))
+  put(run, FIELD.iteration .. node .. at_scope(outer), integer(iteration + 1))
   local inner = join_scope(following, edge[8] or '')
   if inner ~= following then bodies.enter(run, { [9] = (edge[9] or 0) - 1 }, inner) end
   activate(step, run, edge, node, inner, { { node, edge[9] or 1 } })
@@ -146,12 +141,12 @@ end
 
 -- Does the map node go on? When all items are over, when it was ended early, when complete_when is to be asked, or when the run is halted.
 local function settle_map(step, run, node, scope)
-  local map, info = read_map(run, node, scope), edges_of(run, 'm' .. node)
+  local map, info = read_map(run, node, scope), edges_of(run, ADJACENCY.body .. node)
   if not map then return end
   local is_over = map.stopped or (map.open == 0 and map.next >= map.total and map.closed)
   local is_asked = info.asks and map.unseen
   if not is_over and not is_asked and not is_stopping(run) then return end
-  if get(run, 'p' .. node .. at_scope(scope)) ~= PARK.items or not is_alive(run, scope, node) then return end
+  if get(run, FIELD.waits .. node .. at_scope(scope)) ~= PARK.items or not is_alive(run, scope, node) then return end
   if is_stopping(run) then return (map.open == 0 or map.stopped) and withdraw(step, run, node, scope) end
   if not is_over then
     map.unseen = false
@@ -172,11 +167,11 @@ local ENTRY_COST = 1
 modes[MODE.entries] = function(step, run, top)
   local node, item = top[1], top[2]
   for position = top[3], top[3] + limits.entries - 1 do
-    local edge = one_of(run, 'oB' .. node, position)
+    local edge = one_of(run, ADJACENCY.out .. BEGINNING.item .. node, position)
     if not edge then return true end
     local inner = join_scope(item, edge[8] or '')
     bodies.enter(run, edge, inner)
-    activate(step, run, edge, 'B' .. node, inner, {})
+    activate(step, run, edge, BEGINNING.item .. node, inner, {})
     step.call.limit = step.call.limit - ENTRY_COST
   end
   top[3] = top[3] + limits.entries
@@ -186,10 +181,10 @@ end
 local function wait_for_items(run, node, scope)
   local map = read_map(run, node, scope)
   if not map or map.stopped or map.open == 0 then return false end
-  local field = 'n' .. node .. at_scope(scope)
+  local field = FIELD.execution .. node .. at_scope(scope)
   local _, nonce, delivery, rest = parse_execution(get(run, field))
   local attempt, _, sources = parse_active(rest)
-  put(run, 'p' .. node .. at_scope(scope), PARK.items)
+  put(run, FIELD.waits .. node .. at_scope(scope), PARK.items)
   put_active(run, field, nonce, delivery, attempt, '', sources)
   run.changed = true
   return true
@@ -198,7 +193,7 @@ end
 -- Items begin, as many as the window has room for.
 modes[MODE.items] = function(step, run, top, work)
   local node, scope = top[1], top[2]
-  local info = edges_of(run, 'm' .. node)
+  local info = edges_of(run, ADJACENCY.body .. node)
   local map = read_map(run, node, scope)
   if not map or is_stopping(run) or not is_alive(run, scope, node) or map.stopped or map.next >= map.total or map.open >= info.window then
     settle_map(step, run, node, scope)
@@ -218,9 +213,9 @@ modes[MODE.results] = function(step, run, top)
   local node, scope, first = top[1], top[2], top[3]
   local total, failed = string.match(top[4], '^%u(%d+)(%l?)$')
   local last = math.min(first + limits.results - 1, tonumber(total))
-  local info = edges_of(run, 'm' .. node)
+  local info = edges_of(run, ADJACENCY.body .. node)
   for item = first, last do
-    local field = 'r' .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.'
+    local field = FIELD.results .. node .. at_scope(scope) .. '#' .. integer(item - 1) .. '.'
     for _, list in ipairs({ info.results, info.ends }) do
       for _, ending in ipairs(list) do put(run, field .. ending, false) end
     end
@@ -235,30 +230,30 @@ end
 local function item_over(step, run, node, scope, work)
   local outer = strip_scope(scope, 1)
   local _, item = last_component(scope)
-  local map, info = read_map(run, node, outer), edges_of(run, 'm' .. node)
+  local map, info = read_map(run, node, outer), edges_of(run, ADJACENCY.body .. node)
   if not map or map.stopped then return end
   map.open = map.open - 1
   map.over = map.over + 1
   map.unseen = true
-  local culprit = get(run, 'u' .. at_scope(scope))
+  local culprit = get(run, SCOPE.unhandled .. at_scope(scope))
   if culprit then
     map.failed = map.failed + 1
-    put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. ITEM.failed, '1')
+    put(run, FIELD.results .. node .. at_scope(outer) .. '#' .. item .. '.' .. ITEM.failed, '1')
     if map.failed == 1 or tonumber(item) < map.first then map.first, map.culprit = tonumber(item), tonumber(culprit) end
   else
     local is_empty = true
     local function keep(ending)
-      local output = get(run, 'o' .. ending .. at_scope(scope))
+      local output = get(run, FIELD.output .. ending .. at_scope(scope))
       if output and string.sub(output, 1, 1) ~= OUTPUT.error then
         is_empty = false
-        put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. ending, output)
+        put(run, FIELD.results .. node .. at_scope(outer) .. '#' .. item .. '.' .. ending, output)
       end
     end
     for _, terminal in ipairs(info.results) do keep(terminal) end
     for _, ending in ipairs(info.ends) do
-      if get(run, 't' .. ending .. at_scope(scope)) then keep(ending) end
+      if get(run, FIELD.ended_item .. ending .. at_scope(scope)) then keep(ending) end
     end
-    if is_empty and #info.results > 1 then put(run, 'r' .. node .. at_scope(outer) .. '#' .. item .. '.' .. ITEM.empty, '1') end
+    if is_empty and #info.results > 1 then put(run, FIELD.results .. node .. at_scope(outer) .. '#' .. item .. '.' .. ITEM.empty, '1') end
   end
   map_changed(run, node, outer)
   clear_scope(step, run, node, scope, work)
@@ -279,8 +274,8 @@ function bodies.counted(step, run, scope, before, after, work)
   if before == 0 and after > 0 then count(run, outer, 1) end
   if before > 0 and after == 0 then
     count(run, outer, -1)
-    if get(run, 'L' .. at_scope(scope)) then
-      put(run, 'L' .. at_scope(scope), false)
+    if get(run, SCOPE.goes_round .. at_scope(scope)) then
+      put(run, SCOPE.goes_round .. at_scope(scope), false)
       work[#work + 1] = { body.n, scope, 1, MODE.iteration }
     end
   end
@@ -298,7 +293,7 @@ local function park_map(step, run, item)
   if map.closed then return end
   -- Asked before it takes a signal, also where more items are to begin than this call does.
   settle_map(step, run, item.node, item.scope)
-  if get(run, 'p' .. item.node .. at_scope(item.scope)) == PARK.items then
+  if get(run, FIELD.waits .. item.node .. at_scope(item.scope)) == PARK.items then
     await_signal(step, run, item.signal, item.node, item.scope, item.queue)
   end
 end

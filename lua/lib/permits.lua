@@ -1,15 +1,13 @@
 -- Permits: of the run (max_parallel_nodes) and of its semaphores. An execution that finds them taken is put aside in a list of the run;
 -- whoever gives some up hands the first ones back to their streams that could run now. Those take their permits when they are claimed.
---
--- guards (ir, g<node>): {holds [[name, permits]]}
 
-local function holds_of(run, node) return (edges_of(run, 'g' .. node) or {}).holds or {} end
+local function holds_of(run, node) return (edges_of(run, ADJACENCY.guards .. node) or {}).holds or {} end
 
 local function are_free(run, guarded, node)
   if run.permits > 0 and run.holding >= run.permits then return false end
   if guarded then
     for _, semaphore in ipairs(holds_of(run, node)) do
-      if tonumber(get(run, 'y' .. semaphore[1]) or '0') >= semaphore[2] then return false end
+      if tonumber(get(run, FIELD.semaphore .. semaphore[1]) or '0') >= semaphore[2] then return false end
     end
   end
   return true
@@ -19,7 +17,7 @@ local function move_permits(run, guarded, node, by)
   if run.permits > 0 then run.holding = run.holding + by end
   if not guarded then return end
   for _, semaphore in ipairs(holds_of(run, node)) do
-    local field = 'y' .. semaphore[1]
+    local field = FIELD.semaphore .. semaphore[1]
     put(run, field, integer(tonumber(get(run, field) or '0') + by))
   end
 end
@@ -28,7 +26,7 @@ local function take_permits(run, guarded, node) move_permits(run, guarded, node,
 
 -- Of an execution that is handed out anew, whose worker's answer is stale: whoever claims it takes them again.
 local function take_back_permits(run, node, worker)
-  if is_held(worker) then move_permits(run, edges_of(run, 'g' .. node), node, -1) end
+  if is_held(worker) then move_permits(run, edges_of(run, ADJACENCY.guards .. node), node, -1) end
 end
 
 local function aside(run)
@@ -51,7 +49,7 @@ local function next_aside(run)
     local parked = list[index]
     local guarded, kept = string.sub(parked.text, 1, 1) == 'g', string.sub(parked.text, 2)
     local node, scope, its_nonce = string.match(kept, '^[^|]*|' .. TOKEN.execution .. '|[^|]*|[^|]*|[^|]*|([^|]*)|([^|]*)|.*|([^|]*)$')
-    local field = 'n' .. node .. at_scope(scope)
+    local field = FIELD.execution .. node .. at_scope(scope)
     local kind, nonce, delivery, rest = parse_execution(get(run, field))
     local attempt, worker, sources
     if kind == EXECUTION.active then attempt, worker, sources = parse_active(rest) end

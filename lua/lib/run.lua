@@ -1,34 +1,4 @@
--- One run's state, read through a cache; what changed is written once, at the end.
---
--- run (hash): d IR digest · c generation,counter,number of the last event,1 if anything is special about the run (`is_special`; else empty)
---   · s status (R, C, F, X) · u first unhandled failure (`node@scope`) · i input · x why it was halted (cancel, time_out, fail_fast, stuck) · p 1 while paused · k last command applied
---   m executions that may hold a worker at once · h those that do (only with m) · y<name> permits of a semaphore that are taken
---   n<node><@scope>  the execution: `A:nonce:delivery:attempt:worker:source,source…` active (worker empty: queued, timed or waiting;
---                    ~ put aside while the run is paused, % put aside until another gives its permit back;
---                    a source is `node`, or `node^k` when its output is kept k components further out; `*` at a wide join: all that sent a taken arrival)
---                    `C|F:nonce:delivery:handed,handed…` resolved, with what went straight to the worker that resolved it
---                    `S:reason:origin` skipped · `X:nonce:delivery:` cancelled
---   p<node><@scope>  an execution that waits: w for a time, s for a signal, m for its items, c for its child run; and once it was woken:
---                    S<payload> by a signal, C<payload> by its child, M<how they ended> by its items, K<counts> to ask complete_when
---   f<node><@scope>  workers that were lost with the execution (see losses.lua)
---   a<node><@scope>  arrivals counted at a join: taken,not taken,failed, and with a failure: first failed edge, the node it stems from
---   e<edge><@scope>  one arrival at a join: t, n, or f<index of the failed node>
---   o<node><@scope>  output: j<JSON> or b<name of a blob>; a loop node's is kept one component further out
---   t<node><@scope>  1: a node of a map's body that took none of its edges, and so ended its item; kept where its output is
---   c@<scope>        counter of a scope of its own (map items; iterations of loops in which something may still go on)
---   u@<scope>        first unhandled failure of a map item (node index)
---   i<node><@scope>  of a loop node: its current iteration · L@<scope> of an iteration: the next one follows when its counter is zero
---   M<node><@scope>  of a map node (see bodies.lua) · r<node><@scope>#item.terminal  results of its items (#item.x: it failed, #item.e: none of several terminals completed)
---   b<node><@scope>  of a map that is gone: items of it are still to be withdrawn, by that node, which counts 1
---   s<name>, S, l, E, F  who waits for a signal, and signals that nobody waited for (see waiting.lua)
---   K, K<number>     completed executions that can be compensated, in order of completion · z compensating: the verdict · Z what is being performed for it, `node@scope`
---   w<number>        work still to be done (see settle.lua) · V names of such that comes before all else, with commas
--- ir (hash): o<node> outgoing edges [[edge, to, on, fan-in of to, rule of to, queue of to, …], …] and, unless all of them are zero, behind it:
---   scopes left, components entered (`poll:1`), number of these, 1 if `to` is claimed before it runs (guards) · i<node> of a join that is not
---   wide (such has its arrivals looked through by the worker): incoming edges [[edge, from, components entered], …] · oroot the entry nodes, oB<node> those of a map's body, ob<node> that of a loop,
---   in the same form · B<id> the body of that component {k loop|map, n node, c counted} · m<node> what the body is like, k<node> fields of a scope
---   of it (bodies.lua) · g<node> guards · x<node> when the node withdraws {at}, X<node> whom · ordered, when the outcome hangs on the order of steps · complete, when all of it is there
---   A long list (o, X, k) lies in parts of `limits.part`: o3, o3+1, …
+-- One run's state, read through a cache; what changed is written once, at the end. Its fields: fields.lua.
 
 -- What other libraries add: the work of a mode, answering true when it is done; and what they know of scopes.
 local modes, bodies = {}, { write = function() end }
@@ -117,10 +87,10 @@ local function one_of(run, field, position)
   return list and list[(position - 1) % limits.part + 1]
 end
 
-local function body_of(run, id) return edges_of(run, 'B' .. id) end
+local function body_of(run, id) return edges_of(run, ADJACENCY.component .. id) end
 
 local function has_ir(run)
-  if run.has_ir == nil then run.has_ir = redis.call('HEXISTS', run.ir_key, 'complete') == 1 end
+  if run.has_ir == nil then run.has_ir = redis.call('HEXISTS', run.ir_key, ADJACENCY.complete) == 1 end
   return run.has_ir
 end
 
@@ -214,7 +184,7 @@ local function test_zero(step, run)
   if run.counter > 0 or run.status ~= STATUS.running or run.paused then return end
   local verdict = run.compensating
   if not verdict then verdict = run.halted == 'cancel' and STATUS.cancelled or (run.halted or run.unhandled) and STATUS.failed or STATUS.completed end
-  if verdict ~= STATUS.completed and tonumber(get(run, 'K') or '0') > 0 then
+  if verdict ~= STATUS.completed and tonumber(get(run, RUN.compensations) or '0') > 0 then
     run.compensating = verdict
     step.compensating = true
     return

@@ -6,7 +6,7 @@
 -- or what else is to be done, a bounded part at a time:
 --   A the next iteration of a loop begins · F items of a map begin · E entries of an item begin · D results of a map are dropped, up to the
 --   number behind the letter · C what an item or iteration left behind is cleared · W executions are withdrawn by the node
--- At most `call.limit` edges are settled in one call; what remains is kept under w<number> and becomes one settle token. A large rest lies
+-- At most `call.limit` edges are settled in one call; what remains is kept (FIELD.rest) and becomes one settle token. A large rest lies
 -- in parts, of which a call reads those that it comes to: {w work, b name of the part below}. Each part counts 1 in the scopes that it is in,
 -- but in the run's own counter only for work of which executions may come: the run is over with the last of these.
 -- Modes A, F, E, D, C are bodies.lua's, W is withdraw.lua's.
@@ -22,10 +22,10 @@ local function mode_arrival(mode, position, on)
 end
 
 local function taken_sources(run, target, scope)
-  local incoming, fields = edges_of(run, 'i' .. target), {}
+  local incoming, fields = edges_of(run, ADJACENCY.into .. target), {}
   local sources = { wide = not incoming }
   if not incoming then return sources end
-  for index, edge in ipairs(incoming) do fields[index] = 'e' .. edge[1] .. at_scope(scope) end
+  for index, edge in ipairs(incoming) do fields[index] = FIELD.arrival .. edge[1] .. at_scope(scope) end
   get_many(run, fields)
   for index, edge in ipairs(incoming) do
     if get(run, fields[index]) == ARRIVAL.taken then sources[#sources + 1] = { edge[2], edge[3] or 0 } end
@@ -45,18 +45,18 @@ end
 local function activate(step, run, edge, from, scope, sources)
   local target, queue = edge[2], edge[6]
   if is_stopping(run) then -- the rest of a step that was taken before the run was halted
-    put(run, 'n' .. target .. at_scope(scope), table.concat({ EXECUTION.cancelled, step.call.call, '1', '' }, ':'))
+    put(run, FIELD.execution .. target .. at_scope(scope), table.concat({ EXECUTION.cancelled, step.call.call, '1', '' }, ':'))
     step.activated[#step.activated + 1] = { target, scope, nodes_of(sources) }
     step.cancelled[#step.cancelled + 1] = { target, scope, 1 }
     run.events = run.events + 1
     return
   end
   local permitted = run.permits == 0 or run.holding < run.permits
-  local follows = step.hand == from or (step.hand_items and string.sub(from, 1, 1) == 'B')
+  local follows = step.hand == from or (step.hand_items and string.sub(from, 1, 1) == BEGINNING.item)
   local handed = follows and permitted and edge[10] ~= 1 and not run.paused and step.call.take > 0
     and step.call.reads[queue] and not step.unoffered[target]
   count(run, scope, 1)
-  put_active(run, 'n' .. target .. at_scope(scope), step.call.call, 1, 1,
+  put_active(run, FIELD.execution .. target .. at_scope(scope), step.call.call, 1, 1,
     handed and step.call.worker or run.paused and ASIDE.paused or '', sources)
   step.activated[#step.activated + 1] = { target, scope, nodes_of(sources) }
   local token = { run = run, node = target, scope = scope, attempt = 1, delivery = 1, nonce = step.call.call, sources = sources,
@@ -72,11 +72,11 @@ end
 
 -- An execution is over that did not run: what its edges carry is to be settled, if it has any. So no rest is nothing but a formality.
 local function lead_on(run, node, scope, mode, work)
-  if one_of(run, 'o' .. node, 1) then work[#work + 1] = { node, scope, 1, mode } end
+  if one_of(run, ADJACENCY.out .. node, 1) then work[#work + 1] = { node, scope, 1, mode } end
 end
 
 local function skip(step, run, target, scope, reason, origin, work)
-  put(run, 'n' .. target .. at_scope(scope), EXECUTION.skipped .. ':' .. reason .. ':' .. (origin or ''))
+  put(run, FIELD.execution .. target .. at_scope(scope), EXECUTION.skipped .. ':' .. reason .. ':' .. (origin or ''))
   step.skipped[#step.skipped + 1] = { target, scope, reason, origin and tonumber(origin) or nil }
   run.events = run.events + 1
   lead_on(run, target, scope, reason == 'upstream_failed' and MODE.upstream_failed .. origin or MODE.not_taken, work)
@@ -86,7 +86,7 @@ end
 local function count_arrival(run, edge, scope, kind, origin)
   local target, at = edge[2], at_scope(scope)
   local taken, not_taken, failed, first, first_origin = 0, 0, 0, nil, nil
-  local counted = edge[4] > 1 and get(run, 'a' .. target .. at)
+  local counted = edge[4] > 1 and get(run, FIELD.arrivals .. target .. at)
   if counted then
     local t, n, f, e, o = string.match(counted, '^(%d+),(%d+),(%d+),?(%d*),?(%d*)$')
     taken, not_taken, failed, first, first_origin = tonumber(t), tonumber(n), tonumber(f), tonumber(e), o
@@ -94,9 +94,9 @@ local function count_arrival(run, edge, scope, kind, origin)
   if kind == ARRIVAL.taken then taken = taken + 1 elseif kind == ARRIVAL.not_taken then not_taken = not_taken + 1 else failed = failed + 1 end
   if kind == ARRIVAL.failed and (not first or edge[1] < first) then first, first_origin = edge[1], origin end
   if edge[4] > 1 then
-    put(run, 'e' .. edge[1] .. at, kind)
+    put(run, FIELD.arrival .. edge[1] .. at, kind)
     local failure = first and ',' .. integer(first) .. ',' .. first_origin or ''
-    put(run, 'a' .. target .. at, taken .. ',' .. not_taken .. ',' .. failed .. failure)
+    put(run, FIELD.arrivals .. target .. at, taken .. ',' .. not_taken .. ',' .. failed .. failure)
   end
   return taken, not_taken, failed, first_origin
 end
@@ -105,7 +105,7 @@ end
 local function arrive(step, run, edge, from, scope, kind, origin, work)
   local target, fan_in, rule = edge[2], edge[4], edge[5]
   -- Fired early: a late arrival is absorbed.
-  if get(run, 'n' .. target .. at_scope(scope)) or bodies.was_entered(run, edge, scope) then return end
+  if get(run, FIELD.execution .. target .. at_scope(scope)) or bodies.was_entered(run, edge, scope) then return end
   local taken, not_taken, failed, first_origin = count_arrival(run, edge, scope, kind, origin)
   local verdict = decide(rule, fan_in, taken, not_taken, failed)
   if not verdict then return end
@@ -128,7 +128,7 @@ local function settle_part(step, run, top, work)
   local node, scope, mode = top[1], top[2], top[4]
   local other = modes[string.sub(mode, 1, 1)]
   if other then return other(step, run, top, work) end
-  local edge = one_of(run, 'o' .. node, top[3])
+  local edge = one_of(run, ADJACENCY.out .. node, top[3])
   if not edge then return true end
   local kind = mode_arrival(mode, top[3], edge[3])
   local origin = string.sub(mode, 1, 1) == MODE.upstream_failed and string.sub(mode, 2) or integer(tonumber(node) or 0)
@@ -137,7 +137,7 @@ local function settle_part(step, run, top, work)
   -- All that a node sends is in before what follows from it, whatever the order of its edges.
   if work[#work] ~= top then work[#work], work[#work - 1] = top, work[#work] end
   -- With its last edge it is done with: a long chain makes no deep stack.
-  if not one_of(run, 'o' .. node, top[3]) then work[#work] = nil end
+  if not one_of(run, ADJACENCY.out .. node, top[3]) then work[#work] = nil end
 end
 
 -- Work that keeps no run from its end: it tidies what goes with the run's keys, begins items of a map, which counts itself, or withdraws
@@ -163,7 +163,7 @@ local function keep_rest(step, run, work, below)
     local part = {}
     for index = first, math.min(first + limits.rest - 1, #work) do part[#part + 1] = work[index] end
     run.rests = (run.rests or 0) + 1
-    local name = 'w' .. integer(run.events) .. '.' .. run.rests .. '.' .. step.call.call
+    local name = FIELD.rest .. integer(run.events) .. '.' .. run.rests .. '.' .. step.call.call
     put(run, name, cjson.encode({ w = part, b = below }))
     count_rest(run, part, 1)
     below = name
@@ -191,7 +191,7 @@ local function note_rest(run, name, is_left)
   end
   if is_left then names[#names + 1] = name end
   run.rests_first = #names > 0 and table.concat(names, ',')
-  put(run, 'V', run.rests_first)
+  put(run, RUN.rests, run.rests_first)
 end
 
 -- The rest that comes first; nil: none does.
@@ -204,7 +204,7 @@ local function settle(step, run, work, below)
   while #work > 0 or below do
     if step.call.limit <= 0 and progressed then
       local name = keep_rest(step, run, work, below)
-      if edges_of(run, 'ordered') then note_rest(run, name, true) end
+      if edges_of(run, ADJACENCY.ordered) then note_rest(run, name, true) end
       return name
     end
     if #work == 0 then
@@ -240,7 +240,7 @@ local function balance(step, run, work)
     if scope == '' then
       run.counter = run.counter + delta
     else
-      local field = 'c@' .. scope
+      local field = SCOPE.counter .. '@' .. scope
       local before = tonumber(get(run, field) or '0')
       put(run, field, before + delta > 0 and integer(before + delta))
       bodies.counted(step, run, scope, before, before + delta, work)

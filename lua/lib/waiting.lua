@@ -1,15 +1,12 @@
--- Executions that wait without holding a worker. They stay active; field p says for what, and once they were woken, by what. Waking gives
+-- Executions that wait without holding a worker. They stay active; FIELD.waits says for what, and once they were woken, by what. Waking gives
 -- them a new nonce, so that a timer or a second event that comes too late finds nothing.
 --
 -- Those that wait for a signal of this name stand in line, and signals that nobody waited for lie in lines: one for those that are for anybody,
--- one for each scope that some are for. Whatever lies in a line has a number of the name; smaller ones came earlier.
--- s<name>             first,last,number,kept: the ends of the line of those that wait, the number given last, how many signals are kept
--- S<number>:<name>    one that waits: before,after,node,queue,scope · l<node><@scope> its place: number:name
--- E<@scope>:<name>    first,last: the ends of a line of signals · F<number>:<name> a signal: after:payload
+-- one for each scope that some are for. Whatever lies in a line has a number of the name; smaller ones came earlier (fields.lua, SIGNAL).
 
 -- The timer of an execution that does not wait for it any more is dropped with the step.
 local function forget_timer(step, run, node, scope, queue)
-  local kind, nonce, delivery, rest = parse_execution(get(run, 'n' .. node .. at_scope(scope)))
+  local kind, nonce, delivery, rest = parse_execution(get(run, FIELD.execution .. node .. at_scope(scope)))
   if kind ~= EXECUTION.active then return end
   step.untimed[#step.untimed + 1] = kept_token({ run = run, queue = queue, node = node, scope = scope, attempt = parse_active(rest),
     delivery = delivery, nonce = nonce })
@@ -20,14 +17,14 @@ local function drop_timers(step, key)
 end
 
 local function wake(step, run, node, scope, queue, what)
-  local field = 'n' .. node .. at_scope(scope)
+  local field = FIELD.execution .. node .. at_scope(scope)
   local kind, _, _, rest = parse_execution(get(run, field))
-  if kind ~= EXECUTION.active or #(get(run, 'p' .. node .. at_scope(scope)) or '') ~= 1 then return false end
+  if kind ~= EXECUTION.active or #(get(run, FIELD.waits .. node .. at_scope(scope)) or '') ~= 1 then return false end
   local attempt, worker, sources = parse_active(rest)
   -- A worker is about to record that the time to wait is over: what it has is stale.
   take_back_permits(run, node, worker)
   forget_timer(step, run, node, scope, queue)
-  put(run, 'p' .. node .. at_scope(scope), what)
+  put(run, FIELD.waits .. node .. at_scope(scope), what)
   put_active(run, field, step.call.call, 1, attempt, run.paused and ASIDE.paused or '', sources)
   run.changed = true
   if not run.paused then
@@ -38,26 +35,26 @@ local function wake(step, run, node, scope, queue, what)
 end
 
 local function signal_of(run, name)
-  local first, last, number, kept = string.match(get(run, 's' .. name) or ',,0,0', '^(%d*),(%d*),(%d+),(%d+)$')
+  local first, last, number, kept = string.match(get(run, SIGNAL.line .. name) or ',,0,0', '^(%d*),(%d*),(%d+),(%d+)$')
   return { first = first, last = last, number = tonumber(number), kept = tonumber(kept) }
 end
 
 local function put_signal(run, name, signal)
   local is_empty = signal.first == '' and signal.kept == 0
-  put(run, 's' .. name, not is_empty and table.concat({ signal.first, signal.last, integer(signal.number), integer(signal.kept) }, ','))
+  put(run, SIGNAL.line .. name, not is_empty and table.concat({ signal.first, signal.last, integer(signal.number), integer(signal.kept) }, ','))
 end
 
 local function waiter_of(run, name, number)
-  local before, after, node, queue, scope = string.match(get(run, 'S' .. number .. ':' .. name), '^(%d*),(%d*),(%d+),([^,]*),(.*)$')
+  local before, after, node, queue, scope = string.match(get(run, SIGNAL.waiter .. number .. ':' .. name), '^(%d*),(%d*),(%d+),([^,]*),(.*)$')
   return { before = before, after = after, node = tonumber(node), queue = queue, scope = scope }
 end
 
 local function put_waiter(run, name, number, one)
-  put(run, 'S' .. number .. ':' .. name, table.concat({ one.before, one.after, integer(one.node), one.queue, one.scope }, ','))
+  put(run, SIGNAL.waiter .. number .. ':' .. name, table.concat({ one.before, one.after, integer(one.node), one.queue, one.scope }, ','))
 end
 
 local function leave_line(run, node, scope)
-  local field = 'l' .. node .. at_scope(scope)
+  local field = FIELD.place .. node .. at_scope(scope)
   local number, name = string.match(get(run, field) or '', '^(%d+):(.*)$')
   if not number then return end
   local signal, one = signal_of(run, name), waiter_of(run, name, number)
@@ -73,7 +70,7 @@ local function leave_line(run, node, scope)
     after.before = one.before
     put_waiter(run, name, one.after, after)
   end
-  put(run, 'S' .. number .. ':' .. name, false)
+  put(run, SIGNAL.waiter .. number .. ':' .. name, false)
   put(run, field, false)
   put_signal(run, name, signal)
 end
@@ -89,13 +86,13 @@ local function stand_in_line(run, name, node, scope, queue)
     put_waiter(run, name, signal.last, last)
   end
   put_waiter(run, name, number, { before = signal.last, after = '', node = node, queue = queue, scope = scope })
-  put(run, 'l' .. node .. at_scope(scope), number .. ':' .. name)
+  put(run, FIELD.place .. node .. at_scope(scope), number .. ':' .. name)
   signal.last = number
   put_signal(run, name, signal)
 end
 
 -- at: the scope that signals are for; false: for anybody.
-local function early_line(name, at) return 'E' .. (at and '@' .. at or '') .. ':' .. name end
+local function early_line(name, at) return SIGNAL.early_line .. (at and '@' .. at or '') .. ':' .. name end
 
 local function ends_of(run, line)
   return string.match(get(run, line) or '', '^(%d+),(%d+)$')
@@ -106,10 +103,10 @@ local function keep_early(run, name, at, payload)
   signal.number, signal.kept = signal.number + 1, signal.kept + 1
   local number, first, last = integer(signal.number), ends_of(run, line)
   if last then
-    local field = 'F' .. last .. ':' .. name
+    local field = SIGNAL.early .. last .. ':' .. name
     put(run, field, number .. get(run, field))
   end
-  put(run, 'F' .. number .. ':' .. name, ':' .. payload)
+  put(run, SIGNAL.early .. number .. ':' .. name, ':' .. payload)
   put(run, line, (first or number) .. ',' .. number)
   put_signal(run, name, signal)
 end
@@ -123,7 +120,7 @@ local function take_early(run, name, scope)
   if not first or (its_first and tonumber(its_first) < tonumber(first)) then line, first = at, its_first end
   if not first then return nil end
   local _, last = ends_of(run, line)
-  local field = 'F' .. first .. ':' .. name
+  local field = SIGNAL.early .. first .. ':' .. name
   local after, payload = string.match(get(run, field), '^(%d*):(.*)$')
   put(run, field, false)
   put(run, line, after ~= '' and after .. ',' .. last)
@@ -152,7 +149,7 @@ end
 local function give_at(step, run, name, payload, at, nodes)
   local numbers = {}
   for _, node in ipairs(nodes) do
-    local number, its_name = string.match(get(run, 'l' .. node .. at_scope(at)) or '', '^(%d+):(.*)$')
+    local number, its_name = string.match(get(run, FIELD.place .. node .. at_scope(at)) or '', '^(%d+):(.*)$')
     if its_name == name then numbers[#numbers + 1] = tonumber(number) end
   end
   table.sort(numbers)

@@ -1,6 +1,8 @@
 /** Whether executions that a worker performs are still wanted, by the state of their runs. */
+
 import { EXECUTION } from "../token/letters.ts";
 import type { Partition } from "./partition.ts";
+import { isStopped, RUN } from "./run_state.ts";
 
 /** An execution that a worker performs, and the fields of its run's state on which it hangs. */
 export interface Performing {
@@ -18,7 +20,7 @@ export async function fatesOf(
 ): Promise<("goes_on" | "halted" | "withdrawn")[]> {
   const { redis } = partition.connection;
   const read = ({ runId, own, maps }: Performing) =>
-    redis.hmget(partition.keys.run(runId), "x", "z", own, ...maps);
+    redis.hmget(partition.keys.run(runId), RUN.halted, RUN.compensating, own, ...maps);
   const states = await partition.orAway(Promise.all(performing.map(read)));
   return performing.map(({ nonce, delivery }, index) => {
     const [halted, compensating, own, ...maps] = states[index] as (string | null)[];
@@ -26,6 +28,8 @@ export async function fatesOf(
     // While a run compensates, what it performs is what it wants, also when the maps around it are over.
     if (compensating !== null) return isOwn ? "goes_on" : "withdrawn";
     if (halted !== null) return "halted";
-    return isOwn && maps.every((map) => map !== null && !map?.endsWith(",1")) ? "goes_on" : "withdrawn";
+    return isOwn && maps.every((map) => map !== null && map !== undefined && !isStopped(map))
+      ? "goes_on"
+      : "withdrawn";
   });
 }

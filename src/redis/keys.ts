@@ -110,7 +110,7 @@ export class PartitionKeys {
   stream({ queue, functionName, suspects }: StreamPlace): string {
     return suspects ? this.suspects(queue, functionName) : this.ready(queue, functionName);
   }
-  /** hash: one run's state (fields: lua/lib/run.lua) */
+  /** hash: one run's state (fields: lua/lib/fields.lua) */
   run(runId: string): string {
     return `${this.#prefix}run:${runId}`;
   }

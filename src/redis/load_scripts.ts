@@ -45,7 +45,7 @@ const LETTERS = /^local (\w+) = (\{[^}]*\})$/gm;
 function withLetters(source: string): string {
   const letters = new Map<string, string>();
   const without = source.replace(LETTERS, (whole, table: string, fields: string) => {
-    const pairs = [...fields.matchAll(/(\w+) = ('.')/g)];
+    const pairs = [...fields.matchAll(/(\w+) = ('[^']*')/g)];
     if (pairs.length === 0 || !/^[A-Z]+$/.test(table)) return whole;
     for (const [, name, letter] of pairs) letters.set(`${table}.${name}`, letter as string);
     return "";

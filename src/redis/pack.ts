@@ -3,6 +3,7 @@
 import { ON } from "../token/letters.ts";
 import type { IR, IRBody, IREdge, IRNode, TriggerRule } from "../workflow/ir/ir.ts";
 import type { CallLimits } from "./call_limits.ts";
+import { ADJACENCY, BEGINNING, FIELD, fieldOf } from "./run_state.ts";
 
 /** Rules that may fire before all arrivals are in. */
 const isEarly = (rule: TriggerRule) =>
@@ -89,12 +90,14 @@ function scopeFields(ir: IR, body: IRBody, index: number): string[] {
   const outputs = [...direct.filter((at) => at !== body.node), ...loopsOf(ir, index)];
   const waiting = direct.filter((at) => PARKING.has((ir.nodes[at] as IRNode).type));
   return [
-    ...direct.map((at) => `n${at}`),
-    ...outputs.filter((at) => ir.nodes[at]?.compensation === undefined).map((at) => `o${at}`),
-    ...joins.map((at) => `a${at}`),
-    ...joins.flatMap((at) => (ir.nodes[at] as IRNode).in.map((edge) => `e${edge}`)),
-    ...waiting.map((at) => `p${at}`),
-    ...body.ends.map((at) => `t${at}`),
+    ...direct.map((at) => fieldOf(FIELD.execution, at)),
+    ...outputs
+      .filter((at) => ir.nodes[at]?.compensation === undefined)
+      .map((at) => fieldOf(FIELD.output, at)),
+    ...joins.map((at) => fieldOf(FIELD.arrivals, at)),
+    ...joins.flatMap((at) => (ir.nodes[at] as IRNode).in.map((edge) => fieldOf(FIELD.arrival, edge))),
+    ...waiting.map((at) => fieldOf(FIELD.waits, at)),
+    ...body.ends.map((at) => fieldOf(FIELD.ended_item, at)),
   ];
 }
 
@@ -121,12 +124,13 @@ function packBodies(ir: IR, inParts: InParts): string[] {
   ir.bodies.forEach((body, index) => {
     const { kind, node } = body;
     const counted = kind === "map" || isCounted(ir, index) ? 1 : undefined;
-    fields.push(`B${idOfBody(ir, index)}`, JSON.stringify({ k: kind, n: node, c: counted }));
-    fields.push(`m${node}`, JSON.stringify(bodyTraits(ir, body, index)));
-    fields.push(...inParts(`k${node}`, scopeFields(ir, body, index)));
+    fields.push(ADJACENCY.component + idOfBody(ir, index), JSON.stringify({ k: kind, n: node, c: counted }));
+    fields.push(`${ADJACENCY.body}${node}`, JSON.stringify(bodyTraits(ir, body, index)));
+    fields.push(...inParts(`${ADJACENCY.scope_fields}${node}`, scopeFields(ir, body, index)));
+    const beginning = kind === "loop" ? BEGINNING.iteration : BEGINNING.item;
     const before = kind === "loop" ? 1 : 0;
     const entries = body.entries.map((entry) => entryEdge(ir, entry, index, before));
-    fields.push(...inParts(`${kind === "loop" ? "ob" : "oB"}${node}`, entries));
+    fields.push(...inParts(`${ADJACENCY.out}${beginning}${node}`, entries));
   });
   return fields;
 }
@@ -134,7 +138,10 @@ function packBodies(ir: IR, inParts: InParts): string[] {
 function packGuards(ir: IR): string[] {
   return ir.nodes.flatMap((node, index) => {
     if (node.holds === undefined) return [];
-    return [`g${index}`, JSON.stringify({ holds: node.holds.map((name) => [name, ir.semaphores[name]]) })];
+    return [
+      `${ADJACENCY.guards}${index}`,
+      JSON.stringify({ holds: node.holds.map((name) => [name, ir.semaphores[name]]) }),
+    ];
   });
 }
 
@@ -146,7 +153,11 @@ function packWithdrawals(ir: IR, inParts: InParts): string[] {
       const loops = loopsInside(ir, target, node.body).map((body) => ir.bodies[body]?.node);
       return TIMED.has(type) ? [target, loops, queue] : [target, loops];
     });
-    return [`x${index}`, JSON.stringify({ at: node.cancels_at }), ...inParts(`X${index}`, nodes)];
+    return [
+      `${ADJACENCY.withdrawal}${index}`,
+      JSON.stringify({ at: node.cancels_at }),
+      ...inParts(`${ADJACENCY.withdrawn}${index}`, nodes),
+    ];
   });
 }
 
@@ -173,7 +184,7 @@ const isOrdered = (ir: IR): boolean =>
       config.complete_when !== undefined,
   );
 
-/** Alternating field names and values; the forms are described in lua/lib/run.lua. */
+/** Alternating field names and values; the forms are described in lua/lib/fields.lua. */
 export function packIR(ir: IR, { part, wide }: Pick<CallLimits, "part" | "wide">): string[] {
   const inParts = partsOf(part);
   const fields: string[] = [];
@@ -182,19 +193,19 @@ export function packIR(ir: IR, { part, wide }: Pick<CallLimits, "part" | "wide">
       const edge = ir.edges[edgeIndex] as IREdge;
       return edgeTo(ir, edgeIndex, edge.to, ON[edge.on], crossingOf(edge));
     });
-    fields.push(...inParts(`o${index}`, outgoing));
+    fields.push(...inParts(`${ADJACENCY.out}${index}`, outgoing));
     if (node.in.length > 1 && node.in.length <= wide) {
       const incoming = node.in.map((edgeIndex) => {
         const edge = ir.edges[edgeIndex] as IREdge;
         const own = crossingOf(edge).own;
         return own === 0 ? [edgeIndex, edge.from] : [edgeIndex, edge.from, own];
       });
-      fields.push(`i${index}`, JSON.stringify(incoming));
+      fields.push(`${ADJACENCY.into}${index}`, JSON.stringify(incoming));
     }
   });
   const roots = ir.entries.map((entry) => entryEdge(ir, entry, -1));
-  fields.push(...inParts("oroot", roots));
-  if (isOrdered(ir)) fields.push("ordered", "1");
+  fields.push(...inParts(ADJACENCY.out + BEGINNING.run, roots));
+  if (isOrdered(ir)) fields.push(ADJACENCY.ordered, "1");
   return [...fields, ...packBodies(ir, inParts), ...packGuards(ir), ...packWithdrawals(ir, inParts)];
 }
 

@@ -1,8 +1,10 @@
 /** The items of a map: stored in parts when it begins, read by the executions of its body, gathered as results when it ends. */
+
 import { HitzeroError } from "../../base/errors.ts";
 import { encodeJson } from "../../base/json.ts";
 import { budgetOf, variablesOf } from "../../handlers/execution.ts";
 import type { Execution } from "../../handlers/types.ts";
+import { FIELD, fieldOf, itemsTotal, resultField } from "../../redis/run_state.ts";
 import { ITEM, OUTPUT } from "../../token/letters.ts";
 import type { IR, IRBody } from "../../workflow/ir/ir.ts";
 import { programsOf } from "../../workflow/ir/programs.ts";
@@ -41,8 +43,8 @@ export async function moreItems(
   services: WaitingServices,
 ): Promise<ItemParts> {
   const { runId, nodeIndex, scope } = execution;
-  const [map] = await services.readFields(runId, [`M${nodeIndex}${scope === "" ? "" : `@${scope}`}`]);
-  const total = Number(map?.split(",")[0] ?? 0);
+  const [map] = await services.readFields(runId, [fieldOf(FIELD.map, nodeIndex, scope)]);
+  const total = itemsTotal(map ?? null);
   const { items: part } = services.limits;
   const last = Math.floor(total / part);
   const known = total % part;
@@ -147,21 +149,20 @@ export async function gatherResults(
   }
   const { terminals, ends } = ir.bodies[node.map_body as number] as IRBody;
   const endings = [...terminals, ...ends];
-  const at = scope === "" ? "" : `@${scope}`;
   const texts: string[] = [];
   let size = 2;
   const step = Math.max(1, Math.floor(services.limits.reads / endings.length));
   for (let first = 0; first < end.total; first += step) {
     const count = Math.min(step, end.total - first);
     const fields = Array.from({ length: count }, (_item, index) =>
-      endings.map((ending) => `r${nodeIndex}${at}#${first + index}.${ending}`),
+      endings.map((ending) => resultField(nodeIndex, scope, first + index, ending)),
     ).flat();
     const stored = await services.readFields(runId, fields);
     const outputs = await Promise.all(stored.map((output) => readOutput(output, runId, services)));
     const marked = (mark: string) =>
       services.readFields(
         runId,
-        Array.from({ length: count }, (_item, index) => `r${nodeIndex}${at}#${first + index}.${mark}`),
+        Array.from({ length: count }, (_item, index) => resultField(nodeIndex, scope, first + index, mark)),
       );
     const failed = end.failed > 0 ? await marked(ITEM.failed) : [];
     const empty = end.stopped && terminals.length > 1 ? await marked(ITEM.empty) : [];

@@ -1,7 +1,9 @@
 /** What is known of a node whatever becomes of its executions: computed once for each IR, as steps of any number ask for it. */
+
 import { assert } from "../../base/assert.ts";
 import type { ClaimItem, Need, RunTraits, StreamPosition } from "../../redis/calls.ts";
 import { PARKING } from "../../redis/pack.ts";
+import { FIELD, fieldOf } from "../../redis/run_state.ts";
 import type { ExecutionToken } from "../../token/token.ts";
 import { functionOf } from "../../workflow/ir/function_of.ts";
 import type { IR, IRBody, IREdge, IRNode } from "../../workflow/ir/ir.ts";
@@ -152,7 +154,7 @@ function needsOfTargets(ir: IR, targets: readonly Target[]): Record<string, Need
 /** Where the output of a node is kept, as seen from an execution. */
 export function needOf(ir: IR, node: number, scope: string): Need {
   const at = scope === "" ? "" : scopePrefix(scope, storageDepth(ir, node));
-  return [node, at === "" ? `o${node}` : `o${node}@${at}`];
+  return [node, fieldOf(FIELD.output, node, at)];
 }
 
 /** What an execution of a node needs, by the names that it has in a scope. */
@@ -162,7 +164,7 @@ function needsIn({ ir, node, needs }: NodeFacts, scope: string): Need[] {
 
 /** Where the state of an execution is kept. */
 export function stateOf(node: number, scope: string): Need {
-  return [node, scope === "" ? `n${node}` : `n${node}@${scope}`];
+  return [node, fieldOf(FIELD.execution, node, scope)];
 }
 
 interface ClaimTraits extends RunTraits {

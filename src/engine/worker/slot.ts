@@ -4,9 +4,11 @@
  *
  * Owns: its state, which changes as `slot_states.ts` says and in no other way. A crash leaves what was held to its lease.
  */
+
 import { LazyAbort } from "../../base/lazy_abort.ts";
 import type { ClaimItem, FinishedItem, SettleItem } from "../../redis/calls.ts";
 import type { Losses } from "../../redis/replies.ts";
+import { FIELD, fieldOf } from "../../redis/run_state.ts";
 import { type ExecutionToken, encodeLease } from "../../token/token.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
 import { itemIndexOf } from "../../workflow/ir/scopes.ts";
@@ -165,7 +167,7 @@ export class Slot {
     for (let node = this.nodeIndex, at = this.scope; at !== ""; ) {
       const place = itemIndexOf(this.ir, node, at);
       if (place === undefined) break;
-      maps.push(place.scope === "" ? `M${place.map}` : `M${place.map}@${place.scope}`);
+      maps.push(fieldOf(FIELD.map, place.map, place.scope));
       node = place.map;
       at = place.scope;
     }

@@ -6,6 +6,7 @@ import { pause } from "../../base/wait.ts";
 import type { FinishedItem } from "../../redis/calls.ts";
 import type { Partition } from "../../redis/partition.ts";
 import type { HandedToken } from "../../redis/replies.ts";
+import { FIELD, fieldOf } from "../../redis/run_state.ts";
 import { storeItems } from "../../redis/scripts/store.ts";
 import { ARRIVAL, OUTCOME, OUTPUT } from "../../token/letters.ts";
 import type { IREdge } from "../../workflow/ir/ir.ts";
@@ -43,8 +44,7 @@ async function readWideJoin(
   readFields: (fields: string[]) => Promise<(string | null)[]>,
 ): Promise<{ sources: number[]; outputs: (StoredOutput | null)[] }> {
   const incoming = node.in;
-  const at = scope === "" ? "" : `@${scope}`;
-  const arrivals = await readFields(incoming.map((edge) => `e${edge}${at}`));
+  const arrivals = await readFields(incoming.map((edge) => fieldOf(FIELD.arrival, edge, scope)));
   const sources = incoming.flatMap((edge, index) =>
     arrivals[index] === ARRIVAL.taken ? [(ir.edges[edge] as IREdge).from] : [],
   );

@@ -9,6 +9,7 @@ import { type KnownRun, partsOf, runCall } from "../known_run.ts";
 import { queuesOf } from "../pack.ts";
 import type { Partition } from "../partition.ts";
 import { reviveReply } from "../replies.ts";
+import { RUN, undoneBy } from "../run_state.ts";
 import { suspectStreamsOf } from "../step_call.ts";
 import { withIR } from "./load_ir.ts";
 
@@ -18,7 +19,7 @@ export async function reviveRun(partition: Partition, run: KnownRun) {
   const first = [keys.meta, keys.journal, keys.leases, keys.timers];
   const { list, common } = await runCall(partition, run, keys, first);
   const suspects = suspectStreamsOf(list, keys, queuesOf(run.ir));
-  const [verdict, undoing] = await partition.readFields(run.runId, ["z", "Z"]);
+  const [verdict, undoing] = await partition.readFields(run.runId, [RUN.compensating, RUN.undoing]);
   const total = { revived: 0, alive: 0, compensating: typeof verdict === "string" };
   const revive = async (scopes: readonly string[], nodes: readonly { node: number; queue: string }[]) => {
     const placed = nodes.map((one) => {
@@ -39,10 +40,10 @@ export async function reviveRun(partition: Partition, run: KnownRun) {
   };
   for await (const { scopes, nodes } of partsOf(partition, run)) await revive(scopes, nodes);
   // What is undone may stand in an iteration or item that is over.
-  const [, node, scope] = /^(\d+)@(.+)$/.exec(undoing ?? "") ?? [];
-  if (scope !== undefined) {
-    const { queue } = run.ir.nodes[Number(node)] as IRNode;
-    await revive([scope], [{ node: Number(node), queue }]);
+  const undone = undoneBy(undoing ?? null);
+  if (undone !== undefined && undone.scope !== "") {
+    const { node, scope } = undone;
+    await revive([scope], [{ node, queue: (run.ir.nodes[node] as IRNode).queue }]);
   }
   return total;
 }

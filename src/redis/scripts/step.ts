@@ -13,7 +13,7 @@ import { KeyList } from "../key_list.ts";
 import { isCounted, queuesOf } from "../pack.ts";
 import type { Partition } from "../partition.ts";
 import type { AdvanceReply, HandedToken } from "../replies.ts";
-import { FIELD } from "../run_state.ts";
+import { atScope, FIELD, fieldOf, SCOPE } from "../run_state.ts";
 import { callAdvance } from "./advance.ts";
 
 const isNone = (list: readonly unknown[] | undefined) => list === undefined || list.length === 0;
@@ -73,16 +73,21 @@ function findPlace(ir: IR, body: number): BodyPlace | null {
   return { map: (ir.bodies[map] as IRBody).node, depth: path.indexOf(map) + 1, isItem: path.at(-1) === map };
 }
 
-const at = (scope: string) => (scope === "" ? "" : `@${scope}`);
-
 /** What the script is told of an execution in a body: fields of its counter and map, its item, the map's node and scope. */
 function placeIn(ir: IR, { node, scope }: FinishedItem | ClaimItem) {
   const { map, depth, isItem } = bodyPlace(ir, (ir.nodes[node] as IRNode).body) as BodyPlace;
   if (map < 0) return { counter: "", map: "", item: "", node: "", outer: "" };
   const item = isItem ? scope : scopePrefix(scope, depth);
-  const outer = at(scopePrefix(item, depth - 1));
-  const counter = `${FIELD.scope_counter}@${item}`;
-  return { counter, map: `${FIELD.map}${map}${outer}`, item: isItem ? scope : "", node: `${map}`, outer };
+  const outerScope = scopePrefix(item, depth - 1);
+  const outer = atScope(outerScope);
+  const counter = `${SCOPE.counter}@${item}`;
+  return {
+    counter,
+    map: fieldOf(FIELD.map, map, outerScope),
+    item: isItem ? scope : "",
+    node: `${map}`,
+    outer,
+  };
 }
 
 const isPlainPlace = (ir: IR, { node, scope }: FinishedItem | ClaimItem) =>
@@ -150,7 +155,7 @@ export async function step(partition: Partition, call: AdvanceCall): Promise<Ste
     args.push(`${run}`, `${ir}`, `${item.generation}`, `${item.runId}|${item.generation}|`, `${item.node}`);
     const mayBe = isTrue(item.keep) + isTrue(item.hand) + isTrue(item.handItems);
     args.push(handOutOf(item), leaseOf(item), mayBe + item.arrivals.slice(1), encodePlain(item), item.output);
-    args.push(at(item.scope));
+    args.push(atScope(item.scope));
     if (item.scope === "") continue;
     const place = placeIn(graph, item);
     args.push(place.counter, place.map, place.item, place.node, place.outer);
@@ -159,7 +164,7 @@ export async function step(partition: Partition, call: AdvanceCall): Promise<Ste
   for (const { item, ir } of call.claims) {
     const [run, stream] = [list.position(keys.run(item.runId)), list.position(keys.stream(item))];
     args.push(`${run}`, `${item.generation}`, `${item.node}`, handOutOf(item), leaseOf(item));
-    args.push(`${stream}`, item.entry, at(item.scope), item.scope === "" ? "" : placeIn(ir, item).map);
+    args.push(`${stream}`, item.entry, atScope(item.scope), item.scope === "" ? "" : placeIn(ir, item).map);
   }
   const reply = await partition.callStep("step", list.keys, args);
   if (reply[0] !== "ok") partition.refuse(reply);
@@ -216,7 +221,7 @@ function readReply(reply: string[], call: AdvanceCall, nonce: string): StepReply
   const ends = call.finished.length;
   for (const [index, { item }] of call.claims.entries()) {
     if (letters[ends + index] !== ANSWER.runs) continue;
-    const token = tokenOf(item, item.node + at(item.scope), item.nonce);
+    const token = tokenOf(item, item.node + atScope(item.scope), item.nonce);
     token.input = readSources(token, reply, next);
     next = token.input + 1;
     tokens.push(token);

@@ -3,6 +3,7 @@
 import { type KnownRun, partsOf, runCall } from "../known_run.ts";
 import type { Partition } from "../partition.ts";
 import { sweepReply } from "../replies.ts";
+import { FIELD, fieldOf } from "../run_state.ts";
 import { withIR } from "./load_ir.ts";
 
 /** A map that is gone while items of it were under way: its node, and its scope. */
@@ -14,10 +15,9 @@ export async function openBurials(
   runId: string,
   burials: readonly Burial[],
 ): Promise<Burial[]> {
-  const at = (scope: string) => (scope === "" ? "" : `@${scope}`);
   const values = await partition.readFields(
     runId,
-    burials.map(([node, scope]) => `b${node}${at(scope)}`),
+    burials.map(([node, scope]) => fieldOf(FIELD.burial, node, scope)),
   );
   return burials.filter((_burial, index) => values[index] !== null);
 }
