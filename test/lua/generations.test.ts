@@ -9,6 +9,7 @@ import { noteRunning } from "../../src/redis/scripts/note_running.ts";
 import { reclaimExpired } from "../../src/redis/scripts/reclaim.ts";
 import { step } from "../../src/redis/scripts/step.ts";
 import { storeItems } from "../../src/redis/scripts/store.ts";
+import { ANSWER } from "../../src/token/letters.ts";
 import { irOf } from "../support/ir.ts";
 import { redisUrl } from "../support/redis.ts";
 import {
@@ -78,15 +79,15 @@ const calls: [string, (made: Awaited<ReturnType<typeof rebuilt>>) => Promise<unk
     "step",
     async ({ game: { partition, ir }, held, queued }) => {
       const game = { partition, ir } as Game;
-      const { finished: ended, claims } = await step(partition, {
+      const { letters } = await step(partition, {
         ...{ worker: WORKER, leaseMs: 30_000, take: 1, reads: ["default"] },
         finished: [{ item: finished(game, held), ir }],
         claims: [{ item: { ...queued, ...claimTraits(ir, queued.node, "") }, ir }],
       });
-      return [ended, claims];
+      return letters;
     },
     // The general step goes on with these, and answers as above.
-    [["slow"], ["slow"]],
+    ANSWER.slow + ANSWER.slow,
   ],
   [
     "note_running",

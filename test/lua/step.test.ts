@@ -10,14 +10,16 @@ import { RedisConnection } from "../../src/redis/connection.ts";
 import { GROUP } from "../../src/redis/keys.ts";
 import { queuesOf } from "../../src/redis/pack.ts";
 import { Partition } from "../../src/redis/partition.ts";
+import { isPlainClaim, isPlainFinish } from "../../src/redis/plain.ts";
 import type { HandedToken } from "../../src/redis/replies.ts";
 import { callAdvance } from "../../src/redis/scripts/advance.ts";
 import { applyCommand } from "../../src/redis/scripts/command.ts";
 import { ensureQueues } from "../../src/redis/scripts/ensure_queues.ts";
 import { loadIR } from "../../src/redis/scripts/load_ir.ts";
 import { openFence } from "../../src/redis/scripts/open.ts";
-import { isPlainClaim, isPlainFinish, step } from "../../src/redis/scripts/step.ts";
+import { step } from "../../src/redis/scripts/step.ts";
 import { decodeJournalEntry } from "../../src/token/journal.ts";
+import { ANSWER } from "../../src/token/letters.ts";
 import { decodeToken, type ExecutionToken } from "../../src/token/token.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { TRIGGER_RULES } from "../../src/workflow/file/schema.ts";
@@ -167,7 +169,7 @@ async function snapshot({ partition, runId, ir }: Game) {
 function told(list: readonly HandedToken[], payloads: readonly string[]) {
   const value = (position: number) =>
     position === -1 ? "own" : position === 0 ? null : own(payloads[position]);
-  return list.map(({ inputs, input, after, ...token }) => ({
+  return list.map(({ inputs, input, after, claim, ...token }) => ({
     ...token,
     inputs: inputs.map(value),
     input: after === undefined ? value(input) : null,
@@ -211,11 +213,12 @@ async function play(
     finished: plain,
     claims: wanted[1].filter((_entry, index) => plainClaims[index]),
   });
-  const quick = plain.filter((_entry, index) => answer.finished[index] === "done");
+  const quick = plain.filter((_entry, index) => answer.letters[index] === ANSWER.done);
   const [byGeneral, bySmall] = wanted.map((list) =>
     list.filter((_entry, index) => plainClaims[index]),
   ) as typeof wanted;
-  const taken = (list: typeof byGeneral) => list.filter((_entry, index) => answer.claims[index] === "run");
+  const taken = (list: typeof byGeneral) =>
+    list.filter((_entry, index) => answer.letters[plain.length + index] === ANSWER.runs);
   counts.plain += quick.length + taken(bySmall).length;
   counts.inBodies += quick.filter(({ item }) => item.scope !== "").length;
   counts.slow += items.length - quick.length + wanted[1].length - taken(bySmall).length;
@@ -343,7 +346,7 @@ describe("the small step leaves to the general one, with nothing written,", () =
       finished: [{ item, ir: game.ir }],
       claims: [],
     });
-    expect(answer).toMatchObject({ finished: ["slow"], tokens: [] });
+    expect(answer).toMatchObject({ letters: ANSWER.slow, tokens: [] });
     expect(await snapshot(game)).toEqual(before);
   };
 

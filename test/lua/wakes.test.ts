@@ -8,6 +8,7 @@ import { compensateNext } from "../../src/redis/scripts/compensate.ts";
 import { giveSignal } from "../../src/redis/scripts/signal.ts";
 import { step } from "../../src/redis/scripts/step.ts";
 import { sweepRun } from "../../src/redis/scripts/sweep.ts";
+import { ANSWER } from "../../src/token/letters.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
@@ -61,7 +62,7 @@ describe("a step", () => {
     const small = (key: string) => async () => {
       const call = { worker: WORKER, leaseMs: 30_000, take: 0, reads: [], claims: [] };
       const item = finished(game, run.token(key));
-      expect((await step(partition, { ...call, finished: [{ item, ir }] })).finished).toEqual(["done"]);
+      expect((await step(partition, { ...call, finished: [{ item, ir }] })).letters).toBe(ANSWER.done);
     };
     await run.takesUp();
     expect(await heard(run, small("a"))).toBe(SILENT);

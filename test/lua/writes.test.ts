@@ -28,6 +28,7 @@ import { storeItems } from "../../src/redis/scripts/store.ts";
 import { sweepRun } from "../../src/redis/scripts/sweep.ts";
 import { tidyStreams } from "../../src/redis/scripts/tidy.ts";
 import { wakeParent } from "../../src/redis/scripts/wake.ts";
+import { ANSWER } from "../../src/token/letters.ts";
 import { compile } from "../../src/workflow/compile/compile.ts";
 import { edges, fn } from "../support/flow.ts";
 import { redisUrl } from "../support/redis.ts";
@@ -324,9 +325,9 @@ async function playAll(): Promise<void> {
   const a = plain.token("a");
   const common = { worker: WORKER, leaseMs: 30_000, take: 1, reads: ["default"], finished: [], claims: [] };
   const claims = [{ item: { ...a, ...claimTraits(small.ir, a.node, "") }, ir: small.ir }];
-  expect(await step(small.partition, { ...common, claims })).toMatchObject({ claims: ["run"] });
+  expect(await step(small.partition, { ...common, claims })).toMatchObject({ letters: ANSWER.runs });
   const ended = [{ item: finished(small, a, { hand: true }), ir: small.ir }];
-  expect(await step(small.partition, { ...common, finished: ended })).toMatchObject({ finished: ["done"] });
+  expect(await step(small.partition, { ...common, finished: ended })).toMatchObject({ letters: ANSWER.done });
 
   await begin({ nodes: Array.from({ length: 60 }, (_, index) => fn(`n${index}`)) });
   const looped = await begin({

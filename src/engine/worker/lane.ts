@@ -9,6 +9,7 @@
 
 import type { Log } from "../../base/log.ts";
 import { pause } from "../../base/wait.ts";
+import { applyCall } from "../../redis/apply_call.ts";
 import { isCallFault } from "../../redis/call_fault.ts";
 import type { ClaimItem, FinishedItem, SettleItem } from "../../redis/calls.ts";
 import { RedisAwayError } from "../../redis/connection.ts";
@@ -16,7 +17,6 @@ import { FenceError } from "../../redis/fence_error.ts";
 import type { Partition } from "../../redis/partition.ts";
 import { type AdvanceReply, isPostponed } from "../../redis/replies.ts";
 import { loadIR } from "../../redis/scripts/load_ir.ts";
-import { applyCall } from "../../redis/scripts/step.ts";
 import { LAST_TRIES, type Limits } from "../limits.ts";
 import { type Rest, Slot } from "./slot.ts";
 
