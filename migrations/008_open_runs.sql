@@ -34,7 +34,7 @@ create or replace view hitzero.v_active_runs as
 -- What happens most often is kept short: a run started [at, journal, activated], or completed [at, journal]; an execution completed in its first
 -- attempt and delivery [at, journal, node_id, scope, duration_ms, arrivals, activated].
 comment on column hitzero.events_packed.kinds is
-  'Types of these events, but for node_completed; also command, halted and buries when the data of one has such a key.';
+  'What is looked for among these events: types run_cancelling, run_timed_out, run_resumed; and keys command, halted, buries of their data.';
 comment on column hitzero.events_packed.events is
   'JSON: a list of [level, event_type, node_id, scope, at (ms since 1970), message, data], in order of their numbers; those that begin with a number are short forms, of 2, 3 or 7 values.';
 create or replace view hitzero.event_log as

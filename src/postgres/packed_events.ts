@@ -24,7 +24,7 @@ export interface PackedEvents {
   firstSeq: number;
   lastSeq: number;
   lastAt: number;
-  /** Types of its events but for the usual one, and of NOTED_KEYS those that it has. */
+  /** Of NOTED_TYPES and NOTED_KEYS those that its events have. */
   kinds: string[];
   /** JSON text. */
   events: string;
@@ -35,7 +35,9 @@ export const PACKED_BYTES = 64 * 1024;
 /** Events of a row at most: who wants the next so many events knows by this which rows can hold them. */
 export const PACKED_EVENTS = 1_000;
 
-/** Keys of an event's data that queries look for; they count among the kinds of its row. */
+/** Types of events that queries look for. */
+const NOTED_TYPES: ReadonlySet<string> = new Set(["run_cancelling", "run_timed_out", "run_resumed"]);
+/** Keys of an event's data that queries look for. */
 const NOTED_KEYS = ["command", "halted", "buries"] as const;
 
 /** The rows that the reader looks for among those of runs that are not over: has an index of its own, which needs these words. */
@@ -89,7 +91,8 @@ export class EventPacks {
     const { runId, seq, level, eventType, nodeId, scope, at, message, data } = record;
     const text = shortForm(record) ?? JSON.stringify([level, eventType, nodeId, scope, at, message, data]);
     const pack = this.of(runId);
-    pack.add(seq, at, eventType, text, Buffer.byteLength(text));
+    pack.add(seq, at, text, Buffer.byteLength(text));
+    if (NOTED_TYPES.has(eventType)) pack.note(eventType);
     for (const key of NOTED_KEYS) if (data[key] !== undefined) pack.note(key);
     if (!(at >= 0 && at < LATEST_MS)) this.odd.push(at);
   }
@@ -112,9 +115,6 @@ function shortForm({ level, eventType, nodeId, at, message, data }: EventRecord)
   return undefined;
 }
 
-/** The type that goes without saying: nearly all rows have one of these events. */
-const USUAL = "node_completed";
-
 /** The events of a run in a batch. */
 export class EventPack {
   readonly #runId: string;
@@ -127,11 +127,10 @@ export class EventPack {
   }
 
   /** `text`: JSON, of so many bytes. */
-  add(seq: number, at: number, kind: string, text: string, bytes: number): void {
+  add(seq: number, at: number, text: string, bytes: number): void {
     let row = this.#row;
     if (row === undefined || seq !== row.lastSeq + 1 || this.#isFull(row, bytes + 1)) {
       row = { runId: this.#runId, firstSeq: seq, lastSeq: seq, lastAt: at, kinds: [], events: text };
-      if (kind !== USUAL) row.kinds.push(kind);
       this.#row = row;
       this.#rows.push(row);
       this.#bytes = bytes + 1;
@@ -141,7 +140,6 @@ export class EventPack {
     row.lastAt = at;
     row.events += `,${text}`;
     this.#bytes += bytes + 1;
-    if (kind !== USUAL && !row.kinds.includes(kind)) row.kinds.push(kind);
   }
 
   /**
@@ -159,10 +157,10 @@ export class EventPack {
     activated: string,
   ): void {
     const text = `[${at},${journal},"${nodeId}","${scope}",${durationMs},"${arrivals}",${activated}]`;
-    this.add(seq, at, USUAL, text, text.length);
+    this.add(seq, at, text, text.length);
   }
 
-  /** A kind of the last event's row, besides its type. */
+  /** A kind of the last event's row. */
   note(kind: string): void {
     const kinds = this.#row?.kinds;
     if (kinds?.includes(kind) === false) kinds.push(kind);

@@ -1,8 +1,8 @@
-import type { PartitionRow } from "../../postgres/partitions.ts";
 import type { Partition } from "../../redis/partition.ts";
 import { type RawEntry, splitJournalEntry } from "../../token/journal.ts";
 import { JOURNAL_PART, RECORD_ENTRY_BYTES } from "../limits.ts";
 import { HistoryLostError } from "./history_lost.ts";
+import type { Offset } from "./ledger.ts";
 
 /**
  * The entries behind the record, a part at a time: up to `most`, and about as many bytes as a batch takes. Reading begins at the last
@@ -11,7 +11,7 @@ import { HistoryLostError } from "./history_lost.ts";
  */
 export async function readEntries(
   partition: Partition,
-  { recorded_seq: recorded, recorded_call: call }: PartitionRow,
+  { seq: recorded, call }: Offset,
   most: number,
 ): Promise<{ entries: RawEntry[]; upToDate: boolean }> {
   const entries: RawEntry[] = [];

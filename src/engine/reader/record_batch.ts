@@ -12,6 +12,11 @@ import type { RecordBatch } from "./record_types.ts";
 /** What a run of the partition runs; undefined: the record does not know it. */
 export type FindRun = (runId: string) => { readonly ir: IR } | undefined;
 
+/** Does it name large outputs or items, as few events do? */
+export function namesBlobs(event: JournalEvent): boolean {
+  return event.kind === "finished" ? event.output.startsWith(OUTPUT.blob) : event.kind === "parked";
+}
+
 /** Large outputs and items that an event names. */
 export function blobsOf(event: JournalEvent): { runId: string; name: string }[] {
   const names =

@@ -10,23 +10,17 @@ import { type Connection, type Database, isDuplicate } from "../../postgres/data
 import { compareOffset, renewLease } from "../../postgres/partitions.ts";
 import { countLater } from "../../postgres/refusals.ts";
 import type { Partition } from "../../redis/partition.ts";
-import {
-  decodeRawEntry,
-  type JournalEntry,
-  type JournalEvent,
-  type RawEntry,
-  runOf,
-} from "../../token/journal.ts";
+import { type JournalEntry, type JournalEvent, type RawEntry, runOf } from "../../token/journal.ts";
 import { READER_LEASE_MS, RECORD_BLOB_BYTES } from "../limits.ts";
 import { faultText, isDoubtful, isOwnFault } from "../own_fault.ts";
 import { type Consequences, consequencesOf, leftOut, NO_CONSEQUENCES } from "./consequences.ts";
 import { CopyingRows } from "./copying_rows.ts";
+import { JournalReader } from "./journal_reader.ts";
 import type { KnownRuns } from "./known_runs.ts";
 import { endRefused, writeApart } from "./last_resort.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Pace } from "./pace.ts";
-import { readEntries } from "./read_entries.ts";
-import { blobsOf, buildRecordBatch, type FindRun } from "./record_batch.ts";
+import { blobsOf, buildRecordBatch, type FindRun, namesBlobs } from "./record_batch.ts";
 import type { RecordBatch } from "./record_types.ts";
 import { type ChangesOf, changesOf } from "./state_changes.ts";
 import { type BlobSource, type Written, writeBatch } from "./write_batch.ts";
@@ -58,6 +52,7 @@ export class Recorder {
   readonly #runs: KnownRuns;
   readonly #log: Log;
   readonly #pace: Pace;
+  readonly #journal: JournalReader;
 
   constructor(
     ledger: Ledger,
@@ -73,6 +68,7 @@ export class Recorder {
     this.#runs = runs;
     this.#log = log;
     this.#pace = pace;
+    this.#journal = new JournalReader(partition);
   }
 
   /**
@@ -82,7 +78,8 @@ export class Recorder {
   async recordNext(): Promise<Recorded> {
     const pace = this.#pace;
     const { row } = this.#ledger;
-    const { entries, upToDate } = await readEntries(this.#partition, row, pace.most);
+    const reached = { seq: row.recorded_seq, call: row.recorded_call };
+    const { entries, upToDate } = await this.#journal.next(reached, pace.most);
     if (entries.length === 0) return NOTHING;
     const startedAt = performance.now();
     // A batch may last longer than the lease. Who lost it finds out by the batch itself.
@@ -90,8 +87,9 @@ export class Recorder {
     const renewal = setInterval(renew, READER_LEASE_MS / 4);
     let recorded: Omit<Recorded, "upToDate">;
     try {
-      recorded = await this.#record(entries);
+      recorded = await this.#record(entries, upToDate);
     } catch (error) {
+      this.#journal.drop();
       pace.most = Math.max(1, entries.length >> 1);
       const alone = await this.#atFault(entries, error);
       if (alone === undefined) return TRY_LESS;
@@ -120,11 +118,13 @@ export class Recorder {
   }
 
   /** Records a beginning of these entries: as many as the bytes of their large outputs allow. */
-  async #record(raw: readonly RawEntry[]): Promise<Omit<Recorded, "upToDate">> {
-    const decoded = raw.map(decodeRawEntry);
+  async #record(raw: readonly RawEntry[], upToDate: boolean): Promise<Omit<Recorded, "upToDate">> {
+    const decoded = raw.map((entry) => this.#journal.decode(entry));
     const blobs = await this.#blobSource(decoded.map(({ events }) => events));
     const taken = decoded.slice(0, blobs.fitting);
     const last = taken.at(-1) as JournalEntry;
+    // A reader that lags has the next batch at hand when this one is written.
+    if (!upToDate || taken.length < raw.length) this.#journal.readAhead(last, this.#pace.most);
     const after = await this.#ledger.inTurn(async (commit) => {
       const { entries, runs, left } = await this.#runs.sort(taken);
       const find: FindRun = (runId) => runs.get(runId);
@@ -210,7 +210,7 @@ export class Recorder {
   async #blobSource(
     entries: readonly (readonly JournalEvent[])[],
   ): Promise<BlobSource & { fitting: number }> {
-    const named = entries.map((events) => events.flatMap(blobsOf));
+    const named = entries.map((events) => (events.some(namesBlobs) ? events.flatMap(blobsOf) : []));
     const blobs = named.flat();
     const sizes = blobs.length === 0 ? [] : await this.#partition.blobSizes(blobs);
     const byKey = new Map(
