@@ -50,6 +50,7 @@ export interface Attempted {
 
 export class Attempt implements Limited, TurnEnd {
   readonly deadline: number;
+  limitedAt = -1;
   readonly #slot: Slot;
   readonly #room: AttemptRoom;
   #attempted!: Attempted;

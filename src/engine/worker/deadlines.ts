@@ -4,9 +4,13 @@
  * Owns: what is to be over, and the timer.
  */
 
+import { Bag } from "../../base/bag.ts";
+
 export interface Limited {
   /** As `performance.now()`. */
   readonly deadline: number;
+  /** Its place among those that are to be over; -1: it is none of them. */
+  limitedAt: number;
   /** It is over time. */
   expire(): void;
 }
@@ -15,7 +19,7 @@ export interface Limited {
 const LONGEST_MS = 2 ** 31 - 1;
 
 export class Deadlines {
-  readonly #limited = new Set<Limited>();
+  readonly #limited = new Bag<"limitedAt", Limited>("limitedAt");
   #timer: NodeJS.Timeout | undefined;
   #setTo = Number.POSITIVE_INFINITY;
 

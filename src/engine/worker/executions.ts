@@ -6,6 +6,7 @@
  */
 
 import { assert } from "../../base/assert.ts";
+import { Bag } from "../../base/bag.ts";
 import { HitzeroError } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
 import type { ClaimItem, SettleItem } from "../../redis/calls.ts";
@@ -40,6 +41,9 @@ export interface ExecutionsOptions {
   giveUp: (lane: Lane, slot: Slot | Rest, call: "finish" | "claim", reason: string) => Promise<void>;
 }
 
+/** Executions that are performed. */
+export type Running = Iterable<Slot> & { has(slot: Slot): boolean };
+
 /** Items of a map are stored as many blobs. */
 const BLOBS_AT_ONCE = 16;
 
@@ -47,14 +51,14 @@ export class Executions {
   readonly #options: ExecutionsOptions;
   readonly #lanes: ReadonlyMap<number, Lane>;
   /** All that takes room. */
-  readonly #taken = new Set<Slot | Rest>();
+  readonly #taken = new Bag<"takenAt", Slot | Rest>("takenAt");
   /** Tokens that were claimed and are held: two entries may be of one token. */
   readonly #claimed = new Set<string>();
   /** Where the entries lie that are being taken up: after a lost reply they are read again. */
   readonly #lies = new Set<string>();
   readonly #ready: Slot[] = [];
   /** Those whose values are being stored are among them. */
-  readonly #running = new Set<Slot>();
+  readonly #running = new Bag<"runningAt", Slot>("runningAt");
   /** Executions that are ready are being begun. */
   #isBeginning = false;
   /** The time of the drain is over. */
@@ -72,7 +76,7 @@ export class Executions {
     return this.#taken.size;
   }
 
-  get running(): ReadonlySet<Slot> {
+  get running(): Running {
     return this.#running;
   }
 

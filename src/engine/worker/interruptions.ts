@@ -6,6 +6,7 @@ import { HitzeroError } from "../../base/errors.ts";
 import type { Withdrawn } from "../../redis/announcements.ts";
 import { fatesOf } from "../../redis/fates.ts";
 import { LEASE_LOST, RUN_HALTED, WORKER_STOPS } from "./execute.ts";
+import type { Running } from "./executions.ts";
 import type { Lane } from "./lane.ts";
 import type { Slot } from "./slot.ts";
 
@@ -20,7 +21,7 @@ export function withdraw(running: Iterable<Slot>, { runId, node, scope }: Withdr
 }
 
 /** The announcement of a halt or a withdrawal may have been missed. */
-export async function lookAround(running: ReadonlySet<Slot>, { partition }: Lane): Promise<void> {
+export async function lookAround(running: Running, { partition }: Lane): Promise<void> {
   const slots = [...running].filter((slot) => slot.partition === partition.number);
   const fates = await fatesOf(
     partition,

@@ -58,7 +58,8 @@ export class Lane {
   #finished: (Slot | Rest)[] = [];
   #claims: Slot[] = [];
   #calls = 0;
-  readonly #sentAt = new Map<Batch, number>();
+  /** Of the calls under way, as `performance.now()`. */
+  readonly #sentAt: number[] = [];
   #scheduled = false;
 
   constructor(partition: Partition, options: LaneOptions) {
@@ -68,7 +69,7 @@ export class Lane {
 
   /** When the oldest call was made whose answer has not come, by `performance.now()`. */
   get since(): number {
-    return Math.min(performance.now(), ...this.#sentAt.values());
+    return Math.min(performance.now(), ...this.#sentAt);
   }
 
   /** Nothing waits for an answer. */
@@ -103,10 +104,11 @@ export class Lane {
   }
 
   async #send(batch: Batch): Promise<void> {
-    this.#sentAt.set(batch, performance.now());
+    const sentAt = performance.now();
+    this.#sentAt.push(sentAt);
     await this.#deliver(batch);
     this.#calls -= 1;
-    this.#sentAt.delete(batch);
+    this.#sentAt.splice(this.#sentAt.indexOf(sentAt), 1);
     this.#schedule();
   }
 

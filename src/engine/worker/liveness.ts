@@ -67,7 +67,8 @@ export class Liveness {
   readonly #words: Int32Array;
   readonly #text: Buffer;
   readonly #free: number[];
-  readonly #performed = new Set<Watched>();
+  /** By their rows. */
+  readonly #performed: (Watched | undefined)[] = [];
   /** The first that are over since the loop last turned: what is held here lives on, with all that it has. */
   #over: Watched[] = [];
   /** Its call did not come back for long, since the loop last turned. */
@@ -111,8 +112,8 @@ export class Liveness {
     // More executions than rows are none that a worker performs at once.
     const seat = this.#free.pop() ?? -1;
     one.seat = seat;
-    this.#performed.add(one);
     if (seat < 0) return;
+    this.#performed[seat] = one;
     const { id, timeout_ms } = one.node;
     const at = FIRST_SLOT + seat * SLOT_BYTES;
     const text = `${id}\n${one.kept}`;
@@ -133,9 +134,9 @@ export class Liveness {
   }
 
   end(one: Watched): void {
-    if (!this.#performed.delete(one)) return;
-    if (this.#over.length < MOST_NAMED) this.#over.push(one);
     if (one.seat < 0) return;
+    this.#performed[one.seat] = undefined;
+    if (this.#over.length < MOST_NAMED) this.#over.push(one);
     this.#times[(FIRST_SLOT + one.seat * SLOT_BYTES) / 8] = 0;
     this.#free.push(one.seat);
     one.seat = -1;
@@ -163,7 +164,7 @@ export class Liveness {
   }
 
   #report(blockedMs: number): void {
-    const present = [...this.#over, ...this.#performed];
+    const present = [...this.#over, ...this.#performed.filter((one) => one !== undefined)];
     const suspects = this.#culprit ? [this.#culprit] : present.slice(0, MOST_NAMED);
     const named = suspects.map(({ runId, node, scope }) => ({
       run_id: runId,

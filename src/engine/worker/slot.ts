@@ -41,6 +41,9 @@ export class Slot {
   #state: SlotState;
   #kept: string | undefined;
 
+  /** Its places among all that its worker holds, and among what is performed; -1: none. */
+  takenAt = -1;
+  runningAt = -1;
   /** Where its entry lies while it is taken up. */
   lie: string | undefined;
   /** What its lane claims it with; undefined: it was handed over. */
@@ -187,6 +190,8 @@ export class Rest {
   readonly ir: IR;
   readonly runId: string;
   readonly digest: string;
+  /** Its place among all that its worker holds; -1: none. */
+  takenAt = -1;
   lie: string | undefined;
   readonly step: SettleItem;
 

@@ -6,6 +6,7 @@ import { until } from "../../support/until.ts";
 function limited(deadlines: Deadlines, inMs: number) {
   const one = {
     deadline: performance.now() + inMs,
+    limitedAt: -1,
     expired: 0,
     early: false,
     expire() {
