@@ -1,4 +1,5 @@
 /** Bounds of the engine, in one place (CONTRACT "Defaults"). */
+import { PERIODS_AHEAD } from "../postgres/periods.ts";
 import { CALL_LIMITS, type CallLimits } from "../redis/call_limits.ts";
 
 /**
@@ -26,6 +27,10 @@ export interface Limits extends CallLimits {
   quiet: number;
   /** Accepted runs that never started: so many are started together. */
   unstarted: number;
+  /** Periods of Postgres that are made ahead. */
+  periods: number;
+  /** Rows outside of all periods that may be moved when theirs is made, while others work. */
+  strays: number;
 }
 
 const OWN: Omit<Limits, keyof CallLimits> = {
@@ -39,6 +44,8 @@ const OWN: Omit<Limits, keyof CallLimits> = {
   commands: 200,
   quiet: 50,
   unstarted: 200,
+  periods: PERIODS_AHEAD,
+  strays: 10_000,
 };
 
 export const LIMITS: Limits = { ...CALL_LIMITS, ...OWN };
@@ -77,6 +84,9 @@ export const LONGEST_LEASE_MS = 600_000;
 /** A node fails whose function no live worker of its queue has offered for this long, ms (`unoffered_timeout_ms`). */
 export const UNOFFERED_TIMEOUT_MS = 900_000;
 export const LONGEST_UNOFFERED_TIMEOUT_MS = 30 * 86_400_000;
+/** Runs of so long a time at least have tables of their own, ms (`period_ms`). */
+export const SHORTEST_PERIOD_MS = 60_000;
+export const LONGEST_PERIOD_MS = 366 * 86_400_000;
 /** A consumer that has not read for so many times UNCLAIMED_MS is of a worker that is gone. */
 export const GONE_UNCLAIMED = 30;
 /** An execution is a dead letter when so many workers died that performed it and nothing else. */

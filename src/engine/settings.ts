@@ -6,14 +6,17 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { HitzeroError, InvalidInputError } from "../base/errors.ts";
+import { PERIOD_MS } from "../postgres/periods.ts";
 import {
   DRAIN_TIMEOUT_MS,
   LEASE_MS,
   LONGEST_DRAIN_MS,
   LONGEST_LEASE_MS,
+  LONGEST_PERIOD_MS,
   LONGEST_UNOFFERED_TIMEOUT_MS,
   MAX_CONCURRENCY,
   SHORTEST_LEASE_MS,
+  SHORTEST_PERIOD_MS,
   UNOFFERED_TIMEOUT_MS,
 } from "./limits.ts";
 
@@ -27,6 +30,7 @@ const file = z.strictObject({
   lease_ms: z.number().optional(),
   drain_timeout_ms: z.number().optional(),
   unoffered_timeout_ms: z.number().optional(),
+  period_ms: z.number().optional(),
 });
 
 export interface SettingsFlags {
@@ -37,6 +41,7 @@ export interface SettingsFlags {
   leaseMs?: number | undefined;
   drainTimeoutMs?: number | undefined;
   unofferedTimeoutMs?: number | undefined;
+  periodMs?: number | undefined;
 }
 
 export interface Settings {
@@ -53,6 +58,8 @@ export interface Settings {
   drainTimeoutMs: number;
   /** A node fails whose function no live worker of its queue has offered for this long, milliseconds. */
   unofferedTimeoutMs: number;
+  /** Runs of so long a time have tables of their own in Postgres, milliseconds. */
+  periodMs: number;
 }
 
 function readConfigFile(path: string): z.infer<typeof file> {
@@ -77,7 +84,7 @@ function readConfigFile(path: string): z.infer<typeof file> {
             code: "BAD_CONFIG",
             path: `$.${issue.path.join(".")}`,
             message: issue.message,
-            hint: "Known settings: redis_url, database_url, namespace, handlers, lease_ms, drain_timeout_ms, unoffered_timeout_ms.",
+            hint: "Known settings: redis_url, database_url, namespace, handlers, lease_ms, drain_timeout_ms, unoffered_timeout_ms, period_ms.",
           }))
         : [{ code: "BAD_JSON", path: path, message: (error as Error).message, hint: "Write valid JSON." }],
     );
@@ -145,6 +152,7 @@ export function resolveSettings(
       flags.unofferedTimeoutMs,
       config.unoffered_timeout_ms,
     ),
+    periodMs: milliseconds(PERIOD, flags.periodMs, config.period_ms),
     ...(redisUrl === undefined ? {} : { redisUrl }),
     ...(databaseUrl === undefined ? {} : { databaseUrl }),
     ...(handlers === undefined ? {} : { handlers }),
@@ -194,6 +202,16 @@ const UNOFFERED_TIMEOUT: MillisecondSetting = {
   most: LONGEST_UNOFFERED_TIMEOUT_MS,
 };
 
+const PERIOD: MillisecondSetting = {
+  what: "the time of a period",
+  flag: "--period-ms",
+  variable: "HITZERO_PERIOD_MS",
+  property: "period_ms",
+  standard: PERIOD_MS,
+  least: SHORTEST_PERIOD_MS,
+  most: LONGEST_PERIOD_MS,
+};
+
 function millisecondsOf(text: string, setting: MillisecondSetting): number {
   const { flag, variable, property } = setting;
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
@@ -221,7 +239,9 @@ const CONCURRENCY: Range = { what: "the concurrency", least: 1, most: MAX_CONCUR
 
 /** What a program says in place of flags is held to the same bounds. @throws HitzeroError BAD_NAMESPACE, BAD_SETTING */
 export function checkOptions(
-  options: Partial<Pick<Settings, "namespace" | "leaseMs" | "drainTimeoutMs" | "unofferedTimeoutMs">> & {
+  options: Partial<
+    Pick<Settings, "namespace" | "leaseMs" | "drainTimeoutMs" | "unofferedTimeoutMs" | "periodMs">
+  > & {
     concurrency?: number;
   },
 ): void {
@@ -230,6 +250,7 @@ export function checkOptions(
     leaseMs: LEASE,
     drainTimeoutMs: DRAIN_TIMEOUT,
     unofferedTimeoutMs: UNOFFERED_TIMEOUT,
+    periodMs: PERIOD,
     concurrency: CONCURRENCY,
   } as const;
   for (const [name, range] of Object.entries(ranges)) {

@@ -79,6 +79,12 @@ export async function listOpenCommands(
   partition: number,
   limit: number,
 ): Promise<OpenCommand[]> {
+  // Mostly there are none, and of `runs` no statement is planned then.
+  const { rows: found } = await database.query(
+    "select 1 from hitzero.commands where partition = $1 and applied_at is null limit 1",
+    [partition],
+  );
+  if (found.length === 0) return [];
   const { rows } = await database.query<OpenCommand>(
     `select c.command_seq, c.run_id, c.kind, r.status, ${momentOf("c.issued_at")}, c.issued_by, c.signal_name, c.scope, c.payload
      from hitzero.commands c join hitzero.runs r using (run_id)

@@ -5,6 +5,7 @@ import type { NodeStatus } from "../token/lifecycle.ts";
 import type { IR } from "../workflow/ir/ir.ts";
 import type { Queryable, Row } from "./database.ts";
 import { rowsOf } from "./record.ts";
+import { spanOf } from "./run_span.ts";
 
 /** Of the executions of a run, each of which has one of these outcomes. */
 export interface RunTotals {
@@ -70,15 +71,15 @@ function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unk
   ]);
   const isListed = finals.reduce((sum, { output }) => sum + (output?.length ?? 0), 0) <= LISTED_OUTPUTS;
   const source = isListed
-    ? `unnest(${FINAL_TYPES.map((type, index) => `$${index + 1}::${type}[]`).join(", ")})`
-    : `(values ${rowsOf(FINAL_TYPES, finals.length)})`;
+    ? `unnest(${FINAL_TYPES.map((type, index) => `$${index + 3}::${type}[]`).join(", ")})`
+    : `(values ${rowsOf(FINAL_TYPES, finals.length, 2)})`;
   const sql = `with new as (
       select * from ${source} as new (${Object.keys(FINAL_COLUMNS).join(", ")})
     ), taken as (
       update hitzero.runs r set status = new.status, completed_at = to_timestamp(new.at / 1000), output = new.output, error = new.error,
         started_at = case when r.status = 'PENDING' then to_timestamp(new.started_at / 1000) else r.started_at end
       from new
-      where r.run_id = any (array(select run_id from new)) and r.run_id = new.run_id
+      where r.run_id = any (array(select run_id from new)) and r.run_id = new.run_id and r.run_id between $1 and $2
         and coalesce(r.status = 'RUNNING' or r.status = 'PENDING' and new.started_at is not null
           or new.status = 'CANCELLED' and r.status in ('PENDING', 'PAUSED'), false)
       returning r.run_id, r.started_at, r.completed_at, new.completed, new.failed, new.skipped, new.handler_ms
@@ -91,7 +92,8 @@ function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unk
         coalesce(extract(epoch from (completed_at - started_at)) * 1000, 0), completed + failed
       from taken where completed is not null)
     select run_id from taken`;
-  return [sql, isListed ? FINAL_TYPES.map((_type, index) => rows.map((row) => row[index])) : rows.flat()];
+  const values = isListed ? FINAL_TYPES.map((_type, index) => rows.map((row) => row[index])) : rows.flat();
+  return [sql, [...spanOf(finals.map(({ runId }) => runId)), ...values]];
 }
 
 /** Writes the totals of runs that are over, run by run: a join over all of them makes a planner without statistics read the whole table. */
@@ -103,14 +105,15 @@ export async function recordStatistics(client: Queryable, runIds: readonly strin
        coalesce(extract(epoch from (r.completed_at - r.started_at)) * 1000, 0), of_run.completed + of_run.failed
      from unnest($1::uuid[]) as over (run_id)
      cross join lateral (
-       select known.run_id, known.started_at, known.completed_at from hitzero.runs known where known.run_id = over.run_id limit 1) r
+       select known.run_id, known.started_at, known.completed_at from hitzero.runs known
+       where known.run_id = over.run_id and known.run_id between $2 and $3 limit 1) r
      cross join lateral (
        select count(*) as executions, count(*) filter (where e.status = 'COMPLETED') as completed,
          count(*) filter (where e.status = 'FAILED') as failed, count(*) filter (where e.status = 'SKIPPED') as skipped,
          coalesce(sum(e.duration_ms), 0) as handler_ms
-       from hitzero.node_executions e where e.run_id = r.run_id) of_run
+       from hitzero.node_executions e where e.run_id = r.run_id and e.run_id between $2 and $3) of_run
      on conflict (run_id) do nothing`,
-    [runIds],
+    [runIds, ...spanOf(runIds)],
   );
 }
 
@@ -156,10 +159,16 @@ export interface WantedOutput {
 const CHOSEN = `json_to_recordset($1::json) as wanted ("runId" uuid, "nodeId" text, scope text, last boolean, reason text)
   cross join lateral (
     select e.run_id, e.node_id, e.status, e.reason, e.output, e.output_blob, e.error from hitzero.node_executions e
-    where e.run_id = wanted."runId" and e.node_id = wanted."nodeId" and (wanted.scope is null or e.scope = wanted.scope)
+    where e.run_id = wanted."runId" and e.run_id between $2 and $3
+      and e.node_id = wanted."nodeId" and (wanted.scope is null or e.scope = wanted.scope)
     order by (not wanted.last and e.status in ('COMPLETED', 'FAILED')) desc, length(e.scope) desc, e.scope desc limit 1) e
   where (wanted.reason is null or wanted.reason = e.reason)`;
-const OF_BLOB = "from hitzero.blobs b where b.run_id = e.run_id and b.name = e.output_blob";
+const OF_BLOB =
+  "from hitzero.blobs b where b.run_id = e.run_id and b.run_id between $2 and $3 and b.name = e.output_blob";
+const chosenBy = (wanted: readonly WantedOutput[]) => [
+  JSON.stringify(wanted),
+  ...spanOf(wanted.map(({ runId }) => runId)),
+];
 
 /** Reads what the run's own output or error is made of: how nodes came out last, or in one scope. */
 export async function readOutputs(
@@ -169,7 +178,7 @@ export async function readOutputs(
   if (wanted.length === 0) return [];
   const { rows } = await client.query<RecordedOutput>(
     `select e.run_id, e.node_id, e.status, coalesce(e.output, (select b.content ${OF_BLOB}))::text as output, e.error from ${CHOSEN}`,
-    [JSON.stringify(wanted)],
+    chosenBy(wanted),
   );
   return rows;
 }
@@ -182,7 +191,7 @@ export async function readOutputBytes(
   if (wanted.length === 0) return new Map();
   const { rows } = await client.query<{ run_id: string; bytes: number }>(
     `select e.run_id, sum(coalesce(pg_column_size(e.output), (select b.bytes ${OF_BLOB}), 0)) as bytes from ${CHOSEN} group by e.run_id`,
-    [JSON.stringify(wanted)],
+    chosenBy(wanted),
   );
   return new Map(rows.map(({ run_id, bytes }) => [run_id, bytes]));
 }

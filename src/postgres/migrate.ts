@@ -14,17 +14,21 @@ import pg from "pg";
 import { HitzeroError } from "../base/errors.ts";
 import { POSTGRES, parseServerUrl } from "../base/server_url.ts";
 import { describeDatabase, OLDEST_POSTGRES_MAJOR, postgresFault } from "./connection_errors.ts";
-import type { Queryable } from "./database.ts";
+import { isLockTimeout, type Queryable } from "./database.ts";
 import { LimitedClient, socketOf } from "./limited_client.ts";
 import { type MigrationFile, PACKAGE_MIGRATIONS, readMigrations } from "./migration_files.ts";
 import { readStanding, refuseForeignTables, refuseMissingRights } from "./migration_rights.ts";
 import { checkPartitionCount, fixPartitions } from "./partition_count.ts";
+import { type InTransaction, makePeriods, PERIOD_MS, PERIODS_AHEAD } from "./periods.ts";
 
 export interface MigrateOptions {
   /** How many partitions the database is to have. Fixed by the first call, 1 unless given; later calls may leave it out. */
   partitions?: number;
   /** Called after each migration that this call applied, with its name such as `001_runs`. */
   onApplied?: (name: string) => void;
+  /** How long a period is (milliseconds), and how many are made ahead. Default: a week, 8. */
+  periodMs?: number;
+  periodsAhead?: number;
   /** Folder of the SQL files; the package's own `migrations/` unless a test says otherwise. */
   folder?: string;
   /** For tests. */
@@ -53,6 +57,9 @@ const CREATION_RACES = new Set(["23505", "42P06", "42P07"]);
 /** SQLSTATE by which a migration of ours says that it cannot be while runs are open. */
 const RUNS_OPEN = "HZ001";
 const CREATION_ATTEMPTS = 10;
+/** Number of the migration that made periods. */
+const FIRST_WITH_PERIODS = 9;
+const ANY_NUMBER = 2_000_000_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 10_000;
 /** A connection that does not close in order has this long. */
@@ -120,7 +127,52 @@ async function bringUpToDate(
   }
   // Looked at again: a newer release may have migrated while this one waited.
   refuseForeignHistory(files, await appliedMigrations(client));
-  return { applied, partitions: await fixPartitions(client, options.partitions) };
+  const partitions = await fixPartitions(client, options.partitions);
+  // A folder of a test may end before there are any.
+  if (files.some(({ id }) => id >= FIRST_WITH_PERIODS)) await makeAhead(client, patient, options, limits);
+  return { applied, partitions };
+}
+
+/** Periods for new runs. Rows that are in their way are moved, however many there are. */
+async function makeAhead(
+  client: Queryable,
+  patient: Queryable,
+  { periodMs = PERIOD_MS, periodsAhead = PERIODS_AHEAD }: MigrateOptions,
+  { workMs, lockMs }: MigrateLimits,
+): Promise<void> {
+  const inTransaction: InTransaction = async (work, { lock_timeout }) => {
+    await client.query(`begin isolation level read committed; set local client_min_messages = warning;
+      set local lock_timeout = ${lock_timeout}; set local statement_timeout = ${workMs};`);
+    try {
+      const done = await work(patient);
+      await patient.query("commit");
+      return done;
+    } catch (error) {
+      await client.query("rollback").catch(() => {});
+      throw error;
+    }
+  };
+  try {
+    await makePeriods(
+      inTransaction,
+      { widthMs: periodMs, ahead: periodsAhead, mostMoved: ANY_NUMBER },
+      lockMs,
+    );
+  } catch (error) {
+    throw isLockTimeout(error) ? blocked("the tables of the next period", lockMs, error) : error;
+  }
+}
+
+function blocked(what: string, lockMs: number, cause: unknown): HitzeroError {
+  return new HitzeroError(
+    "MIGRATION_BLOCKED",
+    `${what} waited ${lockMs / 1_000} s for a lock that another session holds`,
+    {
+      hint: "Nothing of it was kept. End what holds the lock (a long transaction in pg_stat_activity, workers and supervisors of the older release), and migrate again.",
+      exitCode: 3,
+      cause,
+    },
+  );
 }
 
 async function refuseOldServer(client: Queryable, databaseUrl: string): Promise<void> {
@@ -247,17 +299,7 @@ function migrationFault(error: unknown, file: MigrationFile, { lockMs }: Migrate
   const sqlstate = error.code ?? "";
   if (["42501", "25006"].includes(sqlstate) || sqlstate.startsWith("57P") || sqlstate.startsWith("08"))
     return error;
-  if (sqlstate === "55P03") {
-    return new HitzeroError(
-      "MIGRATION_BLOCKED",
-      `migration ${file.name} waited ${lockMs / 1_000} s for a lock that another session holds`,
-      {
-        hint: "Nothing of this migration was kept. End what holds the lock (a long transaction in pg_stat_activity, workers and supervisors of the older release), and migrate again.",
-        exitCode: 3,
-        cause: error,
-      },
-    );
-  }
+  if (sqlstate === "55P03") return blocked(`migration ${file.name}`, lockMs, error);
   if (sqlstate === RUNS_OPEN) {
     return new HitzeroError(
       "RUNS_OPEN",

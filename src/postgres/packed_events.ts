@@ -4,6 +4,7 @@
  */
 import { CopyBuffer } from "./copy_binary.ts";
 import { type Connection, DUPLICATE, type Queryable } from "./database.ts";
+import { spanOf } from "./run_span.ts";
 
 /** `at`: ms since 1970. */
 export interface EventRecord {
@@ -239,13 +240,14 @@ async function refuseRepeated(
     last.set(row.runId, row.lastSeq);
   }
   if (first.length === 0) return;
+  const runIds = first.map(({ runId }) => runId);
   // Run by run, as a planner without statistics reads the whole table otherwise.
   const { rows: found } = await client.query<{ run_id: string; first_seq: number }>(
     `select n.run_id, n.first_seq from unnest($1::uuid[], $2::bigint[]) as n (run_id, first_seq)
      cross join lateral (
-       select p.last_seq from hitzero.events_packed p where p.run_id = n.run_id order by p.last_seq desc limit 1) known
+       select p.last_seq from hitzero.events_packed p where p.run_id = n.run_id and p.run_id between $3 and $4 order by p.last_seq desc limit 1) known
      where known.last_seq >= n.first_seq limit 1`,
-    [first.map(({ runId }) => runId), first.map(({ firstSeq }) => firstSeq)],
+    [runIds, first.map(({ firstSeq }) => firstSeq), ...spanOf(runIds)],
   );
   if (found[0]) throw repeated(found[0].run_id, found[0].first_seq);
 }

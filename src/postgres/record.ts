@@ -3,6 +3,7 @@
 import type { RunStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
 import { opened } from "./open_runs.ts";
+import { spanOf } from "./run_span.ts";
 import type { ExecutionPlace } from "./runs.ts";
 
 /** A run that an execution wants, and waits for. */
@@ -58,10 +59,13 @@ export async function readRunStatuses(
   return new Map(rows.map((row) => [row.run_id, row.status]));
 }
 
-/** Rows of parameters, `($1::uuid, $2::text), …`: large values cross as they are, not escaped within a list or another JSON text. */
-export function rowsOf(types: readonly string[], count: number): string {
+/**
+ * Rows of parameters, `($1::uuid, $2::text), …`: large values cross as they are, not escaped within a list or another JSON text. `before`: so
+ * many parameters come before them.
+ */
+export function rowsOf(types: readonly string[], count: number, before = 0): string {
   const row = (number: number) =>
-    `(${types.map((type, index) => `$${number * types.length + index + 1}::${type}`).join(", ")})`;
+    `(${types.map((type, index) => `$${before + number * types.length + index + 1}::${type}`).join(", ")})`;
   return Array.from({ length: count }, (_row, number) => row(number)).join(", ");
 }
 
@@ -152,9 +156,9 @@ export async function recordChildren(client: Queryable, children: readonly Child
      select "runId", p.partition, workflow, version, digest, new.input, p.tags, p.run_id, "parentNodeId", "parentScope", p.depth + 1
      from json_to_recordset($1::json) as new ("runId" uuid, "parentRunId" uuid, "parentNodeId" text, "parentScope" text, workflow text,
        version int, digest text, input jsonb)
-     join hitzero.runs p on p.run_id = new."parentRunId"
+     join hitzero.runs p on p.run_id = new."parentRunId" and p.run_id between $2 and $3
      on conflict (run_id) do nothing`),
-    [`[${rows.join(",")}]`],
+    [`[${rows.join(",")}]`, ...spanOf(children.map(({ parentRunId }) => parentRunId))],
   );
 }
 

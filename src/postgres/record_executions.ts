@@ -3,6 +3,7 @@
 import type { ExecutionError } from "../token/journal.ts";
 import { mayNodeBecome, NODE_STATUSES, type NodeStatus } from "../token/lifecycle.ts";
 import type { Queryable, Row } from "./database.ts";
+import { spanOf } from "./run_span.ts";
 
 /** Times in ms since 1970 throughout. */
 export interface ExecutionRecord {
@@ -83,18 +84,15 @@ export async function readNodeStatuses(
   records: readonly Pick<ExecutionRecord, "runId" | "nodeId" | "scope">[],
 ): Promise<StatusOnRecord[]> {
   if (records.length === 0) return [];
+  const runIds = records.map(({ runId }) => runId);
   const { rows } = await client.query<StatusOnRecord>(
     // One by one, as a planner without statistics reads the whole table for a join.
     `select wanted.run_id, wanted.node_id, wanted.scope, e.status
      from unnest($1::uuid[], $2::text[], $3::text[]) as wanted (run_id, node_id, scope)
      cross join lateral (
        select e.status from hitzero.node_executions e
-       where e.run_id = wanted.run_id and e.node_id = wanted.node_id and e.scope = wanted.scope limit 1) e`,
-    [
-      records.map(({ runId }) => runId),
-      records.map(({ nodeId }) => nodeId),
-      records.map(({ scope }) => scope),
-    ],
+       where e.run_id = wanted.run_id and e.run_id between $4 and $5 and e.node_id = wanted.node_id and e.scope = wanted.scope limit 1) e`,
+    [runIds, records.map(({ nodeId }) => nodeId), records.map(({ scope }) => scope), ...spanOf(runIds)],
   );
   return rows;
 }

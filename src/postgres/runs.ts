@@ -5,6 +5,7 @@ import { isFinalRunStatus, type NodeStatus, RUN_STATUSES, type RunStatus } from 
 import type { Queryable, Row } from "./database.ts";
 import { dated, momentOf } from "./moments.ts";
 import { LAST_EVENT_AT } from "./packed_events.ts";
+import { spanOf } from "./run_span.ts";
 
 /** A run as the record has it. Times are ISO 8601. */
 export interface RunRow extends Row {
@@ -52,10 +53,11 @@ export type RunResult = Pick<RunRow, "run_id" | "status" | "output" | "error">;
 
 /** The results of these runs, in the same order. */
 export async function listResults(database: Queryable, runIds: readonly string[]): Promise<RunResult[]> {
+  if (runIds.length === 0) return [];
   const { rows } = await database.query<RunResult & Row>(
     `select r.run_id, r.status, r.output, r.error
-     from unnest($1::uuid[]) with ordinality as wanted (id, place) join hitzero.runs r on r.run_id = wanted.id order by place`,
-    [runIds],
+     from unnest($1::uuid[]) with ordinality as wanted (id, place) join hitzero.runs r on r.run_id = wanted.id and r.run_id between $2 and $3 order by place`,
+    [runIds, ...spanOf(runIds)],
   );
   return rows;
 }
@@ -212,14 +214,20 @@ export async function listUnstarted(
   graceMs: number,
   limit: number,
 ): Promise<AcceptedRun[]> {
+  // Mostly there are none, and of `runs` no statement is planned then.
+  const { rows: open } = await database.query<{ run_id: string }>(
+    `select run_id from hitzero.open_runs
+     where partition = $1 and started_at is null and submitted_at < now() - $2 * interval '1 millisecond'
+     order by submitted_at limit $3`,
+    [partition, graceMs, limit],
+  );
+  if (open.length === 0) return [];
   const { rows } = await database.query<AcceptedRun & Row>(
     `select r.run_id, r.ir_digest, r.generation, coalesce(r.input, 'null')::text as input,
        r.parent_node_id is not null and coalesce(p.status = 'PAUSED', false) as parent_paused
-     from hitzero.open_runs o join hitzero.runs r using (run_id) left join hitzero.runs p on p.run_id = r.parent_run_id
-     where o.partition = $1 and o.started_at is null and o.submitted_at < now() - $2 * interval '1 millisecond'
-       and r.status = 'PENDING'
-     order by o.submitted_at limit $3`,
-    [partition, graceMs, limit],
+     from hitzero.runs r left join hitzero.runs p on p.run_id = r.parent_run_id
+     where r.run_id = any ($1::uuid[]) and r.status = 'PENDING' order by r.submitted_at`,
+    [open.map(({ run_id }) => run_id)],
   );
   return rows;
 }

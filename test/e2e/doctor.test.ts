@@ -71,6 +71,7 @@ test("nobody serves, then somebody does; a function, a queue and a dead letter t
   await engine.here(["migrate"], { env });
   const alone = await doctor();
   expect(alone.find("schema", "migrations").status).toBe("ok");
+  expect(alone.find("schema", "periods").status).toBe("ok");
   expect(alone.find("partitions", "partition 0")).toMatchObject({
     status: "fail",
     hint: expect.stringContaining("npx hitzero supervisor"),
@@ -151,6 +152,7 @@ test("closed partitions, dead processes and runs that wait are told", async () =
   expect(code).toBe(1);
   expect(find("partitions", "partition 0").message).toContain("HISTORY_LOST: for this test");
   expect(find("processes", "dead").message).toMatch(/worker 4711 on elsewhere \(5 min \d+ s ago\)/);
+  expect(find("schema", "default").message).toBe("rows of no period are in runs_default");
   expect(find("work", "unstarted").message).toMatch(/^1 run accepted .*the oldest 2 h 0 min/);
 });
 

@@ -26,11 +26,14 @@ describe("the migration from a schema without them", () => {
     database = await createEmptyDatabase();
     client = new pg.Client({ connectionString: database.url });
     await client.connect();
-    const folder = await mkdtemp(join(inject("runFolder"), "migrations-"));
-    const before = (await readdir(PACKAGE_MIGRATIONS)).filter((name) => name < "008");
-    for (const name of before) await cp(join(PACKAGE_MIGRATIONS, name), join(folder, name));
-    await migrate(database.url, { folder });
+    await migrate(database.url, { folder: await folderUpTo("007") });
   });
+  const folderUpTo = async (last: string) => {
+    const folder = await mkdtemp(join(inject("runFolder"), "migrations-"));
+    const names = (await readdir(PACKAGE_MIGRATIONS)).filter((name) => name.slice(0, 3) <= last);
+    for (const name of names) await cp(join(PACKAGE_MIGRATIONS, name), join(folder, name));
+    return folder;
+  };
   afterEach(async () => {
     await client.end();
     await database.drop();
@@ -50,7 +53,9 @@ describe("the migration from a schema without them", () => {
     });
     const before = await shown();
     expect(before.active).toHaveLength(60);
-    expect((await migrate(database.url)).applied).toContain("008_open_runs");
+    expect((await migrate(database.url, { folder: await folderUpTo("008") })).applied).toEqual([
+      "008_open_runs",
+    ]);
     expect(await shown()).toEqual(before);
     const { rows } = await client.query(
       `select count(*)::int as open, count(o.started_at)::int as started, bool_and(o.submitted_at = r.submitted_at) as same
@@ -135,7 +140,8 @@ describe("runs on record", () => {
   test("change their status without touching an index", async () => {
     const runIds = await journal.accept(DOCUMENT, 100);
     const indexed = await query(
-      `select indexdef from pg_indexes where schemaname = 'hitzero' and tablename = 'runs'
+      `select indexdef from pg_indexes where schemaname = 'hitzero'
+         and tablename in (select part from hitzero.v_periods where table_name = 'runs')
        and indexdef ~ '\\m(status|started_at|completed_at)\\M'`,
     );
     expect(indexed).toEqual([]);
@@ -143,7 +149,8 @@ describe("runs on record", () => {
       journal.engine.database.transaction(async (client) => {
         const counted = async () => {
           const { rows } = await client.query<{ updated: number; hot: number }>(
-            "select n_tup_upd as updated, n_tup_hot_upd as hot from pg_stat_xact_user_tables where schemaname = 'hitzero' and relname = 'runs'",
+            `select sum(n_tup_upd) as updated, sum(n_tup_hot_upd) as hot from pg_stat_xact_user_tables
+             where schemaname = 'hitzero' and relname in (select part from hitzero.v_periods where table_name = 'runs')`,
           );
           return rows[0] as { updated: number; hot: number };
         };

@@ -435,8 +435,8 @@ async function rowsRead<T>(
   return database.transaction(async (client) => {
     const count = async () => {
       const { rows } = await client.query<{ rows: number }>(
-        `select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as rows from pg_stat_xact_user_tables
-         where schemaname = 'hitzero' and relname = $1`,
+        `select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) as rows from pg_stat_xact_user_tables
+         where schemaname = 'hitzero' and relname in (select part from hitzero.v_periods where table_name = $1)`,
         [table],
       );
       return rows[0]?.rows as number;

@@ -2,7 +2,10 @@
 
 import type pg from "pg";
 
-/** Everything of schema `hitzero` that a migration can make: tables, columns, constraints, indexes, views, functions, triggers, comments. */
+/**
+ * Everything of schema `hitzero` that a migration can make: tables, columns, constraints, indexes, views, functions, triggers, comments. Left
+ * out are partitions, which are as the table is of which they are a part.
+ */
 export async function schemaText(client: pg.Client): Promise<string> {
   // Definitions name their objects in full when no schema is searched.
   await client.query("set search_path to ''");
@@ -55,7 +58,7 @@ const SECTIONS: readonly (readonly [title: string, sql: string])[] = [
         case relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view' else 'materialized view' end,
         coalesce(' by ' || pg_get_partkeydef(oid), '') || coalesce(' with ' || array_to_string(reloptions, ', '), ''),
         coalesce(obj_description(oid, 'pg_class'), '-')) as line
-      from pg_class where ${OURS} and relkind in ('r', 'p', 'v', 'm') order by relname`,
+      from pg_class where ${OURS} and relkind in ('r', 'p', 'v', 'm') and not relispartition order by relname`,
   ],
   [
     "columns",
@@ -70,7 +73,7 @@ const SECTIONS: readonly (readonly [title: string, sql: string])[] = [
       from pg_class c
       join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
       left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-      where ${OURS} and c.relkind in ('r', 'p', 'v', 'm')
+      where ${OURS} and c.relkind in ('r', 'p', 'v', 'm') and not c.relispartition
       order by c.relname, a.attnum`,
   ],
   [
@@ -78,11 +81,13 @@ const SECTIONS: readonly (readonly [title: string, sql: string])[] = [
     // Not-null constraints are rows of their own from Postgres 18 on; the columns tell them already.
     `select format('%s %s: %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) as line
       from pg_constraint where connamespace = 'hitzero'::regnamespace and contype <> 'n'
+        and not exists (select from pg_class c where c.oid = conrelid and c.relispartition)
       order by conrelid::regclass::text, conname`,
   ],
   [
     "indexes",
-    `select indexdef as line from pg_indexes where schemaname = 'hitzero' order by tablename, indexname`,
+    `select indexdef as line from pg_indexes where schemaname = 'hitzero'
+      and not (select relispartition from pg_class c where c.${OURS} and c.relname = tablename) order by tablename, indexname`,
   ],
   [
     "views",

@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import { LONGEST_PERIOD_MS, SHORTEST_PERIOD_MS } from "../../engine/limits.ts";
+import { PERIOD_MS } from "../../postgres/periods.ts";
 import type { Act } from "../program.ts";
 import { plural } from "../shell/format.ts";
 import { wholeNumber } from "../shell/invocation.ts";
@@ -16,6 +18,11 @@ export function addMigrate(program: Command, act: Act): void {
       "slices of runs, fixed by the first migrate (default 1)",
       wholeNumber(1, 256),
     )
+    .option(
+      "--period-ms <ms>",
+      `runs of so long a time have tables of their own in Postgres (env HITZERO_PERIOD_MS; default ${PERIOD_MS}, a week)`,
+      wholeNumber(SHORTEST_PERIOD_MS, LONGEST_PERIOD_MS),
+    )
     .addHelpText(
       "after",
       `
@@ -31,6 +38,7 @@ Examples:
         const { migrate } = await import("../../postgres/migrate.ts");
         const result = await migrate(invocation.databaseUrl(), {
           ...(flags.partitions === undefined ? {} : { partitions: flags.partitions }),
+          periodMs: invocation.settings().periodMs,
           onApplied: (name) => {
             if (!terminal.json) terminal.print(`applied ${name}`);
           },

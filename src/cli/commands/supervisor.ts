@@ -1,5 +1,11 @@
 import type { Command } from "commander";
-import { LONGEST_UNOFFERED_TIMEOUT_MS, UNOFFERED_TIMEOUT_MS } from "../../engine/limits.ts";
+import {
+  LONGEST_PERIOD_MS,
+  LONGEST_UNOFFERED_TIMEOUT_MS,
+  SHORTEST_PERIOD_MS,
+  UNOFFERED_TIMEOUT_MS,
+} from "../../engine/limits.ts";
+import { PERIOD_MS } from "../../postgres/periods.ts";
 import type { Act } from "../program.ts";
 import { wholeNumber } from "../shell/invocation.ts";
 import { hasParent, Lifetime, startUnlessEnded, tellParent } from "../shell/lifetime.ts";
@@ -12,6 +18,11 @@ export function addSupervisor(program: Command, act: Act): void {
       "--unoffered-timeout-ms <ms>",
       `a node fails whose function no live worker of its queue has offered for this long (env HITZERO_UNOFFERED_TIMEOUT_MS; default ${UNOFFERED_TIMEOUT_MS})`,
       wholeNumber(1, LONGEST_UNOFFERED_TIMEOUT_MS),
+    )
+    .option(
+      "--period-ms <ms>",
+      `runs of so long a time have tables of their own in Postgres (env HITZERO_PERIOD_MS; default ${PERIOD_MS}, a week)`,
+      wholeNumber(SHORTEST_PERIOD_MS, LONGEST_PERIOD_MS),
     )
     .addHelpText(
       "after",

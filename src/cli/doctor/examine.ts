@@ -12,6 +12,7 @@ import {
   readWorkHealth,
 } from "../../postgres/health.ts";
 import { readInstallation } from "../../postgres/partitions.ts";
+import { readPeriodHealth } from "../../postgres/periods.ts";
 import { RedisConnection } from "../../redis/connection.ts";
 import { redisAddress } from "../../redis/connection_errors.ts";
 import { readRedisFacts } from "../../redis/health.ts";
@@ -19,6 +20,7 @@ import { Partition } from "../../redis/partition.ts";
 import { refuseMissingRights } from "../../redis/rights.ts";
 import { workersInReach } from "../../redis/workers.ts";
 import { type Check, checksOf } from "./check.ts";
+import { periodChecks } from "./periods.ts";
 import { nodeChecks, postgresChecks, redisChecks, schemaChecks } from "./servers.ts";
 import { examineUnserved } from "./unserved.ts";
 import { partitionChecks, processChecks, workChecks } from "./work.ts";
@@ -65,6 +67,7 @@ async function examineRecord(
   const migrations = await readMigrationState(database);
   checks.push(...schemaChecks(migrations));
   if (migrations.missing.length > 0) return;
+  checks.push(...periodChecks(await readPeriodHealth(database), settings.periodMs));
   const identity = await redis?.identity();
   const installation = await readInstallation(database);
   const rows = await readPartitionHealth(database);

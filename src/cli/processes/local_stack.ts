@@ -27,6 +27,8 @@ interface LocalStackOptions {
   /** Path of the handler module. */
   handlers?: string;
   workers: number;
+  /** See `Settings.periodMs`. */
+  periodMs?: number;
   /** Working folder of the children; this process's unless given. */
   cwd?: string;
   /** Are the modules of the handlers wanted? */
@@ -81,7 +83,8 @@ export class LocalStack {
    * @throws HitzeroError of the servers and of `migrate`, CHILD_NOT_STARTED
    */
   async start(signal: AbortSignal): Promise<void> {
-    const { folder, throwAway, redisUrl, databaseUrl, namespace, handlers, onNotice } = this.#options;
+    const { folder, throwAway, redisUrl, databaseUrl, namespace, handlers, periodMs, onNotice } =
+      this.#options;
     process.once("exit", this.#onExit);
     const starting = startLocalServers({
       dir: folder,
@@ -99,8 +102,10 @@ export class LocalStack {
     });
     if (signal.aborted || !this.#servers) return;
     if (handlers !== undefined) this.#warnOfOthers(resolve(handlers), this.#servers.others);
+    // The supervisor makes the others while the user works already.
+    const periods = { periodsAhead: 1, ...(periodMs === undefined ? {} : { periodMs }) };
     const onApplied = (name: string) => onNotice(`applied migration ${name}`);
-    await unlessAborted(migrate(this.#servers.databaseUrl, { onApplied }), signal);
+    await unlessAborted(migrate(this.#servers.databaseUrl, { ...periods, onApplied }), signal);
     if (!signal.aborted) await unlessAborted(this.#startChildren(), signal);
   }
 

@@ -18,6 +18,7 @@ import {
   releaseLease,
   takeLease,
 } from "../../postgres/partitions.ts";
+import { PERIOD_MS } from "../../postgres/periods.ts";
 import { RedisConnection } from "../../redis/connection.ts";
 import { newNonce } from "../../redis/nonce.ts";
 import { Partition } from "../../redis/partition.ts";
@@ -37,6 +38,7 @@ import { checkOptions } from "../settings.ts";
 import { openPartition } from "./opening.ts";
 import { type Pace, startingPace } from "./pace.ts";
 import { type Opened, PartitionReader } from "./partition_reader.ts";
+import { PeriodMaker } from "./periods.ts";
 import { ReaderLease } from "./reader_lease.ts";
 
 export interface SupervisorOptions {
@@ -50,6 +52,8 @@ export interface SupervisorOptions {
   stuckMs?: number;
   /** A node fails whose function no live worker of its queue has offered for this long, milliseconds. Default 900,000. */
   unofferedTimeoutMs?: number;
+  /** Runs of so long a time have tables of their own in Postgres, milliseconds (whole minutes). Default 604,800,000, a week. */
+  periodMs?: number;
   log?: Log;
 }
 
@@ -82,6 +86,7 @@ export class Supervisor {
   #heart: Heart | undefined;
   #installation = "";
   #readers: Promise<void>[] = [];
+  #periods: Promise<void> | undefined;
   /** Of those that read. */
   readonly #leases = new Set<ReaderLease>();
 
@@ -94,6 +99,7 @@ export class Supervisor {
       unclaimedMs: UNCLAIMED_MS,
       stuckMs: STUCK_MS,
       unofferedTimeoutMs: UNOFFERED_TIMEOUT_MS,
+      periodMs: PERIOD_MS,
       ...options,
     };
     this.#log = options.log ?? createLog("silent");
@@ -128,6 +134,8 @@ export class Supervisor {
       this.#heart = heart;
       this.#database = database;
       this.#readers = partitions.map((partition) => this.#keepReading(partition, database));
+      const periods = new PeriodMaker(database, this.#options.periodMs, this.#limits, this.#log);
+      this.#periods = periods.keepMaking(this.#life.stopping);
     } catch (error) {
       await database.close();
       throw error;
@@ -141,7 +149,7 @@ export class Supervisor {
     }, STOP_LIMIT_MS);
     // When it is only Redis that does not answer, the lease is given back first.
     const latest = setTimeout(() => void this.#database?.close(), STOP_LIMIT_MS + LAST_ANSWERS_MS);
-    await Promise.all(this.#readers);
+    await Promise.all([...this.#readers, this.#periods]);
     await this.#heart?.end();
     await this.#database?.close();
     clearTimeout(late);

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { periodChecks } from "../../../src/cli/doctor/periods.ts";
 import { redisChecks } from "../../../src/cli/doctor/servers.ts";
 import { type PartitionView, partitionChecks, processChecks } from "../../../src/cli/doctor/work.ts";
 import type { RedisFacts } from "../../../src/redis/health.ts";
@@ -98,4 +99,34 @@ test("a live worker that Redis has not heard of is named, unless it has just sta
   expect(reach([], process("b", { age_ms: 1_000 }))).toEqual([]);
   expect(reach([], process("b", { alive: false }))).toEqual([]);
   expect(reach(undefined, process("a"))).toEqual([]);
+});
+
+const WEEK_MS = 604_800_000;
+
+test.each([
+  [8 * WEEK_MS, "ok", /next 56 days$/],
+  [WEEK_MS, "ok", /next 7 days$/],
+  [WEEK_MS - 1, "warn", /next 6 days only$/],
+  [3_600_000, "warn", /next 1 h 0 min only$/],
+  [0, "fail", /kept in DEFAULT$/],
+])("periods for another %d ms are %s", (aheadMs, status, message) => {
+  expect(periodChecks({ aheadMs, crowded: [] }, WEEK_MS)).toEqual([
+    expect.objectContaining({
+      area: "schema",
+      name: "periods",
+      status,
+      message: expect.stringMatching(message),
+    }),
+  ]);
+});
+
+test("tables with rows of no period are named, with what to do", () => {
+  const crowded = ["blobs_default", "runs_default"];
+  expect(periodChecks({ aheadMs: WEEK_MS, crowded }, WEEK_MS)[1]).toEqual(
+    expect.objectContaining({
+      status: "warn",
+      message: expect.stringContaining("blobs_default, runs_default"),
+      hint: expect.stringContaining("npx hitzero migrate"),
+    }),
+  );
 });

@@ -62,6 +62,18 @@ test("and how long a node waits for its function", () => {
   );
 });
 
+test("and the time of a period", () => {
+  const config = folder('{"period_ms": 180000}');
+  expect(resolveSettings({}, {}, config).periodMs).toBe(180_000);
+  expect(resolveSettings({}, { HITZERO_PERIOD_MS: "120000" }, config).periodMs).toBe(120_000);
+  expect(resolveSettings({ periodMs: 60_000 }, { HITZERO_PERIOD_MS: "120000" }, config).periodMs).toBe(
+    60_000,
+  );
+  expect(() => resolveSettings({}, { HITZERO_PERIOD_MS: "59999" }, config)).toThrow(
+    expect.objectContaining({ hint: expect.stringContaining("--period-ms") }),
+  );
+});
+
 test.each(["forever", "99", "600001", "1e3", "-5"])("a lease of %s is refused", (text) => {
   expect(() => resolveSettings({}, { HITZERO_LEASE_MS: text }, folder())).toThrow(
     expect.objectContaining({ code: "BAD_SETTING", hint: expect.stringContaining("HITZERO_LEASE_MS") }),
@@ -74,6 +86,7 @@ test("without any there is the default namespace and no server", () => {
     leaseMs: 10_000,
     drainTimeoutMs: 25_000,
     unofferedTimeoutMs: 900_000,
+    periodMs: 604_800_000,
   });
 });
 
