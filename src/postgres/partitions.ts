@@ -174,8 +174,13 @@ export async function moveOffset(
   if (rowCount !== 1) throw new LeaseLostError(row.partition);
 }
 
-/** A database for readers: a stopped reader's transaction is ended by the server, so that its locks cannot block a standby. */
+/**
+ * A database for readers: a stopped reader's transaction is ended by the server, so that its locks cannot block a standby. A role's default
+ * may make a NULL in a list text; a plan of many periods is not worth to be compiled.
+ */
 export const READER_SETTINGS: Record<string, string> = {
   idle_in_transaction_session_timeout: "5000",
   lock_timeout: "5000",
+  array_nulls: "on",
+  jit: "off",
 };
