@@ -38,6 +38,13 @@ export class Lifecycle {
     return this.#started;
   }
 
+  /** Stops at once, by `end` instead of `stop` and whatever is under way. A stop that comes later answers as this does. */
+  abandon(end: () => Promise<void>): Promise<void> {
+    this.#stopping.abort();
+    this.#stopped = end();
+    return this.#stopped;
+  }
+
   /** A stop may come while it still starts: it waits for that. */
   stop(): Promise<void> {
     this.#stopped ??= (async () => {
@@ -67,9 +74,14 @@ export class Heart {
     this.#timer = setInterval(() => void beat().catch(() => {}), HEARTBEAT_MS);
   }
 
+  /** No more signs: to others the process ended without a word. */
+  cease(): void {
+    clearInterval(this.#timer);
+  }
+
   /** Signs the process off, if it is to be had. */
   async end(): Promise<void> {
-    clearInterval(this.#timer);
+    this.cease();
     await signOff(this.#database, this.#registration.workerId).catch(() => {});
   }
 }

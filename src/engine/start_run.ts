@@ -7,23 +7,11 @@ import type { Partition } from "../redis/partition.ts";
 import type { StartWord } from "../redis/replies.ts";
 import { loadIR } from "../redis/scripts/load_ir.ts";
 import { callStart } from "../redis/scripts/start.ts";
-import type { IR, IRNode } from "../workflow/ir/ir.ts";
+import type { IRNode } from "../workflow/ir/ir.ts";
 import { PART_BYTES, START_DEADLINE_MS } from "./limits.ts";
-
-export type { StartWord };
 
 /** What became of one run: the script's word, or why its own call broke (the others of its call were not touched by it). */
 export type StartAnswer = StartWord | Error;
-
-/** Starts a run; loads its IR for the scripts when they lack it. */
-export async function startRun(
-  partition: Partition,
-  ir: IR,
-  { epoch, ...run }: Omit<StartItem, "ir"> & { epoch: string },
-): Promise<StartWord> {
-  const [word] = await startTogether(partition, epoch, [{ ...run, ir }]);
-  return word as StartWord;
-}
 
 /**
  * Starts accepted runs of one partition, as many in a call as it may hold Redis up for; loads IRs that the scripts lack. Each is

@@ -1,6 +1,6 @@
 /** What restarts, losses, take-overs and refusals do to accepted runs. Each test has an engine of its own. */
 
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { LIMITS } from "../../src/engine/limits.ts";
 import type { StateChange } from "../../src/engine/reader/record_types.ts";
 import { Supervisor } from "../../src/engine/reader/supervisor.ts";
@@ -11,6 +11,7 @@ import { Database } from "../../src/postgres/database.ts";
 import { listPartitions, moveOffset, takeLease } from "../../src/postgres/partitions.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys, stateChannel } from "../../src/redis/keys.ts";
+import { Partition } from "../../src/redis/partition.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
 import { type PrivateRedis, startPrivateRedis } from "../support/redis.ts";
 import { until, withinLimit } from "../support/until.ts";
@@ -71,6 +72,29 @@ describe("accepted runs", () => {
     const signal = withinLimit();
     const runIds = runs.map(({ runId }) => runId);
     expect(await engine.client.waitAll(runIds, { signal })).toEqual({ COMPLETED: RUNS });
+  });
+
+  test("that nobody started are started in one call; one whose workflow is not on record fails alone", async () => {
+    const calls = vi.spyOn(Partition.prototype, "call");
+    const inCalls = () =>
+      calls.mock.calls.flatMap(([name, , [json = ""]]) => {
+        return name === "start" ? [(JSON.parse(json) as { runs: unknown[] }).runs.length] : [];
+      });
+    engine = await startEngine({ handlers });
+    const { client, database } = engine;
+    const workflow = await client.register(chain("noop"));
+    const runs = Array.from({ length: 20 }, () => ({ runId: crypto.randomUUID(), partition: 0 }));
+    // What a submitter leaves behind that dies right after its commit.
+    const [odd, ...others] = runs as [{ runId: string; partition: 0 }];
+    await database.transaction(async (connection) => {
+      await acceptRuns(connection as never, [{ workflow, runs, input: "{}", tags: [] }]);
+      await connection.query("update hitzero.runs set ir_digest = 'none' where run_id = $1", [odd.runId]);
+    });
+    expect(await client.waitAll(others.map(({ runId }) => runId))).toEqual({ COMPLETED: 19 });
+    expect((await client.wait(odd.runId)).status).toBe("FAILED");
+    // The second, as the scripts lacked the IR.
+    expect(inCalls()).toEqual([19, 19]);
+    vi.restoreAllMocks();
   });
 
   test("wait for a supervisor that comes later, and for a worker", async () => {

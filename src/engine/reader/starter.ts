@@ -1,11 +1,12 @@
 import type { Log } from "../../base/log.ts";
 import type { Database } from "../../postgres/database.ts";
 import { listUnstarted } from "../../postgres/runs.ts";
+import type { StartItem } from "../../redis/calls.ts";
 import { isShortOfMemory } from "../../redis/connection.ts";
 import type { Partition } from "../../redis/partition.ts";
 import type { IRCache } from "../ir_cache.ts";
 import { START_GRACE_MS } from "../limits.ts";
-import { type StartWord, startRun } from "../start_run.ts";
+import { startRuns } from "../start_run.ts";
 import type { Consequences } from "./consequences.ts";
 import type { RunEnds } from "./run_ends.ts";
 import { AT_ONCE, type Round, type Service, WHEN_IT_COMES } from "./service.ts";
@@ -48,43 +49,53 @@ export class Starter implements Service {
   }
 
   async #startChildren(children: Consequences["children"]): Promise<void> {
-    for (const { runId, digest, input, paused } of children) {
-      const run = { runId, generation: 1, digest, epoch: this.#partition.epoch, input, paused };
-      if ((await this.#start(run)) === "no_memory") return;
-    }
+    await this.#start(
+      children.map(({ runId, digest, input, paused }) => ({ runId, generation: 1, digest, input, paused })),
+    );
   }
 
   /** A bounded number; answers whether there may be more. */
   async #startUnstarted(): Promise<boolean> {
-    const { number, epoch } = this.#partition;
     const { limit, log } = this.#options;
-    const rows = await listUnstarted(this.#database, number, START_GRACE_MS, limit);
-    let moved = false;
-    for (const row of rows) {
-      const { run_id: runId, generation, ir_digest: digest, input, parent_paused: paused } = row;
-      const word = await this.#start({ runId, generation, digest, epoch, input, paused });
-      if (word === "no_memory") return false;
-      if (word !== "started") continue;
-      moved = true;
-      log.info({ run_id: runId }, "an accepted run that never started is started");
-    }
-    return moved && rows.length === limit;
+    const rows = await listUnstarted(this.#database, this.#partition.number, START_GRACE_MS, limit);
+    const started = await this.#start(
+      rows.map(({ run_id: runId, generation, ir_digest: digest, input, parent_paused: paused }) => {
+        return { runId, generation, digest, input, paused };
+      }),
+    );
+    for (const runId of started) log.info({ run_id: runId }, "an accepted run that never started is started");
+    return started.length > 0 && rows.length === limit;
   }
 
-  /** Undefined: the run is refused, and ended. A Redis without memory starts nothing, but goes on with what it has. */
-  async #start(run: Parameters<typeof startRun>[2]): Promise<StartWord | "no_memory" | undefined> {
-    const start = async () => startRun(this.#partition, await this.#options.irs.get(run.digest), run);
+  /**
+   * Starts runs together; answers which were. One that is refused ends. A Redis without memory starts nothing, but goes on with what it
+   * has.
+   */
+  async #start(runs: readonly Omit<StartItem, "ir">[]): Promise<string[]> {
+    const items: StartItem[] = [];
+    for (const run of runs) {
+      const ir = await this.#carryOn(run.runId, () => this.#options.irs.get(run.digest));
+      if (ir !== undefined) items.push({ ...run, ir });
+    }
+    const { number, epoch } = this.#partition;
     try {
-      const word = await this.#ends.carryOn(run.runId, "start", start);
-      this.#isMemoryShort = false;
-      return word;
+      const answers = await startRuns(this.#partition, epoch, items);
+      if (items.length > 0) this.#isMemoryShort = false;
+      for (const [index, { runId }] of items.entries()) {
+        const answer = answers[index];
+        if (answer instanceof Error) await this.#carryOn(runId, () => Promise.reject(answer));
+      }
+      return items.flatMap(({ runId }, index) => (answers[index] === "started" ? [runId] : []));
     } catch (error) {
       if (!isShortOfMemory(error)) throw error;
-      const facts = { partition: this.#partition.number };
       if (!this.#isMemoryShort)
-        this.#options.log.warn(facts, "Redis has no memory left: runs start when it has");
+        this.#options.log.warn({ partition: number }, "Redis has no memory left: runs start when it has");
       this.#isMemoryShort = true;
-      return "no_memory";
+      return [];
     }
+  }
+
+  #carryOn<T>(runId: string, work: () => Promise<T>): Promise<T | undefined> {
+    return this.#ends.carryOn(runId, "start", work);
   }
 }

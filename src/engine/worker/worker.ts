@@ -15,7 +15,6 @@ import type { Handler, Handlers } from "../../handlers/types.ts";
 import { askToFail } from "../../postgres/commands.ts";
 import { Database } from "../../postgres/database.ts";
 import { listPartitions, readInstallation } from "../../postgres/partitions.ts";
-import { heartbeat, signOff } from "../../postgres/registry.ts";
 import type { Withdrawn } from "../../redis/announcements.ts";
 import { RedisConnection } from "../../redis/connection.ts";
 import { FenceError } from "../../redis/fence_error.ts";
@@ -29,11 +28,11 @@ import { type Death, reportDeath } from "../../redis/scripts/reclaim.ts";
 import { forgetWorker } from "../../redis/workers.ts";
 import { alreadyStopped } from "../already_stopped.ts";
 import { checkQueues } from "../checked_texts.ts";
+import { Heart, Lifecycle } from "../lifecycle.ts";
 import {
   BLOCKED_GRACE_MS,
   DEFAULT_CONCURRENCY,
   DRAIN_TIMEOUT_MS,
-  HEARTBEAT_MS,
   LAST_ANSWERS_MS,
   LEASE_MS,
   LIMITS,
@@ -42,7 +41,6 @@ import {
 } from "../limits.ts";
 import { faultText } from "../own_fault.ts";
 import { checkOptions } from "../settings.ts";
-import { VERSION } from "../version.ts";
 import { whileAway } from "../while_away.ts";
 import { watchEscapes } from "./escapes.ts";
 import type { Executions } from "./executions.ts";
@@ -87,7 +85,7 @@ export class Worker {
   readonly #fencedOut: FencedOut;
   readonly #freed = new Bell();
   readonly #abandoned = new AbortController();
-  readonly #stopping = new AbortController();
+  readonly #life = new Lifecycle({ id: this.id, start: () => this.#start(), stop: () => this.#drain() });
   /** The time of the drain is over. */
   #late = false;
   #connection: RedisConnection | undefined;
@@ -97,9 +95,8 @@ export class Worker {
   #parts: Parts | undefined;
   #fetching: Promise<void> | undefined;
   #timers: NodeJS.Timeout[] = [];
+  #heart: Heart | undefined;
   #unwatch = () => {};
-  #started: Promise<void> | undefined;
-  #stopped: Promise<void> | undefined;
 
   /** `limits`: for tests. @throws HitzeroError BAD_QUEUE, BAD_SETTING, BAD_NAMESPACE */
   constructor(options: WorkerOptions, limits: Limits = LIMITS) {
@@ -127,8 +124,7 @@ export class Worker {
    * @throws HitzeroError ALREADY_STOPPED, or when a server cannot be used
    */
   start(): Promise<void> {
-    this.#started ??= this.#stopped ? Promise.reject(alreadyStopped(this.id)) : this.#start();
-    return this.#started;
+    return this.#life.start();
   }
 
   async #start(): Promise<void> {
@@ -138,7 +134,8 @@ export class Worker {
       await this.#openLanes(this.#database);
       parts = this.#open(this.#connection as RedisConnection, this.#database);
       this.#parts = parts;
-      await this.#beat();
+      this.#heart = this.#heartOf(this.#database);
+      await this.#heart.begin();
       // Given up meanwhile: what was opened since is closed again.
       if (this.#abandoned.signal.aborted) throw alreadyStopped(this.id);
     } catch (error) {
@@ -147,7 +144,6 @@ export class Worker {
     }
     const { leaseMs } = this.#options;
     this.#timers = [
-      setInterval(() => void this.#beat().catch(() => {}), HEARTBEAT_MS),
       setInterval(() => parts.executions.noteLong(), MOMENT_MS),
       setInterval(() => void this.#renew(), leaseMs / 3),
     ];
@@ -183,7 +179,7 @@ export class Worker {
         onRefused: (lane, batch, error) =>
           void this.#parts?.executions.refused(lane, batch, faultText(error)),
         onFailed: (lane, error) => this.#isFencedOut(lane.partition, error),
-        stopping: this.#stopping.signal,
+        stopping: this.#life.stopping,
         abandoned: this.#abandoned.signal,
       });
       this.#lanes.set(number, lane);
@@ -210,7 +206,7 @@ export class Worker {
       suspects: this.#suspects,
       fencedOut: this.#fencedOut,
       freed: this.#freed,
-      stopping: this.#stopping.signal,
+      stopping: this.#life.stopping,
       abandoned: this.#abandoned.signal,
       onFailed: (partition, error) => this.#isFencedOut(partition, error),
       giveUp: (lane, slot, call, reason) => this.#askToFail(lane, slot, call, reason),
@@ -219,24 +215,20 @@ export class Worker {
 
   /** Takes no more tokens, lets what runs end, in its time, and closes. A second call waits for the first. */
   stop(): Promise<void> {
-    this.#stopped ??= this.#drain();
-    return this.#stopped;
+    return this.#life.stop();
   }
 
   /** Closes at once: what runs is left to its lease. */
   abandon(): Promise<void> {
-    this.#stopping.abort();
-    this.#abandoned.abort();
-    this.#freed.ring();
-    this.#stopped = this.#close();
-    return this.#stopped;
+    return this.#life.abandon(() => {
+      this.#abandoned.abort();
+      this.#freed.ring();
+      return this.#close();
+    });
   }
 
   async #drain(): Promise<void> {
-    this.#stopping.abort();
     this.#freed.ring();
-    // A stop may come while it still starts.
-    await this.#started?.catch(() => {});
     void this.#parts?.intake.unblock();
     // Whatever it does not finish is nobody's fault from now on.
     void this.#renew();
@@ -258,7 +250,7 @@ export class Worker {
       }
     }
     clearTimeout(late);
-    if (this.#database) await signOff(this.#database, this.id).catch(() => {});
+    await this.#heart?.end();
     // When it gave up, what it left has its leases, and they their worker.
     const gaveUp = this.#late || this.#abandoned.signal.aborted;
     for (const { partition } of gaveUp ? [] : this.#lanes.values())
@@ -287,6 +279,7 @@ export class Worker {
 
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
+    this.#heart?.cease();
     this.#parts?.close();
     this.#unwatch();
     this.#connection?.close();
@@ -297,18 +290,10 @@ export class Worker {
     this.#database = undefined;
   }
 
-  async #beat(): Promise<void> {
-    if (!this.#database) return;
-    await heartbeat(this.#database, {
-      workerId: this.id,
-      kind: "worker",
-      host: hostname(),
-      pid: process.pid,
-      version: VERSION,
-      queues: this.#options.queues,
-      functions: [...this.#options.handlers.keys()].sort(),
-      concurrency: this.#options.concurrency,
-    });
+  #heartOf(database: Database): Heart {
+    const { queues, handlers, concurrency } = this.#options;
+    const functions = [...handlers.keys()].sort();
+    return new Heart(database, { workerId: this.id, kind: "worker", queues, functions, concurrency });
   }
 
   async #renew(): Promise<void> {
