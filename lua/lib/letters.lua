@@ -28,5 +28,5 @@ local LISTED = { leaves = 'l' }
 local TOKEN = { execution = 'n', settle = 's' }
 -- What a journal entry tells.
 local EVENT = { started = 's', running = 'n', commanded = 'c', redelivered = 'l', retrying = 'r', parked = 'p', finished = 'f', plain = 'k', settled = 'w' }
--- What the small step answers of an item; in place of an output or of sources, that they are the predecessor's own, or that alone.
-local ANSWER = { done = 'd', runs = 'r', slow = 's', own = '-', own_alone = '=' }
+-- What the small step answers of an item (done, and what it handed over: nothing, one, several; a claim runs); in place of an output or of sources, that they are the predecessor's own, or that alone.
+local ANSWER = { done = 'd', handed = 'h', several = 'm', runs = 'r', slow = 's', own = '-', own_alone = '=' }

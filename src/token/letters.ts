@@ -48,5 +48,16 @@ export const EVENT = {
   plain: "k",
   settled: "w",
 } as const;
-/** What the small step answers of an item; in place of an output or of sources, that they are the predecessor's own, or that alone. */
-export const ANSWER = { done: "d", runs: "r", slow: "s", own: "-", own_alone: "=" } as const;
+/**
+ * What the small step answers of an item (done, and what it handed over: nothing, one, several; a claim runs); in place of an output or of
+ * sources, that they are the predecessor's own, or that alone.
+ */
+export const ANSWER = {
+  done: "d",
+  handed: "h",
+  several: "m",
+  runs: "r",
+  slow: "s",
+  own: "-",
+  own_alone: "=",
+} as const;

@@ -213,7 +213,7 @@ async function play(
     finished: plain,
     claims: wanted[1].filter((_entry, index) => plainClaims[index]),
   });
-  const quick = plain.filter((_entry, index) => answer.letters[index] === ANSWER.done);
+  const quick = plain.filter((_entry, index) => answer.letters[index] !== ANSWER.slow);
   const [byGeneral, bySmall] = wanted.map((list) =>
     list.filter((_entry, index) => plainClaims[index]),
   ) as typeof wanted;

@@ -8,7 +8,6 @@ import { ANSWER } from "../../token/letters.ts";
 import { encodeLease } from "../../token/token.ts";
 import type { IR } from "../../workflow/ir/ir.ts";
 import type { AdvanceCall, ClaimItem, FinishedItem } from "../calls.ts";
-import { KeyList } from "../key_list.ts";
 import { queuesOf } from "../pack.ts";
 import type { Partition } from "../partition.ts";
 import { placeIn } from "../plain.ts";
@@ -23,8 +22,8 @@ export interface StepReply {
   payloads: string[];
 }
 
-/** Before the tokens: ok, the items' letters, how many were handed over. */
-const REPLY_HEAD = 3;
+/** Before the tokens: ok, the items' letters. */
+const REPLY_HEAD = 2;
 
 const handOutOf = ({ nonce, delivery }: FinishedItem | ClaimItem) => `${nonce}:${delivery}:`;
 const leaseOf = (item: FinishedItem | ClaimItem) => encodeLease(item.queue, item);
@@ -34,34 +33,34 @@ const toDo = ({ keep, hand, handItems }: FinishedItem) => isTrue(keep) + isTrue(
 /** @throws FenceError, RedisAwayError */
 export async function step(partition: Partition, call: AdvanceCall): Promise<StepReply> {
   const { keys } = partition;
-  const list = new KeyList([keys.meta, keys.journal, keys.leases, keys.nudge]);
+  const named = [keys.meta, keys.journal, keys.leases, keys.nudge];
   const fence = await partition.fence(keys);
   const args: string[] = [fence.layout, fence.installation, fence.epoch, fence.timeline, fence.call];
-  const position = (key: string) => String(list.position(key));
-  const irs = addHead(args, position, partition, call, fence.now);
+  const irs = addHead(named, args, partition, call, fence.now);
   for (const { item, ir } of call.finished as readonly { item: FinishedItem; ir: IR }[]) {
-    args.push(position(keys.run(item.runId)), irs.get(item.digest) as string, String(item.generation));
-    args.push(`${item.runId}|${item.generation}|`, String(item.node), handOutOf(item), leaseOf(item));
-    args.push(toDo(item) + item.arrivals.slice(1), encodePlain(item), item.output, atScope(item.scope));
+    named.push(keys.run(item.runId));
+    args.push(irs.get(item.digest) as string, String(item.generation), `${item.runId}|${item.generation}|`);
+    args.push(String(item.node), handOutOf(item), leaseOf(item), toDo(item) + item.arrivals.slice(1));
+    args.push(encodePlain(item), item.output, atScope(item.scope));
     if (item.scope === "") continue;
     const { counter, map, item: own, node, outer } = placeIn(ir, item);
-    const scopes = map === "" ? "" : position(keys.scopes(item.runId));
-    args.push(counter, map, own, node, outer, scopes, item.forgets ?? "");
+    if (map !== "") named.push(keys.scopes(item.runId));
+    args.push(counter, map, own, node, outer, item.forgets ?? "");
   }
   for (const { item, ir } of call.claims) {
-    args.push(position(keys.run(item.runId)), String(item.generation), String(item.node), handOutOf(item));
-    args.push(leaseOf(item), position(keys.stream(item)), item.entry, atScope(item.scope));
-    args.push(item.scope === "" ? "" : placeIn(ir, item).map);
+    named.push(keys.run(item.runId), keys.stream(item));
+    args.push(String(item.generation), String(item.node), handOutOf(item), leaseOf(item), item.entry);
+    args.push(atScope(item.scope), item.scope === "" ? "" : placeIn(ir, item).map);
   }
-  const reply = await partition.callStep("step", list.keys, args);
+  const reply = await partition.callStep("step", named, args);
   if (reply[0] !== "ok") partition.refuse(reply);
   return readReply(reply, call, fence.call);
 }
 
-/** What the call says before its items, behind the fence; answers the positions of its IRs, by digest. */
+/** What the call says before its items, behind the fence; answers the names of its IRs, by digest. */
 function addHead(
+  named: string[],
   args: string[],
-  position: (key: string) => string,
   { keys, limits }: Partition,
   { worker, leaseMs, take, reads, finished, claims }: AdvanceCall,
   now: number,
@@ -70,7 +69,7 @@ function addHead(
   const irs = new Map<string, string>();
   for (const { ir, item } of finished) {
     if (irs.has(item.digest)) continue;
-    irs.set(item.digest, position(keys.ir(item.digest)));
+    irs.set(item.digest, String(irs.size));
     for (const queue of queuesOf(ir)) queues.add(queue);
   }
   const numbers = [
@@ -83,8 +82,14 @@ function addHead(
     claims.length,
   ];
   args.push(String(now), worker, String(leaseMs), ...numbers.map(String));
-  for (const queue of queues) args.push(queue, position(keys.ready(queue)), isTrue(reads.includes(queue)));
-  for (const [digest, at] of irs) args.push(at, digest);
+  for (const queue of queues) {
+    named.push(keys.ready(queue));
+    args.push(queue, isTrue(reads.includes(queue)));
+  }
+  for (const [digest, name] of irs) {
+    named.push(keys.ir(digest));
+    args.push(name, digest);
+  }
   return irs;
 }
 
@@ -124,17 +129,20 @@ function readReply(reply: string[], call: AdvanceCall, nonce: string): StepReply
   const letters = reply[1] as string;
   const tokens: HandedToken[] = [];
   let next = REPLY_HEAD;
-  for (let handed = Number(reply[2]); handed > 0; handed -= 1) {
-    const after = Number(reply[next]) - 1;
+  for (let after = 0; after < call.finished.length; after += 1) {
+    const letter = letters[after];
+    if (letter === ANSWER.done || letter === ANSWER.slow) continue;
     const { item } = call.finished[after] as { item: FinishedItem };
-    const token = tokenOf(item, reply[next + 1] as string, nonce);
-    token.after = after;
-    if (reply[next + 2] === ANSWER.own_alone) {
-      token.sources = [item.node];
-      token.inputs = [-1];
-      next += REPLY_HEAD;
-    } else next = readSources(token, reply, next + 2);
-    tokens.push(token);
+    for (let handed = letter === ANSWER.handed ? 1 : Number(reply[next++]); handed > 0; handed -= 1) {
+      const token = tokenOf(item, reply[next] as string, nonce);
+      token.after = after;
+      if (reply[next + 1] === ANSWER.own_alone) {
+        token.sources = [item.node];
+        token.inputs = [-1];
+        next += 2;
+      } else next = readSources(token, reply, next + 1);
+      tokens.push(token);
+    }
   }
   const ends = call.finished.length;
   for (const [index, { item }] of call.claims.entries()) {
