@@ -327,7 +327,9 @@ async function playAll(): Promise<void> {
   const claims = [{ item: { ...a, ...claimTraits(small.ir, a.node, "") }, ir: small.ir }];
   expect(await step(small.partition, { ...common, claims })).toMatchObject({ letters: ANSWER.runs });
   const ended = [{ item: finished(small, a, { hand: true }), ir: small.ir }];
-  expect(await step(small.partition, { ...common, finished: ended })).toMatchObject({ letters: ANSWER.handed });
+  expect(await step(small.partition, { ...common, finished: ended })).toMatchObject({
+    letters: ANSWER.handed,
+  });
 
   await begin({ nodes: Array.from({ length: 60 }, (_, index) => fn(`n${index}`)) });
   const looped = await begin({
