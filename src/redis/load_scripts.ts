@@ -79,7 +79,8 @@ export async function runScript(
 ): Promise<string[]> {
   const { sha, source } = script(name);
   try {
-    return (await redis.evalsha(sha, keys.length, ...keys, ...args)) as string[];
+    // The library flattens lists itself: hundreds of arguments by themselves would be copied twice more.
+    return (await redis.evalsha(sha, keys.length, keys as never, args as never)) as string[];
   } catch (error) {
     if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
     return (await redis.eval(source, keys.length, ...keys, ...args)) as string[];

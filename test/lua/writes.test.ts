@@ -59,7 +59,8 @@ async function intercept(before: (call: Call, run: Run) => Promise<void>): Promi
   const [evalsha, evaluate] = [redis.evalsha.bind(redis), redis.eval.bind(redis)] as const;
   const run: Run = ({ name, keys, args }) =>
     runScript({ evalsha, eval: evaluate } as never, name as ScriptName, keys, args);
-  redis.evalsha = (async (sha: string, count: number, ...rest: string[]) => {
+  redis.evalsha = (async (sha: string, count: number, ...lists: string[][]) => {
+    const rest = lists.flat();
     const name = names.get(sha) as string;
     await before({ name, keys: rest.slice(0, count), args: rest.slice(count) }, run);
     return evalsha(sha, count, ...rest);

@@ -18,7 +18,7 @@ import { MOMENT_MS } from "../limits.ts";
 import type { ItemReader } from "../nodes/map_items.ts";
 import { failed, perform, type Surroundings } from "./execute.ts";
 import type { Performed } from "./finished_step.ts";
-import { type Answer, answeredWith, type Batch, type Lane } from "./lane.ts";
+import type { Answer, Batch, Lane } from "./lane.ts";
 import type { Liveness } from "./liveness.ts";
 import { type Identity, Rest, Slot } from "./slot.ts";
 import type { SuspectTurns } from "./suspects.ts";
@@ -122,13 +122,14 @@ export class Executions {
   /** A call was answered: what was postponed is made again by the lane, and stays. */
   answered(lane: Lane, { finished, claims, reply, payloads }: Answer): void {
     this.progressAt = performance.now();
-    const isFinal = (word: string | undefined) => !isPostponed(word);
-    for (const slot of answeredWith(finished, reply.finished, isFinal)) this.#drop(slot, "over");
-    for (const [index, slot] of claims.entries()) {
+    finished.forEach((slot, index) => {
+      if (!isPostponed(reply.finished[index]?.word)) this.#drop(slot, "over");
+    });
+    claims.forEach((slot, index) => {
       const word = reply.claims[index]?.word;
       if (word === "run") this.#takenUp(slot);
-      else if (isFinal(word)) this.#drop(slot, "over");
-    }
+      else if (!isPostponed(word)) this.#drop(slot, "over");
+    });
     for (const token of reply.tokens) {
       if (token.after === undefined) {
         const slot = claims[token.claim as number];
@@ -261,19 +262,23 @@ export class Executions {
     this.#runNext();
   }
 
+  /** Begins what is ready, as far as there is room. */
   #runNext(): void {
+    if (this.#isBeginning || this.#ready.length === 0) return;
     const { concurrency, liveness, around } = this.#options;
-    if (this.#isBeginning) return;
     this.#isBeginning = true;
-    while (this.#running.size < concurrency) {
-      const slot = this.#ready.shift();
-      if (slot === undefined) break;
-      slot.become("running");
-      this.#running.add(slot);
-      liveness.begin(slot);
-      perform(slot, around, this.#performed);
+    try {
+      while (this.#running.size < concurrency) {
+        const slot = this.#ready.shift();
+        if (slot === undefined) break;
+        slot.become("running");
+        this.#running.add(slot);
+        liveness.begin(slot);
+        perform(slot, around, this.#performed);
+      }
+    } finally {
+      this.#isBeginning = false;
     }
-    this.#isBeginning = false;
   }
 
   /** Told by `perform`, perhaps before that returns: then the loop that called it goes on. */

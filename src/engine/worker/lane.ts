@@ -117,7 +117,7 @@ export class Lane {
     const outcome = await this.#answered(batch);
     if (outcome === undefined) this.#options.onGivenUp(this, batch);
     else if ("reply" in outcome) {
-      await this.#repeatPostponed(outcome);
+      if (isAnyPostponed(outcome)) await this.#repeatPostponed(outcome);
       this.#options.onAnswer(this, outcome);
     } else if (sizeOf(batch) === 1) this.#options.onRefused(this, batch, outcome.refused);
     else for (const half of halvesOf(batch)) await this.#deliver(half);
@@ -182,12 +182,18 @@ export class Lane {
 }
 
 /** The slots whose answers, at their positions, are such words. */
-export function answeredWith<T>(
+function answeredWith<T>(
   slots: readonly T[],
   answers: readonly { word: string }[],
   is: (word: string | undefined) => boolean,
 ): T[] {
   return slots.filter((_slot, index) => is(answers[index]?.word));
+}
+
+function isAnyPostponed({ reply }: Answer): boolean {
+  for (const { word } of reply.finished) if (isPostponed(word)) return true;
+  for (const { word } of reply.claims) if (isPostponed(word)) return true;
+  return false;
 }
 
 const sizeOf = ({ finished, claims }: Batch) => finished.length + claims.length;
