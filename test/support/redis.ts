@@ -1,7 +1,7 @@
 /** Redis for tests: the run's shared server with a namespace per test, or a private one to mistreat. */
 
 import { randomBytes } from "node:crypto";
-import { cp, rm } from "node:fs/promises";
+import { cp, readdir, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { inject } from "vitest";
 import { signalProcess, waitForEnd } from "../../src/local/processes.ts";
@@ -34,6 +34,8 @@ export interface PrivateRedis {
   restart(): Promise<void>;
   /** Copies what it has on disk; the answer, called after `kill9`, puts that back. */
   copy(): Promise<() => Promise<void>>;
+  /** Takes so many bytes off the end of what it wrote last; called after `kill9`. */
+  cutOff(bytes: number): Promise<void>;
   /** Ends the server for good. May be called again. */
   stop(): Promise<void>;
 }
@@ -67,6 +69,15 @@ export async function startPrivateRedis(config: readonly string[] = []): Promise
         await rm(data, { recursive: true });
         await cp(copied, data, { recursive: true });
       };
+    },
+    cutOff: async (bytes) => {
+      const folder = join(dir, "data", "appendonlydir");
+      const last = (await readdir(folder))
+        .filter((name) => name.endsWith(".incr.aof"))
+        .sort()
+        .at(-1);
+      const file = join(folder, last as string);
+      await truncate(file, (await stat(file)).size - bytes);
     },
     stop: () => server.stop(),
   };
