@@ -237,11 +237,11 @@ export async function readRunsOnRecord(
        coalesce(more.refused, false) as refused, coalesce(more.blobs, false) as "hasBlobs", coalesce(more.last_seq, 0) as "lastSeq"
      from hitzero.runs r left join lateral (
        select (select true from hitzero.refused_entries f where f.run_id = r.run_id limit 1) as refused,
-         (select true from hitzero.blobs b where b.run_id = r.run_id limit 1) as blobs,
-         (select max(p.last_seq) from hitzero.events_packed p where p.run_id = r.run_id) as last_seq
+         (select true from hitzero.blobs b where b.run_id = r.run_id and b.run_id between $3 and $4 limit 1) as blobs,
+         (select max(p.last_seq) from hitzero.events_packed p where p.run_id = r.run_id and p.run_id between $3 and $4) as last_seq
        where r.status <> 'PENDING') more on true
      where r.run_id = any ($1::uuid[]) and r.partition = $2`,
-    [runIds, partition],
+    [runIds, partition, ...spanOf(runIds)],
   );
   return new Map(rows.map(({ runId, ...run }) => [runId, run]));
 }

@@ -8,9 +8,21 @@ import { createLog } from "../../src/base/log.ts";
 import { LIMITS } from "../../src/engine/limits.ts";
 import { PeriodMaker } from "../../src/engine/reader/periods.ts";
 import { Database, isLockTimeout } from "../../src/postgres/database.ts";
+import { readOutputBytes, readOutputs, recordFinals } from "../../src/postgres/finals.ts";
 import { type MigrateOptions, migrate } from "../../src/postgres/migrate.ts";
 import { PACKAGE_MIGRATIONS } from "../../src/postgres/migration_files.ts";
 import { makePeriods, type PeriodOptions, readPeriodHealth } from "../../src/postgres/periods.ts";
+import {
+  readEndedChildren,
+  readPaused,
+  readRunStatuses,
+  readRunsOnRecord,
+  recordBlobs,
+  recordStarts,
+  recordStatuses,
+} from "../../src/postgres/record.ts";
+import { readNodeStatuses, recordExecutions } from "../../src/postgres/record_executions.ts";
+import { listResults } from "../../src/postgres/runs.ts";
 import { createEmptyDatabase, type TestDatabase } from "../support/database.ts";
 import { until } from "../support/until.ts";
 
@@ -271,6 +283,49 @@ describe("one run is read from its period alone:", () => {
     const tables = await read(sql, [runId]);
     expect(tables.length).toBeGreaterThan(0);
     for (const table of tables) expect(own).toContain(table);
+  });
+});
+
+test("what a recorder asks of its runs locks tables of their time only, and is planned for no others", async () => {
+  await migrated({ periodMs: MINUTE_MS, periodsAhead: 5 });
+  const at = Date.now();
+  const runIds = [await record(at, "PENDING"), await record(at, "RUNNING")];
+  const [first = "", second = ""] = runIds;
+  const own = new Set([...(await placesOf(first)), ...(await placesOf(second))]);
+  const execution = { runId: first, nodeId: "b", scope: "" };
+  const wanted = runIds.map((runId) => ({ runId, nodeId: "a", scope: null, last: true }));
+  const nothing = {
+    reason: null,
+    workerId: null,
+    startedAt: null,
+    endedAt: at,
+    output: "1",
+    outputBlob: null,
+  };
+  await database.transaction(async (connection) => {
+    await readRunsOnRecord(connection, 0, runIds);
+    await readRunStatuses(connection, runIds);
+    await readNodeStatuses(connection, [execution]);
+    await recordExecutions(connection, [
+      { ...execution, ...nothing, attempt: 1, status: "COMPLETED", error: null, fromNodes: [] },
+    ]);
+    await recordBlobs(connection, [{ ...execution, name: "c", content: "2" }]);
+    await recordStarts(connection, [{ runId: first, at }]);
+    await recordStatuses(connection, [{ runId: second, status: "PAUSED" }]);
+    await readPaused(connection, runIds);
+    await readOutputs(connection, wanted);
+    await readOutputBytes(connection, wanted);
+    await recordFinals(connection, [
+      { runId: first, status: "COMPLETED", completedAt: at, output: "1", error: null },
+    ]);
+    await readEndedChildren(connection, runIds);
+    await listResults(connection, runIds);
+    const { rows } = await connection.query<{ part: string }>(
+      `select distinct c.relname::text as part from pg_locks l join pg_class c on c.oid = l.relation
+       where l.pid = pg_backend_pid() and c.relispartition and c.relkind = 'r'`,
+    );
+    expect(rows.length).toBeGreaterThan(2);
+    for (const { part } of rows) expect(own).toContain(part);
   });
 });
 
