@@ -6,7 +6,6 @@ import type { ExecutionRecord } from "./record_executions.ts";
 const COPY = `copy hitzero.node_executions (run_id, node_id, scope, attempt, retry_count, status, reason, worker_id, started_at, ended_at,
   output, output_blob, error, from_nodes) from stdin (format binary)`;
 const COLUMNS = 14;
-const STARTING_BYTES = 128 * 1024;
 /** The year 2286. */
 const LATEST_MS = 1e13;
 
@@ -44,7 +43,7 @@ export const fromBytes = (nodeIds: readonly string[]): Uint8Array =>
 const valueIn = (json: string | null) => (json === "null" || json?.trim() === "null" ? null : json);
 
 export class CopiedExecutions {
-  readonly #rows = new CopyBuffer(STARTING_BYTES);
+  readonly #rows = CopyBuffer.take();
   #count = 0;
 
   get count(): number {
@@ -96,6 +95,8 @@ export class CopiedExecutions {
 
   /** Writes them. Nothing can be added afterwards. @throws SQLSTATE 23505 when one is on record already: the transaction is lost then */
   async copyTo(client: Connection): Promise<void> {
-    if (this.#count > 0) await client.copy(COPY, this.#rows.finish());
+    if (this.#count === 0) return;
+    await client.copy(COPY, this.#rows.finish());
+    this.#rows.release();
   }
 }

@@ -4,6 +4,11 @@ const SIGNATURE = Buffer.from("PGCOPY\n\xff\r\n\0", "latin1");
 /** Flags and the length of the header's extension, both 0. */
 const HEADER_BYTES = SIGNATURE.length + 8;
 const SMALLEST_BYTES = 16 * 1024;
+/** Of one that is to be used again and again. */
+const STARTING_BYTES = 128 * 1024;
+/** Larger ones are not kept. */
+const SPARE_BYTES = 4 * 1024 * 1024;
+const SPARES = 4;
 const OID_TEXT = 25;
 const JSONB_VERSION = 1;
 /** 2000-01-01, from which Postgres counts, in ms since 1970. */
@@ -91,11 +96,28 @@ export class CopyBuffer {
     return this;
   }
 
-  /** Values that many rows have in common, to be put in as they are. */
+  static readonly #scratch = new CopyBuffer();
+
+  /** Values that many rows have in common, to be put in as they are. `write` must not ask for another fragment. */
   static fragment(write: (values: CopyBuffer) => unknown): Uint8Array {
-    const values = new CopyBuffer();
+    const values = CopyBuffer.#scratch;
+    values.#end = HEADER_BYTES;
     write(values);
     return Uint8Array.prototype.slice.call(values.#bytes, HEADER_BYTES, values.#end);
+  }
+
+  static readonly #spare: CopyBuffer[] = [];
+
+  /** An empty one, whose bytes may have been another's: large ones cost the garbage collector dear. */
+  static take(): CopyBuffer {
+    const buffer = CopyBuffer.#spare.pop() ?? new CopyBuffer(STARTING_BYTES);
+    buffer.#end = HEADER_BYTES;
+    return buffer;
+  }
+
+  /** Postgres has it all: others may take its bytes. Neither it nor what `finish` returned may be used any more. */
+  release(): void {
+    if (this.#bytes.length <= SPARE_BYTES && CopyBuffer.#spare.length < SPARES) CopyBuffer.#spare.push(this);
   }
 
   /** All of it. Nothing can be added afterwards. */

@@ -47,9 +47,12 @@ export async function recordFinals(client: Queryable, finals: readonly FinalReco
 
 const FINAL_COLUMNS = {
   ...{ run_id: "uuid", status: "text", started_at: "double precision", at: "double precision" },
-  ...{ output: "jsonb", error: "jsonb" },
+  ...{ output: "text", error: "text" },
   ...{ completed: "int", failed: "int", skipped: "int", handler_ms: "double precision" },
 };
+/** What stands for null: a session may be set to take NULL in a list for a text (`array_nulls`). Neither is a value of its column. */
+const NONE = -1;
+const NO_TEXT = "";
 const FINAL_TYPES = Object.values(FINAL_COLUMNS);
 /** Characters of outputs that cross as one list: each is escaped within it. Larger ones cross as they are, and are planned each time. */
 const LISTED_OUTPUTS = 256 * 1024;
@@ -60,13 +63,13 @@ const LISTED_OUTPUTS = 256 * 1024;
  */
 function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unknown[]] {
   const rows = finals.map(({ runId, status, startedAt, completedAt, output, error, totals }) => [
-    ...[runId, status, startedAt ?? null, completedAt],
-    ...[output, error === null ? null : JSON.stringify(error)],
+    ...[runId, status, startedAt ?? NONE, completedAt],
+    ...[output ?? NO_TEXT, error === null ? NO_TEXT : JSON.stringify(error)],
     ...[
-      totals?.completed ?? null,
-      totals?.failed ?? null,
-      totals?.skipped ?? null,
-      totals?.handlerMs ?? null,
+      totals?.completed ?? NONE,
+      totals?.failed ?? NONE,
+      totals?.skipped ?? NONE,
+      totals?.handlerMs ?? NONE,
     ],
   ]);
   const isListed = finals.reduce((sum, { output }) => sum + (output?.length ?? 0), 0) <= LISTED_OUTPUTS;
@@ -74,7 +77,9 @@ function takingFinals(finals: readonly FinalRecord[]): [sql: string, values: unk
     ? `unnest(${FINAL_TYPES.map((type, index) => `$${index + 3}::${type}[]`).join(", ")})`
     : `(values ${rowsOf(FINAL_TYPES, finals.length, 2)})`;
   const sql = `with new as (
-      select * from ${source} as new (${Object.keys(FINAL_COLUMNS).join(", ")})
+      select run_id, status, nullif(started_at, ${NONE}) as started_at, at, nullif(output, '')::jsonb as output,
+        nullif(error, '')::jsonb as error, nullif(completed, ${NONE}) as completed, failed, skipped, handler_ms
+      from ${source} as new (${Object.keys(FINAL_COLUMNS).join(", ")})
     ), taken as (
       update hitzero.runs r set status = new.status, completed_at = to_timestamp(new.at / 1000), output = new.output, error = new.error,
         started_at = case when r.status = 'PENDING' then to_timestamp(new.started_at / 1000) else r.started_at end

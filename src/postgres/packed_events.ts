@@ -198,7 +198,7 @@ export async function recordEvents(
   if (rows.length === 0) return;
   await refuseUnfit(client, rows, odd);
   await refuseRepeated(client, rows, lastSeqOf);
-  const buffer = new CopyBuffer(rows.reduce((sum, { events }) => sum + 200 + events.length, 0));
+  const buffer = CopyBuffer.take();
   for (const { runId, firstSeq, lastSeq, lastAt, kinds, events } of rows) {
     buffer
       .row(COLUMNS.length)
@@ -210,6 +210,7 @@ export async function recordEvents(
       .text(events);
   }
   await client.copy(COPY, buffer.finish());
+  buffer.release();
 }
 
 /** What cannot be shown one day is refused now, by Postgres itself. */

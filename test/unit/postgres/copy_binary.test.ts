@@ -77,3 +77,20 @@ test.each([
 ])("%s is refused", (text) => {
   expect(() => new CopyBuffer().uuid(text)).toThrow(RangeError);
 });
+
+test("what rows have in common is put in as it is", () => {
+  const common = CopyBuffer.fragment((values) => values.text("a").int4(1));
+  const other = CopyBuffer.fragment((values) => values.text("b"));
+  expect(bytesOf((buffer) => buffer.row(3).ready(common).ready(other))).toBe(
+    bytesOf((buffer) => buffer.row(3).text("a").int4(1).text("b")),
+  );
+});
+
+test("one whose bytes were another's begins empty", () => {
+  const first = CopyBuffer.take().row(1).text("earlier");
+  first.finish();
+  first.release();
+  const second = CopyBuffer.take();
+  expect(second).toBe(first);
+  expect(second.finish().toString("hex")).toBe(`${HEADER}${TRAILER}`);
+});
