@@ -124,7 +124,7 @@ async function insertRuns(client: Queryable, acceptances: readonly Acceptance[])
   const runs = acceptances.flatMap((acceptance, place) => acceptance.runs.map((run) => ({ ...run, place })));
   await client.query(
     opened(`insert into hitzero.runs (run_id, partition, workflow_name, workflow_version, ir_digest, input, tags, idempotency_key)
-     select new.run_id, new.partition, s.name, s.version, s.digest, s.input, s.tags::text[], s.key
+     select new.run_id, new.partition, s.name, s.version, s.digest, s.input, s.tags::text[], nullif(s.key, '')
      from unnest($1::uuid[], $2::int[], $3::int[]) as new (run_id, partition, place)
      join unnest($4::text[], $5::int[], $6::text[], $7::jsonb[], $8::text[], $9::text[]) with ordinality
        as s (name, version, digest, input, tags, key, place) on s.place = new.place + 1
@@ -138,7 +138,8 @@ async function insertRuns(client: Queryable, acceptances: readonly Acceptance[])
       acceptances.map(({ workflow }) => workflow.digest),
       acceptances.map(({ input }) => input),
       acceptances.map(({ tags }) => arrayText(tags)),
-      acceptances.map(({ idempotencyKey }) => idempotencyKey ?? null),
+      // No key is empty; and null in a list is a text where a session is set to take it so (`array_nulls`).
+      acceptances.map(({ idempotencyKey }) => idempotencyKey ?? ""),
     ],
   );
 }

@@ -48,6 +48,7 @@ test.each(["SQL, DMY", "German, DMY", "Postgres, MDY"])(
     const workflow = await client.register(document);
     const { runIds } = await client.submit(workflow, { count: 3 });
     const [approved, cancelled, paused] = runIds as [string, string, string];
+    expect(await client.getRun(approved)).toMatchObject({ idempotency_key: null });
     const asks = (runId: string) =>
       until(
         async () => (await client.listNodes(runId)).some(({ status }) => status === "WAITING"),
