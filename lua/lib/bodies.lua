@@ -190,6 +190,9 @@ local function wait_for_items(run, node, scope)
   return true
 end
 
+-- In place of a position: one item begins, for one that is over. Where there is more room, as while the first ones begin, who began them goes on.
+local ONE = 0
+
 -- Items begin, as many as the window has room for.
 modes[MODE.items] = function(step, run, top, work)
   local node, scope = top[1], top[2]
@@ -206,6 +209,9 @@ modes[MODE.items] = function(step, run, top, work)
   run.opened[#run.opened + 1] = item
   local entries = { node, item, 1, MODE.entries }
   if not modes[MODE.entries](step, run, entries) then work[#work + 1] = entries end
+  if top[3] ~= ONE then return end
+  settle_map(step, run, node, scope)
+  return true
 end
 
 -- Results that were gathered are dropped: `D` and their number, `x` behind it when some items failed.
@@ -259,7 +265,8 @@ local function item_over(step, run, node, scope, work)
   clear_scope(step, run, node, scope, work)
   run.closed[#run.closed + 1] = scope
   local top = work[#work]
-  if not (top and top[4] == MODE.items and top[1] == node and top[2] == outer) then work[#work + 1] = { node, outer, 1, MODE.items } end
+  local begins = top and top[4] == MODE.items and top[3] ~= ONE and top[1] == node and top[2] == outer
+  if not begins then work[#work + 1] = { node, outer, ONE, MODE.items } end
 end
 
 -- The counter of a scope changed.

@@ -25,7 +25,6 @@ local function after_item(run, ir, node, map, base)
   local after = { fields = read_ir(ir, ADJACENCY.scope_fields .. of) }
   if not after.fields or #after.fields >= part then return nil end
   if map[NEXT] >= map[TOTAL] then return map[OPEN] > 1 and after or nil end
-  if map[OPEN] < info.window and map[NEXT] + 1 < map[TOTAL] then return nil end -- there is room for more than one
   local entries = read_ir(ir, ADJACENCY.out .. BEGINNING.item .. of)
   local entry = #entries == 1 and entries[1]
   if not entry or (entry[7] and (entry[7] > 0 or entry[9] > 0)) or not stream[entry[6]] then return nil end
