@@ -115,7 +115,8 @@ class Watch {
     if (!overdue) return;
     const entered = performed.find(({ slot }) => slot === this.words[this.layout.entered] - 1);
     const { kept, node } = entered ?? overdue;
-    const runId = kept.split("|")[2];
+    // Behind the queue (token.ts, encodeLease).
+    const runId = kept.split("|")[1];
     const seconds = Math.round((now - turnedAt) / 1_000);
     const alone = entered !== undefined || performed.length === 1;
     const text = `the event loop did not turn for ${seconds} s: node ${node} of run ${runId} ${
