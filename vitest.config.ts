@@ -1,7 +1,15 @@
 import { defineConfig } from "vitest/config";
 import { LongestFirst } from "./test/support/longest_first.ts";
 
-/** `unit` needs no server; `servers` starts a Redis and a Postgres of its own for the whole run. */
+/** What takes long and seldom changes: the benchmarks, and what moves much data. `npm run test:long`. */
+const LONG = [
+  "test/e2e/bench.test.ts",
+  "test/e2e/user_bench.test.ts",
+  "test/e2e/large_outputs.test.ts",
+  "test/integration/packed_migration.test.ts",
+];
+
+/** `unit` needs no server; `servers` and `long` start a Redis and a Postgres of their own for the whole run. */
 export default defineConfig({
   test: {
     setupFiles: ["test/support/setup.ts"],
@@ -32,7 +40,16 @@ export default defineConfig({
         test: {
           name: "servers",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/unit/**", "test/simulation/reference*.test.ts"],
+          exclude: ["test/unit/**", "test/simulation/reference*.test.ts", ...LONG],
+          globalSetup: ["test/support/global_setup.ts"],
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "long",
+          maxWorkers: 3,
+          include: LONG,
           globalSetup: ["test/support/global_setup.ts"],
         },
       },
