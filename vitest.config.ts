@@ -1,11 +1,13 @@
 import { defineConfig } from "vitest/config";
 import { LongestFirst } from "./test/support/longest_first.ts";
 
-/** What takes long and seldom changes: the benchmarks, and what moves much data. `npm run test:long`. */
+/** What takes long and seldom changes: the benchmarks, the package, the local servers, and what moves much data. `npm run test:long`. */
 const LONG = [
   "test/e2e/bench.test.ts",
   "test/e2e/user_bench.test.ts",
   "test/e2e/large_outputs.test.ts",
+  "test/e2e/pack.test.ts",
+  "test/integration/local_servers.test.ts",
   "test/integration/packed_migration.test.ts",
 ];
 
