@@ -13,6 +13,7 @@ import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys, stateChannel } from "../../src/redis/keys.ts";
 import { Partition } from "../../src/redis/partition.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
+import { chainOf, gatedHandlers, partitionRow } from "../support/gated.ts";
 import { type PrivateRedis, startPrivateRedis } from "../support/redis.ts";
 import { until, withinLimit } from "../support/until.ts";
 
@@ -25,28 +26,8 @@ afterEach(async () => {
   redis = undefined;
 });
 
-const gates: (() => void)[] = [];
-const calls: string[] = [];
-const handlers = {
-  noop: ({ nodeId }: { nodeId: string }) => ({ node: nodeId }),
-  count: ({ idempotencyKey }: { idempotencyKey: string }) => calls.push(idempotencyKey),
-  gate: () => new Promise<string>((resolve) => gates.push(() => resolve("open"))),
-};
-const chain = (...functions: string[]) => ({
-  name: "recovery",
-  nodes: functions.map((function_name, index) => ({
-    id: `n${index}`,
-    type: "function",
-    config: { function_name },
-  })),
-  edges: functions.slice(1).map((_name, index) => ({ from: `n${index}`, to: `n${index + 1}` })),
-});
-
-const partitionRow = async (database: Database) =>
-  (await database.query("select * from hitzero.partitions where partition = 0")).rows[0] as Record<
-    string,
-    unknown
-  >;
+const { gates, calls, handlers } = gatedHandlers();
+const chain = (...functions: string[]) => chainOf("recovery", functions);
 
 describe("accepted runs", () => {
   test("that were never started are started by the reader", async () => {

@@ -1,10 +1,10 @@
 /** Redis without what it had: put back to an older copy, cut off at its end, or emptied, while nothing is on record as started. */
 
 import { afterEach, expect, test } from "vitest";
-import type { Database } from "../../src/postgres/database.ts";
 import { RedisConnection } from "../../src/redis/connection.ts";
 import { PartitionKeys } from "../../src/redis/keys.ts";
 import { startEngine, type TestEngine } from "../support/engine.ts";
+import { chainOf, gatedHandlers, partitionRow } from "../support/gated.ts";
 import { type PrivateRedis, startPrivateRedis } from "../support/redis.ts";
 import { until } from "../support/until.ts";
 
@@ -17,28 +17,8 @@ afterEach(async () => {
   redis = undefined;
 });
 
-const gates: (() => void)[] = [];
-const calls: string[] = [];
-const handlers = {
-  noop: ({ nodeId }: { nodeId: string }) => ({ node: nodeId }),
-  count: ({ idempotencyKey }: { idempotencyKey: string }) => calls.push(idempotencyKey),
-  gate: () => new Promise<string>((resolve) => gates.push(() => resolve("open"))),
-};
-const chain = (...functions: string[]) => ({
-  name: "rewinds",
-  nodes: functions.map((function_name, index) => ({
-    id: `n${index}`,
-    type: "function",
-    config: { function_name },
-  })),
-  edges: functions.slice(1).map((_name, index) => ({ from: `n${index}`, to: `n${index + 1}` })),
-});
-
-const partitionRow = async (database: Database) =>
-  (await database.query("select * from hitzero.partitions where partition = 0")).rows[0] as Record<
-    string,
-    unknown
-  >;
+const { gates, calls, handlers } = gatedHandlers();
+const chain = (...functions: string[]) => chainOf("rewinds", functions);
 
 /** What is done to Redis when runs are final: it is prepared in the middle of them. */
 const losses: [string, (server: PrivateRedis) => Promise<() => Promise<void>>][] = [

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { decodeJournalEntry } from "../../../src/token/journal.ts";
+import { decodeJournalEntry, encodePlain } from "../../../src/token/journal.ts";
 import {
   isFinalRunStatus,
   mayNodeBecome,
@@ -71,6 +71,40 @@ test("an entry is read with its steps in order", () => {
     step: { skipped: [[2, "", "upstream_failed", 0]] },
   });
 });
+
+test("a plain execution is read as its worker wrote it, with what the script adds before", () => {
+  const detail = { worker: "host|1", started_at: 5, ended_at: 7, from: [3, 4] };
+  const plain = { runId: "r", generation: 1, node: 2, scope: "m:0", arrivals: "=t", detail };
+  const text = `9|5:2,3 6:@m:1|C|${encodePlain(plain)}`;
+  const { events } = decodeJournalEntry("1-0", ["call", "n", "at", "5", "k", text, "", "j1"]);
+  const activated = [
+    [5, "m:0", [2, 3]],
+    [6, "m:1"],
+  ];
+  const step = {
+    id: "r",
+    g: 1,
+    q: 9,
+    node: 2,
+    scope: "m:0",
+    arrivals: "=t",
+    attempt: 1,
+    delivery: 1,
+    outcome: "C",
+    zero: "C",
+  };
+  expect(events).toEqual([
+    { kind: "finished", output: "j1", detail, step: { ...step, activated, skipped: [], cancelled: [] } },
+  ]);
+});
+
+test.each(["", "9|||r|1|2", "x|||r|1|2||=|5|7||w", "9|||r|1|2||=|7|5||w"])(
+  "%j is no plain execution",
+  (text) => {
+    const entry = () => decodeJournalEntry("1-0", ["call", "n", "at", "5", "k", text, "", "j1"]);
+    expect(entry).toThrow(/broken invariant/);
+  },
+);
 
 test.each([[["at", "5"]], [["call", "n", "at", "5", "z", "{}"]]])(
   "what is no entry is a broken invariant: %j",
